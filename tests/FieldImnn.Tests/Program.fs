@@ -1,7 +1,22 @@
 module Program
-open TorchSharp
+
+open Expecto
+
 [<EntryPoint>]
-let main _ =
-    FieldImnn.Core.Runtime.TorchRuntime.Initialise()
-    printfn "%s" (torch.randn(3L).ToString(TorchSharp.TensorStringStyle.Numpy))
-    0
+let main argv =
+    testList
+        "FieldImnn"
+        [ RuntimeTests.tests
+          StoreTests.tests
+          PriorTests.tests
+          AutodiffTests.tests
+          FieldTests.tests
+          ExactTests.tests
+          NetworkTests.tests
+          ImnnTests.tests
+          InferenceTests.tests
+          PlotTests.tests
+          CommandTests.tests
+          PackTests.tests ]
+    |> testSequenced
+    |> runTestsWithCLIArgs [] argv

@@ -27,7 +27,18 @@ public static class ElfPatch
     /// <exception cref="NativeLibraryException">The file is not the library that this patch was written for.</exception>
     public static byte[] Apply(ReadOnlySpan<byte> original)
     {
-        var image = original.ToArray();
+        try
+        {
+            return Patch(original.ToArray());
+        }
+        catch (Exception error) when (error is ArgumentOutOfRangeException or IndexOutOfRangeException)
+        {
+            throw Unexpected("a whole library", "a truncated one");
+        }
+    }
+
+    private static byte[] Patch(byte[] image)
+    {
         if (image.Length < 64 || U32(image, 0) != 0x464c457f || image[4] != 2)
             throw Unexpected("an ELF-64 library", "another kind of file");
         var sections = Sections(image);

@@ -40,6 +40,7 @@ public static partial class TorchRuntime
     private static bool Start()
     {
         KeepFreedMemory();
+        LetThreadsSleep();
         NativeLibraries.Load();
         return torch.cuda_is_available() || true; // touches TorchSharp, so that a fault shows here and not later
     }
@@ -65,6 +66,19 @@ public static partial class TorchRuntime
             // another C library (musl, say): its own defaults stand
         }
     }
+
+    /// <summary>
+    /// OpenMP's threads spin for a while after each tensor operation, on the cores that .NET's own threads (noise) then want: up to ten
+    /// times slower on two cores. Asleep they cost microseconds. Read by libgomp when it loads; a value of the user's stands.
+    /// </summary>
+    private static void LetThreadsSleep()
+    {
+        if (OperatingSystem.IsLinux())
+            _ = SetEnvironment("OMP_WAIT_POLICY", "PASSIVE", 0);
+    }
+
+    [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int SetEnvironment(string name, string value, int overwrite);
 
     [LibraryImport("libc", EntryPoint = "mallopt")]
     private static partial int MallOpt(int parameter, int value);

@@ -1,0 +1,19 @@
+/// Prints every benchmark as a ratio within this run: dotnet run -c Release --project benchmarks/FieldImnn.Benchmarks [alternations]
+module Program
+
+open FieldImnn.Core.Runtime
+
+/// Benchmarks in order; each gets the number of alternations. A further one is a module beside TrainingStep and a line here.
+let private benchmarks: (int -> Ratio.Measured list) list =
+    [ TrainingStep.run
+      // simulation ratio: here
+      // memory: here
+      ]
+
+[<EntryPoint>]
+let main arguments =
+    TorchRuntime.Initialise()
+    let alternations = if arguments.Length > 0 then int arguments[0] else 5
+    let measured = benchmarks |> List.collect (fun benchmark -> benchmark alternations)
+    measured |> List.iter Ratio.print
+    if measured |> List.forall (fun m -> m.Ratio >= m.Goal) then 0 else 1

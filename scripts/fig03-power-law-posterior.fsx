@@ -1,0 +1,42 @@
+// Figure 3: the posterior of a field at the target (0.9, 0.6): ABC, the Gaussian approximation, and the exact answer.
+// dotnet fsi scripts/fig03-power-law-posterior.fsx [--out FOLDER] [--modes ideal|published] [--seed N] [--quick]
+#load "load.fsx"
+
+open FieldImnn
+open FieldImnn.Core.Random
+open FieldImnn.Plots
+
+let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
+let problem = Catalogue.problem "power-law" options.Modes
+let progress = ConsoleProgress.create ()
+let compressor = StudyOptions.compressor options progress problem
+let field = Simulator.field problem.Simulator problem.Target (NoiseKey.SeedFor(options.Seed, "target"))
+
+let abcSettings =
+    { AbcSettings.Default with
+        Seed = options.Seed
+        Progress = progress
+        Simulations = (if options.Quick then 3000 else AbcSettings.Default.Simulations) }
+
+let abc = FieldInference.infer (AbcMethod abcSettings) problem compressor field
+let gaussian = FieldInference.infer GaussianMethod problem compressor field
+ConsoleProgress.finish ()
+
+Plot.corner
+    [ "exact", abc.Exact
+      "ABC", abc.Posterior
+      "Gaussian approximation", gaussian.Posterior ]
+    (Some problem.Target)
+|> Plot.withCaption
+    $"Posterior of one simulated field at (A, B) = ({problem.Target[0]}, {problem.Target[1]}) (dashed), {options.ModesName} modes; contours hold 68 % and 95 %. The network compressed 16 384 pixels to two numbers. Area over the exact area: ABC {abc.AreaRatio:F3} ({abcSettings.Simulations} simulations, regression-adjusted), Gaussian approximation {gaussian.AreaRatio:F3}. The Gaussian takes its width from the fiducial (1, 0.5), so it cannot follow the exact width here."
+|> fun chart -> Export.save options.Out "fig03-posterior" (Plot.size chart) chart
+|> Export.describe
+|> printfn "%s"
+
+let numbers result =
+    Report.summary problem options.ModesName compressor.Seconds options.Seed result
+
+Report.fields [ "abc", numbers abc; "gaussian", numbers gaussian ]
+|> StudyOptions.results options "fig03"
+
+printfn $"area over exact: ABC {abc.AreaRatio:F3}, Gaussian {gaussian.AreaRatio:F3}"

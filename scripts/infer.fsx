@@ -1,0 +1,128 @@
+// From an observed field to a posterior, with the exact one beside it.
+// dotnet fsi scripts/infer.fsx --help
+#load "load.fsx"
+
+open System
+open System.Diagnostics
+open System.IO
+open Argu
+open FieldImnn
+open FieldImnn.Core
+open FieldImnn.Core.Random
+open FieldImnn.Plots
+open TorchSharp
+
+type Arguments =
+    | Problem of string
+    | Modes of string
+    | Field of string
+    | Theta of string
+    | [<Mandatory>] Out of string
+    | Method of string
+    | Seed of uint64
+    | Compressor of string
+    | Quick
+
+    interface IArgParserTemplate with
+        member argument.Usage =
+            match argument with
+            | Problem _ -> "the field's model: power-law (default)."
+            | Modes _ -> "ideal (default), a Gaussian random field, or published, the original authors' simulator to the letter."
+            | Field _ -> "the observed field, .npy, float32 or float64, 128 × 128; without it a field is simulated at the example target."
+            | Theta _ -> "parameters of the field to simulate when there is no --field, as A,B; within the prior (default 0.9,0.6)."
+            | Out _ -> "the folder for posterior.csv, summary.json, corner.html, corner.png and compressor.imnn."
+            | Method _ -> "abc (default): rejection with regression adjustment; gaussian: the Gaussian approximation."
+            | Seed _ -> "seed of the training, the simulations and the simulated field (default 1)."
+            | Compressor _ -> "a trained compressor to use instead of training one; must be of the same problem and modes."
+            | Quick -> "a shorter training and fewer simulations, for a first look."
+
+let parser = ArgumentParser.Create<Arguments>(programName = "dotnet fsi scripts/infer.fsx")
+
+let infer (arguments: ParseResults<Arguments>) =
+    let clock = Stopwatch.StartNew()
+    let out = arguments.GetResult Out
+    let seed = arguments.GetResult(Seed, 1UL)
+    let quick = arguments.Contains Quick
+    let modes = arguments.GetResult(Modes, "ideal")
+    let problem = Catalogue.problem (arguments.GetResult(Problem, "power-law")) (Catalogue.modes modes)
+    let progress = ConsoleProgress.create ()
+
+    let inferenceMethod =
+        match arguments.GetResult(Method, "abc") with
+        | "abc" ->
+            AbcMethod
+                { AbcSettings.Default with
+                    Seed = seed
+                    Progress = progress
+                    Simulations = (if quick then 3000 else AbcSettings.Default.Simulations) }
+        | "gaussian" -> GaussianMethod
+        | other -> raise (SettingException("method", "abc or gaussian", other))
+
+    let theta =
+        match arguments.TryGetResult Theta with
+        | None -> problem.Target
+        | Some text ->
+            match text.Split ',' |> Array.map Double.TryParse with
+            | numbers when numbers |> Array.forall fst -> numbers |> Array.map snd |> Prior.require "--theta" problem.Prior
+            | _ -> raise (SettingException("--theta", "numbers with commas between them", text))
+
+    let field =
+        match arguments.TryGetResult Field with
+        | Some path -> ObservedField.read path (problem.Simulator.FieldShape |> Array.map int) |> ObservedField.toTensor
+        | None ->
+            printfn $"No --field: simulating one at %A{theta}."
+            Simulator.field problem.Simulator theta (NoiseKey.SeedFor(seed, "target"))
+
+    Files.ensureWritableFolder out
+    let notes = [ "problem", problem.Simulator.Name; "modes", modes ]
+
+    let compressor =
+        match arguments.TryGetResult Compressor with
+        | Some path -> CompressorFile.load path |> Cache.require notes path
+        | None ->
+            let settings = StudyOptions.training quick seed progress
+
+            { Imnn.train settings problem.Simulator problem.Fiducial with
+                Notes = Map.ofList notes }
+
+    CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
+    progress.Cancellation.ThrowIfCancellationRequested()
+    let result = FieldInference.infer inferenceMethod problem compressor field
+    ConsoleProgress.finish ()
+    Report.writePosterior (Path.Combine(out, "posterior.csv")) result.Posterior
+
+    Report.summary problem modes clock.Elapsed.TotalSeconds seed result
+    |> Report.writeJson (Path.Combine(out, "summary.json"))
+
+    Plot.corner
+        [ "exact", result.Exact; result.Method, result.Posterior ]
+        (if arguments.Contains Field then None else Some theta)
+    |> Plot.withCaption
+        $"Posterior of the observed field, {problem.Simulator.Name}, {modes} modes; contours hold 68 %% and 95 %%. Area over the exact area: {result.AreaRatio:F3}; the compression kept {result.FisherRetained:P1} of the field's information at its fiducial."
+    |> fun chart -> Export.save out "corner" (Plot.size chart) chart
+    |> Export.describe
+    |> printfn "%s"
+
+    for i, name in Array.indexed problem.Simulator.Parameters do
+        let mean, sd = (Posterior.mean result.Posterior)[i], (Posterior.sd result.Posterior)[i]
+        let exactMean, exactSd = (Posterior.mean result.Exact)[i], (Posterior.sd result.Exact)[i]
+        printfn $"{name} = {mean:F4} ± {sd:F4}   (exact {exactMean:F4} ± {exactSd:F4})"
+
+    printfn $"area over exact {result.AreaRatio:F3}, information kept {result.FisherRetained:P1}"
+
+let code =
+    try
+        parser.Parse fsi.CommandLineArgs[1..] |> infer
+        0
+    with
+    | :? ArguParseException as help ->
+        (if help.ErrorCode = ErrorCode.HelpText then stdout else stderr).WriteLine help.Message
+        if help.ErrorCode = ErrorCode.HelpText then 0 else 2
+    | :? FieldImnnException as error ->
+        eprintfn $"error: {error.Message}"
+        2
+    | :? OperationCanceledException ->
+        eprintfn "stopped; the compressor is in the output folder: go on with --compressor"
+        130
+
+exit code

@@ -1,0 +1,29 @@
+using System.Collections.Generic;
+using System.Linq;
+
+namespace FieldImnn.Core.Networks;
+
+/// <summary>
+/// What a network is, without its weights, in types that any serialiser writes: its kind, the shape of the fields it reads and its
+/// whole-numbered settings. <see cref="SummaryNetwork.Create"/> builds the network from it.
+/// </summary>
+/// <param name="Kind">"inception" or "filterBank".</param>
+/// <param name="FieldShape">Shape of one field: (N, N) and the like.</param>
+/// <param name="Settings">The kind's settings by name.</param>
+public sealed record NetworkDescription(string Kind, IReadOnlyList<long> FieldShape, IReadOnlyDictionary<string, long> Settings)
+{
+    /// <summary>The published network; see <see cref="InceptionNetwork"/>.</summary>
+    public static NetworkDescription Inception(IReadOnlyList<long> fieldShape, long filters = 55, long summaries = 2) =>
+        new(InceptionNetwork.KindName, fieldShape, new Dictionary<string, long> { ["filters"] = filters, ["summaries"] = summaries });
+
+    /// <summary>A bank of learned filters; see <see cref="FilterBankNetwork"/>.</summary>
+    public static NetworkDescription FilterBank(IReadOnlyList<long> fieldShape, long filters = 8, long size = 7, long levels = 3) =>
+        new(FilterBankNetwork.KindName, fieldShape,
+            new Dictionary<string, long> { ["filters"] = filters, ["size"] = size, ["levels"] = levels });
+
+    /// <summary>A setting that must be there and at least <paramref name="least"/>.</summary>
+    /// <exception cref="SettingException">It is missing or too small.</exception>
+    public long Setting(string name, long least = 1) => Settings.TryGetValue(name, out var value)
+        ? Guard.AtLeast($"{name} of the {Kind} network", least, value)
+        : throw new SettingException($"{Kind} network", $"a setting '{name}'", string.Join(", ", Settings.Keys.Order()));
+}

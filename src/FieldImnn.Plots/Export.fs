@@ -1,0 +1,205 @@
+namespace FieldImnn.Plots
+
+open System
+open System.Diagnostics
+open System.IO
+open System.Text
+open Giraffe.ViewEngine
+open Plotly.NET
+
+/// What became of a picture.
+type Picture =
+    /// The file is there.
+    | Written of path: string
+    /// No browser is installed to draw it; the message says what to do.
+    | NoBrowser of message: string
+    /// The browser was found but did not draw.
+    | BrowserFailed of message: string
+
+/// What `Export.save` left in the folder.
+type Saved = { Html: string; Png: Picture }
+
+/// The installed browser that draws pictures.
+module Browser =
+    /// The environment variable that names the browser's executable, before any search.
+    let variable = "FIELDIMNN_CHROMIUM"
+
+    let private names =
+        [ "chromium"
+          "chromium-browser"
+          "google-chrome"
+          "google-chrome-stable"
+          "chrome"
+          "microsoft-edge"
+          "msedge" ]
+
+    /// The named executable if one is named, else the first Chromium on a search path (folders as in PATH); None where there is none.
+    let find (named: string option) (searchPath: string) : string option =
+        match named with
+        | Some path when not (String.IsNullOrWhiteSpace path) -> if File.Exists path then Some path else None
+        | _ ->
+            let folders =
+                searchPath.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+
+            Seq.allPairs names folders
+            |> Seq.collect (fun (name, folder) -> [ Path.Combine(folder, name); Path.Combine(folder, name + ".exe") ])
+            |> Seq.tryFind File.Exists
+
+    /// The browser of this machine, from the environment.
+    let installed () : string option =
+        let read name =
+            Environment.GetEnvironmentVariable name |> Option.ofObj
+
+        find (read variable) (read "PATH" |> Option.defaultValue "")
+
+/// Charts into files: one HTML page that needs no network, and PNG pictures drawn by an installed browser.
+/// Files appear whole or not at all.
+module Export =
+    let private scale = 2
+    let private timeout = TimeSpan.FromSeconds 60.0
+
+    let private replace (path: string) (write: string -> unit) =
+        let full = Path.GetFullPath path
+        Directory.CreateDirectory(Path.GetDirectoryName full) |> ignore
+        let draft = full + $".{Guid.NewGuid():N}.tmp"
+
+        try
+            write draft
+            File.Move(draft, full, true)
+        finally
+            if File.Exists draft then
+                File.Delete draft
+
+    /// The page of a chart, with plotly.js inside.
+    let page (chart: GenericChart) : string =
+        chart
+        |> GenericChart.setDisplayOptions (
+            DisplayOptions.init (
+                DocumentCharset = "utf-8",
+                PlotlyJSReference = PlotlyJSReference.Full,
+                AdditionalHeadTags = [ style [] [ rawText "html, body { margin: 0; background: white; }" ] ]
+            )
+        )
+        |> GenericChart.toEmbeddedHTML
+
+    // The byte order mark settles the encoding before plotly.js has been read.
+    let private write (path: string) chart =
+        File.WriteAllText(path, page chart, UTF8Encoding true)
+
+    /// Writes a self-contained page: plotly.js is embedded and nothing is fetched.
+    let html (path: string) (chart: GenericChart) : unit =
+        replace path (fun draft -> write draft chart)
+
+    let private isPng (path: string) =
+        File.Exists path
+        && (use file = File.OpenRead path
+            let head = Array.zeroCreate<byte> 8
+
+            file.Read(head, 0, 8) = 8
+            && head = [| 0x89uy; 0x50uy; 0x4Euy; 0x47uy; 0x0Duy; 0x0Auy; 0x1Auy; 0x0Auy |])
+
+    let private run (browser: string) (arguments: string list) =
+        let start =
+            ProcessStartInfo(
+                browser,
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+                UseShellExecute = false
+            )
+
+        arguments |> List.iter start.ArgumentList.Add
+        use running = Process.Start start
+
+        let output, errors =
+            running.StandardOutput.ReadToEndAsync(), running.StandardError.ReadToEndAsync()
+
+        if running.WaitForExit timeout then
+            output.Wait 2000 |> ignore
+
+            if running.ExitCode = 0 then
+                Ok()
+            else
+                let said = if errors.Wait 2000 then errors.Result.Trim() else ""
+                let tail = said.Substring(max 0 (said.Length - 400))
+                Error $"{Path.GetFileName browser} ended with code {running.ExitCode}: {tail}"
+        else
+            running.Kill true
+            running.WaitForExit()
+            Error $"{Path.GetFileName browser} did not draw within {timeout.TotalSeconds:F0} s"
+
+    let private draw browser (path: string) (chart: GenericChart) =
+        let room = Directory.CreateTempSubdirectory "fieldimnn-plot-"
+
+        try
+            try
+                let inside name = Path.Combine(room.FullName, name)
+                let source, shot = inside "chart.html", inside "chart.png"
+
+                chart
+                |> GenericChart.setConfig (Config.init (StaticPlot = true, DisplayModeBar = false))
+                |> write source
+
+                let width, height = GenericChart.tryGetLayoutSize chart
+
+                let outcome =
+                    run
+                        browser
+                        [ "--headless"
+                          "--no-sandbox"
+                          "--disable-gpu"
+                          "--disable-dev-shm-usage"
+                          "--disable-extensions"
+                          "--disable-background-networking"
+                          "--no-first-run"
+                          "--hide-scrollbars"
+                          $"--force-device-scale-factor={scale}"
+                          $"--window-size={width.Value},{height.Value}"
+                          "--user-data-dir=" + inside "profile"
+                          "--virtual-time-budget=5000"
+                          $"--screenshot={shot}"
+                          Uri(source).AbsoluteUri ]
+
+                match outcome with
+                | Error message -> BrowserFailed message
+                | Ok() when isPng shot ->
+                    replace path (fun draft -> File.Copy(shot, draft))
+                    Written path
+                | Ok() -> BrowserFailed $"{Path.GetFileName browser} ended well but left no PNG picture"
+            with :? ComponentModel.Win32Exception as e ->
+                BrowserFailed $"{browser} could not be started: {e.Message}"
+        finally
+            // helpers of the browser may still hold a file for a moment; a leftover in the temporary folder is no failure
+            try
+                room.Delete true
+            with
+            | :? IOException
+            | :? UnauthorizedAccessException -> ()
+
+    /// Draws a picture with the given browser, if there is one; see `png`.
+    let pngWith (browser: string option) (path: string) (width: int) (height: int) (chart: GenericChart) : Picture =
+        match browser with
+        | Some executable -> chart |> Style.withSize (width, height) |> draw executable path
+        | None ->
+            NoBrowser
+                $"{Path.GetFileName path} was not drawn: no Chromium or Chrome was found. Install one, or name its executable in {Browser.variable}; the HTML page needs none."
+
+    /// Draws a picture with the installed browser. The figure is width × height pixels without its caption, which adds its own height;
+    /// the file has twice as many pixels each way.
+    let png (path: string) (width: int) (height: int) (chart: GenericChart) : Picture =
+        pngWith (Browser.installed ()) path width height chart
+
+    /// Writes folder/name.html and, where a browser is installed, folder/name.png.
+    let save (folder: string) (name: string) (width: int, height: int) (chart: GenericChart) : Saved =
+        let sized = Style.withSize (width, height) chart
+        let page = Path.Combine(folder, name + ".html")
+        html page sized
+
+        { Html = page
+          Png = png (Path.Combine(folder, name + ".png")) width height sized }
+
+    /// What was saved, in a line to print.
+    let describe (saved: Saved) : string =
+        match saved.Png with
+        | Written png -> $"wrote {saved.Html} and {Path.GetFileName png}"
+        | NoBrowser message
+        | BrowserFailed message -> $"wrote {saved.Html}; no PNG: {message}"

@@ -1,0 +1,43 @@
+namespace FieldImnn.Plots
+
+open FieldImnn
+open Plotly.NET
+
+/// The figures of this library: arrays and records in, Plotly.NET charts out. Each has a natural size (`Plot.size`), and takes a
+/// caption and another size in a pipeline: `Plot.corner layers truth |> Plot.withCaption "…" |> Export.save folder name (800, 600)`.
+/// Titles, names and captions may hold Unicode and the tags sub, sup, b and i.
+module Plot =
+    /// Width and height in pixels, without the caption.
+    let size (chart: GenericChart) : int * int = Style.size chart
+
+    /// The chart at another width and height in pixels; a caption comes below, in addition. Fields keep their square pixels.
+    let withSize (dimensions: int * int) (chart: GenericChart) : GenericChart = Style.withSize dimensions chart
+
+    /// Adds a caption under the figure, wrapped to its width; the chart grows by the height of the caption.
+    let withCaption (text: string) (chart: GenericChart) : GenericChart = Style.withCaption text chart
+
+    /// Fields side by side with the given colours, each with its own colour bar. Rows count upwards.
+    let panels (content: (string * FieldColours * float[,]) list) : GenericChart =
+        Field.panels (if content.Length > 1 then 280.0 else 460.0) content
+
+    /// Fields side by side: panels with ∂ in the title are derivatives and get diverging colours about zero, others sequential ones.
+    let fields (content: (string * float[,]) list) : GenericChart =
+        content
+        |> List.map (fun (title, field) -> title, Field.coloursFor title, field)
+        |> panels
+
+    /// One field as an image with square pixels.
+    let field (title: string) (values: float[,]) : GenericChart = fields [ title, values ]
+
+    /// det F against iteration: per curve, the training batch (faint) and simulations never trained on (bold, with markers).
+    /// References are dashed lines, labelled at the right. What is not finite and positive is left out.
+    let training (curves: (string * TrainingRecord[]) list) (references: (string * float) list) : GenericChart =
+        Training.chart curves references
+
+    /// Posteriors over each other: marginal densities, and below the diagonal the 68 % and 95 % credible regions (HPD). The first
+    /// layer is filled; the truth is dashed. Axes are shared, and a layer six times wider than the narrowest does not set their range.
+    let corner (layers: (string * Posterior) list) (truth: float[] option) : GenericChart = Corner.chart layers truth
+
+    /// Network outputs (above) and score estimates (below, with the 1:1 line) against the true parameters, one column for each.
+    let summaries (names: string[]) (theta: float[][]) (raw: float[][]) (estimates: float[][]) : GenericChart =
+        Summaries.chart names theta raw estimates

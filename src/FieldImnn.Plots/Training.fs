@@ -1,0 +1,207 @@
+namespace FieldImnn.Plots
+
+open System
+open FieldImnn
+open Plotly.NET
+open Plotly.NET.LayoutObjects
+
+/// The information that a network keeps, as it trains.
+module internal Training =
+    // A logarithmic axis shows no more decades than this below its top: the first iterations keep almost nothing.
+    let private decades = 4.0
+
+    let private line i (name: string) (points: (int * float)[]) bold =
+        let colour = Palette.line i
+        let few = points.Length <= 40
+
+        Trace2D.initScatter (
+            Trace2DStyle.Scatter(
+                X = Array.map fst points,
+                Y = Array.map snd points,
+                Name = name,
+                Mode =
+                    (if bold then
+                         StyleParam.Mode.Lines_Markers
+                     else
+                         StyleParam.Mode.Lines),
+                Opacity = (if bold then 1.0 else 0.35),
+                ShowLegend = true,
+                Line = Line.init (Color = colour, Width = (if bold then 2.5 else 1.2)),
+                Marker = TraceObjects.Marker.init (Color = colour, Size = 7, MaxDisplayed = (if few then 0 else 25)),
+                XAxis = StyleParam.LinearAxisId.X 1,
+                YAxis = StyleParam.LinearAxisId.Y 1
+            )
+        )
+        :> Trace
+
+    /// Round numbers between two positive ones, four to eight of them, and how they are written.
+    let internal roundTicks (low: float) (high: float) =
+        let rough = (high - low) / 5.0
+        let unit = 10.0 ** floor (log10 rough)
+
+        let step =
+            unit
+            * ([ 1.0; 2.0; 5.0; 10.0 ] |> List.minBy (fun m -> abs (log (m * unit / rough))))
+
+        let exponent = int (floor (log10 high))
+
+        let write (v: float) =
+            if exponent >= 5 || exponent <= -3 then
+                $"{Math.Round(v / 10.0 ** float exponent, 6)} × 10<sup>{exponent}</sup>"
+            else
+                $"{Math.Round(v, 6)}"
+
+        [| for k in ceil (low / step) .. floor (high / step) -> k * step, write (k * step) |]
+
+    /// Moves labels apart, upwards from the lowest, until `gap` lies between neighbours and none lies above `top`.
+    let internal spread gap top (heights: float list) =
+        let order = heights |> List.indexed |> List.sortBy snd
+
+        let upward =
+            order
+            |> List.fold
+                (fun placed (i, h) ->
+                    match placed with
+                    | (_, below) :: _ -> (i, max h (below + gap)) :: placed
+                    | [] -> [ i, h ])
+                []
+
+        // from the top down: what was pushed beyond the frame comes back
+        upward
+        |> List.fold
+            (fun placed (i, h) ->
+                match placed with
+                | (_, above) :: _ -> (i, min h (above - gap)) :: placed
+                | [] -> [ i, min h top ])
+            []
+        |> List.sortBy fst
+        |> List.map snd
+
+    let chart (curves: (string * TrainingRecord[]) list) (references: (string * float) list) =
+        let visible v = Double.IsFinite v && v > 0.0
+
+        let points quantity (records: TrainingRecord[]) =
+            records
+            |> Array.map (fun r -> r.Iteration, quantity r)
+            |> Array.filter (fun (_, v) -> visible v)
+
+        let lines =
+            curves
+            |> List.map (fun (name, records) -> name, points _.DetF records, points _.HeldOutDetF records)
+
+        let heights =
+            [ for _, batch, held in lines do
+                  yield! Array.map snd batch
+                  yield! Array.map snd held
+              yield! references |> List.map snd |> List.filter visible ]
+            |> List.map log10
+
+        let low, high =
+            match heights with
+            | [] -> 0.0, 1.0
+            | _ -> max (List.min heights) (List.max heights - decades), List.max heights
+
+        let margin = max 0.05 (0.06 * (high - low))
+        // curves that rise by decades leave the lower right corner to the legend; flat ones must make room for it
+        let room =
+            if high - low > 2.0 then
+                0.0
+            else
+                0.14 * (high - low) * float curves.Length
+
+        let bottom, top = low - margin - room, high + margin
+
+        let last =
+            [ for _, batch, held in lines do
+                  yield! Array.map fst batch
+                  yield! Array.map fst held ]
+            |> List.fold max 1
+            |> float
+
+        let longest = references |> List.map (fst >> Style.width) |> List.fold max 0.0
+
+        let frame =
+            { AreaWidth = 620.0
+              AreaHeight = 400.0
+              MarginLeft = 106
+              MarginRight = 26 + int (15.0 * longest)
+              MarginTop = 24
+              MarginBottom = 68
+              Rigid = false }
+
+        let panel =
+            { Id = 1
+              Left = 0.0
+              Bottom = 0.0
+              Width = frame.AreaWidth
+              Height = frame.AreaHeight }
+
+        let shown = references |> List.filter (snd >> visible)
+
+        let rules =
+            shown
+            |> List.map (fun (_, value) ->
+                Shape.init (
+                    ShapeType = StyleParam.ShapeType.Line,
+                    Xref = "paper",
+                    X0 = 0.0,
+                    X1 = 1.0,
+                    Yref = "y",
+                    Y0 = value,
+                    Y1 = value,
+                    Layer = StyleParam.Layer.Below,
+                    Line = Line.init (Color = Palette.ink, Width = 1.5, Dash = StyleParam.DrawingStyle.Dash)
+                ))
+
+        let labels =
+            let places =
+                shown
+                |> List.map (fun (_, value) -> frame.AreaHeight * (log10 value - bottom) / (top - bottom))
+                |> spread 20.0 (frame.AreaHeight - 6.0)
+
+            List.map2
+                (fun (label, _) height ->
+                    Style.text
+                        frame
+                        (frame.AreaWidth + 8.0, height)
+                        (StyleParam.XAnchorPosition.Left, StyleParam.YAnchorPosition.Middle)
+                        15.0
+                        Palette.ink
+                        label)
+                shown
+                places
+
+        // Two labelled ticks at least: every decade where there are several, 1, 2 and 5 of each, or round numbers.
+        let scale (axis: LinearAxis) =
+            let axis =
+                axis
+                |> LinearAxis.style (AxisType = StyleParam.AxisType.Log)
+                |> Style.range (bottom, top)
+
+            if top - bottom > 2.0 then
+                axis |> LinearAxis.style (DTick = 1.0)
+            elif top - bottom > 0.6 then
+                axis |> LinearAxis.style (DTick = "D2")
+            else
+                let values, texts = roundTicks (10.0 ** bottom) (10.0 ** top) |> Array.unzip
+
+                axis
+                |> LinearAxis.style (TickMode = StyleParam.TickMode.Array, TickVals = values, TickText = texts)
+
+        let traces =
+            [ for i, (name, batch, held) in List.indexed lines do
+                  if batch.Length > 0 then
+                      line i $"{name}, training batch" batch false
+              for i, (name, _, held) in List.indexed lines do
+                  if held.Length > 0 then
+                      line i $"{name}, held out" held true ]
+
+        Style.figure
+            frame
+            traces
+            [ Style.withPanel frame panel ("iteration", Style.range (0.0, 1.02 * last)) ("det <b>F</b>", scale)
+              Layout.style (Annotations = labels, Shapes = rules, ShowLegend = true)
+              Layout.setLegend (
+                  StyleParam.SubPlotId.Legend 1,
+                  Style.legend 0.98 0.03 StyleParam.XAnchorPosition.Right StyleParam.YAnchorPosition.Bottom
+              ) ]

@@ -1,0 +1,74 @@
+namespace FieldImnn
+
+open FieldImnn.Core
+open FieldImnn.Core.Networks
+open MathNet.Numerics.LinearAlgebra
+open TorchSharp
+
+/// A trained compression: field → features φ → summaries x = φ·Linear → score estimate θ̂ = θ_fid + F⁻¹ μ, C⁻¹ (x − μ).
+type Compressor =
+    { Network: SummaryNetwork
+      /// Names of the parameters.
+      Parameters: string[]
+      FieldShape: int64[]
+      /// Where it was trained.
+      Fiducial: float[]
+      /// The closed-form last layer (features, summaries), if there is one.
+      Linear: Matrix<float> option
+      /// μ, C and μ, of the summaries, from simulations of their own: what the estimate uses.
+      Statistics: SummaryStatistics
+      /// F of the summaries on fresh simulations that neither training, nor the choice of weights, nor Statistics have seen.
+      Fisher: Matrix<float>
+      /// Simulations on which Fisher was measured.
+      QuotedOn: int
+      History: TrainingRecord[]
+      /// Simulations used in all.
+      Simulations: int
+      Seconds: float
+      /// What the maker wants kept beside it: problem, modes, settings.
+      Notes: Map<string, string> }
+
+/// Using a trained compression.
+module Compressor =
+    /// Summaries of features: (n, summaries) float64.
+    let internal project (linear: Matrix<float> option) (features: Tensor) : Tensor =
+        let x = features.``to`` torch.ScalarType.Float64
+
+        match linear with
+        | Some layer -> x.matmul (Tensors.ofMatrix layer)
+        | None -> x
+
+    /// Summaries x (n, summaries), float64, of fields (n, shape…), in chunks.
+    let summaries compressor (fields: Tensor) : Tensor =
+        Guard.Finite("fields", Guard.Batched("fields", fields, compressor.FieldShape)) |> ignore
+
+        Tensors.scoped (fun () ->
+            use _ = torch.no_grad ()
+
+            let parts =
+                Tensors.chunks 100 (int fields.shape[0])
+                |> Array.map (fun struct (start, length) ->
+                    Tensors.scoped (fun () ->
+                        let chunk = fields.narrow(0L, int64 start, int64 length).``to`` torch.ScalarType.Float32
+                        project compressor.Linear (compressor.Network.Forward(Dual(chunk, null))).Primal))
+
+            torch.cat (parts, 0L))
+
+    /// θ̂ of summaries (n, summaries): rows of parameters.
+    let estimateOfSummaries compressor (x: Tensor) : float[][] =
+        let s = compressor.Statistics
+        let inverse = Matrices.inverse "covariance of the summaries" s.Covariance
+        let score = s.MeanDerivative * inverse
+        let gain = Matrices.inverse "Fisher matrix of the summaries" (score * s.MeanDerivative.Transpose()) * score
+        let fiducial = Vector<float>.Build.DenseOfArray compressor.Fiducial
+
+        Tensors.toRows x
+        |> Array.map (fun row -> (fiducial + gain * (Vector<float>.Build.DenseOfArray row - s.Mean)).ToArray())
+
+    /// Score estimates θ̂ of fields (n, shape…): rows of parameters.
+    let estimates compressor (fields: Tensor) : float[][] =
+        Tensors.using (fun () -> estimateOfSummaries compressor (summaries compressor fields))
+
+    /// The score estimate θ̂ of one field (shape…).
+    let estimate compressor (field: Tensor) : float[] =
+        Tensors.using (fun () -> (estimates compressor (field.unsqueeze 0L))[0])

@@ -1,0 +1,74 @@
+namespace FieldImnn
+
+open System
+open System.Runtime.InteropServices
+open FieldImnn.Core
+open MathNet.Numerics.LinearAlgebra
+open TorchSharp
+
+/// What a set of summaries and their derivatives says about θ: μ (s), C (s, s), μ, (p, s) and F (p, p).
+type SummaryStatistics =
+    { Mean: Vector<float>
+      Covariance: Matrix<float>
+      MeanDerivative: Matrix<float>
+      Fisher: Matrix<float>
+      Simulations: int }
+
+/// Fisher information of summaries.
+module Fisher =
+    /// C of summaries (n, s), with n − 1 in the denominator; float64, differentiable.
+    let covariance (x: Tensor) : Tensor =
+        let centred = x - x.mean ([| 0L |], keepdim = true)
+        (centred.t ()).matmul(centred) / float (x.shape[0] - 1L)
+
+    /// F = μ, C⁻¹ μ,ᵀ and C of summaries x (n, s) and derivatives dx (m, p, s); float64, differentiable.
+    let ofSummaries (x: Tensor) (dx: Tensor) : struct (Tensor * Tensor) =
+        let x = x.``to`` torch.ScalarType.Float64
+        let mu = dx.``to``(torch.ScalarType.Float64).mean ([| 0L |])
+        let c = covariance x
+
+        try
+            let factor = torch.linalg.cholesky c
+            struct (mu.matmul (torch.cholesky_solve (mu.t (), factor)), c)
+        with :? ExternalException ->
+            let summaries = x.shape[1]
+
+            raise (
+                SingularMatrixException(
+                    "covariance of the summaries",
+                    "a positive definite matrix",
+                    $"a singular one from {x.shape[0]} simulations of {summaries} summaries"
+                )
+            )
+
+    /// All statistics of summaries x (n, s) and derivatives dx (m, p, s). With Hartlap's factor (n − s − 2)/(n − 1), which makes
+    /// the inverse of an estimated covariance unbiased (Hartlap et al. 2007, eq. 17).
+    let statistics (x: Tensor) (dx: Tensor) =
+        let n, s = int x.shape[0], int x.shape[1]
+
+        if n < s + 3 then
+            raise (SettingException("simulations for a covariance", $"more than the number of summaries + 2 = {s + 2}", $"{n}"))
+
+        Tensors.using (fun () ->
+            let x = x.``to`` torch.ScalarType.Float64
+            let covariance = Tensors.toMatrix (covariance x)
+
+            let derivative =
+                Tensors.toMatrix (dx.``to``(torch.ScalarType.Float64).mean ([| 0L |]))
+
+            let hartlap = float (n - s - 2) / float (n - 1)
+            let inverse = hartlap * Matrices.inverse "covariance of the summaries" covariance
+
+            { Mean = Vector<float>.Build.DenseOfArray(Tensors.toArray (x.mean ([| 0L |])))
+              Covariance = covariance
+              MeanDerivative = derivative
+              Fisher = derivative * inverse * derivative.Transpose()
+              Simulations = n })
+
+    /// The linear layer (s, p) that keeps all of F: C⁻¹ μ,ᵀ.
+    let bestLinear statistics =
+        Matrices.inverse "covariance of the features" statistics.Covariance * statistics.MeanDerivative.Transpose()
+
+    /// det F over the exact det: the part of the information that was kept, 1 for lossless.
+    let retained (fisher: Matrix<float>) (exact: Matrix<float>) =
+        fisher.Determinant() / exact.Determinant()

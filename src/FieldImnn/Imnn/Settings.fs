@@ -1,0 +1,119 @@
+namespace FieldImnn
+
+open System
+open FieldImnn.Core
+
+/// Which network makes the features.
+type NetworkKind =
+    /// The published network: inception blocks with the given number of filters a branch, straight to the summaries.
+    | Inception of filters: int
+    /// Log band energies of learned filters (a side of `size` pixels) at each level of an average-pooling pyramid.
+    | FilterBank of filters: int * size: int * levels: int
+
+/// What training minimises.
+type Loss =
+    /// −ln det F + r Λ (Charnock et al. 2018; as coded for Makinen et al. 2021): Λ = ‖C − I‖ + ‖C⁻¹ − I‖,
+    /// r = λΛ/(Λ + e^{−aΛ}), a = −ln[ε(λ − 1) + ε²/(1 + ε)]/ε.
+    | Published of lambda: float * epsilon: float
+    /// −ln det of the Fisher matrix of all features, F = μ,ᵀ C⁻¹ μ, : the best linear layer behind them has a closed form, so nothing
+    /// has to be regularised. The compressor then holds that layer.
+    | ClosedForm
+
+/// How an IMNN is trained.
+type ImnnSettings =
+    { Network: NetworkKind
+      Loss: Loss
+      Derivatives: Derivatives
+      /// n_s, simulations a step for the covariance.
+      Simulations: int
+      /// n_d ≤ n_s, those of them with derivatives.
+      DerivativeSimulations: int
+      /// Adam's rate; it falls linearly to 2 % over the second half.
+      LearningRate: float
+      MinIterations: int
+      MaxIterations: int
+      /// Held-out evaluations without a better one after which training stops.
+      Patience: int
+      /// Iterations between held-out evaluations.
+      EvaluateEvery: int
+      /// Simulations that choose the best weights.
+      HeldOut: int
+      /// Fresh simulations on which F is quoted (and as many again to fit the statistics).
+      Quote: int
+      /// Simulations in memory at a time.
+      Chunk: int
+      Seed: uint64
+      Progress: Progress }
+
+    /// The filter bank with the closed-form last layer.
+    static member Default =
+        { Network = FilterBank(8, 7, 3)
+          Loss = ClosedForm
+          Derivatives = Autodiff
+          Simulations = 200
+          DerivativeSimulations = 200
+          LearningRate = 5e-3
+          MinIterations = 100
+          MaxIterations = 300
+          Patience = 20
+          EvaluateEvery = 10
+          HeldOut = 2000
+          Quote = 10000
+          Chunk = 100
+          Seed = 1UL
+          Progress = Progress.silent }
+
+    /// The published network with the published loss (λ = 10, ε = 0.1, Adam 1e-3, 55 filters).
+    static member Published =
+        { ImnnSettings.Default with
+            Network = Inception 55
+            Loss = Published(10.0, 0.1)
+            LearningRate = 1e-3
+            MaxIterations = 400
+            HeldOut = 500
+            Quote = 2000 }
+
+/// Checks of settings.
+module ImnnSettings =
+    /// a of the published regulariser.
+    let steepness lambda epsilon =
+        -log (epsilon * (lambda - 1.0) + epsilon * epsilon / (1.0 + epsilon)) / epsilon
+
+    /// The settings, or a typed error that names the impossible one.
+    let validate features settings =
+        let refuse what expected (received: obj) =
+            raise (SettingException(what, expected, string received))
+
+        let atLeast what least value =
+            Guard.AtLeast(what, int64 least, int64 value) |> ignore
+
+        match settings.Loss with
+        | Published(lambda, epsilon) ->
+            Guard.Positive("λ", lambda) |> ignore
+            Guard.Positive("ε", epsilon) |> ignore
+            let a = steepness lambda epsilon
+
+            if not (a > 0.0) then
+                refuse
+                    "λ and ε of the regulariser"
+                    "a pair for which a = −ln[ε(λ − 1) + ε²/(1 + ε)]/ε > 0"
+                    $"λ = {lambda}, ε = {epsilon}, a = {a:g4}: the penalty would switch itself off"
+        | ClosedForm -> ()
+
+        atLeast "n_s, simulations a step (more than the network's summaries + 2)" (features + 3) settings.Simulations
+
+        if settings.DerivativeSimulations < 1 || settings.DerivativeSimulations > settings.Simulations then
+            refuse "n_d, derivatives a step" $"1 to n_s = {settings.Simulations}" settings.DerivativeSimulations
+
+        Guard.Positive("learning rate", settings.LearningRate) |> ignore
+        atLeast "maximum of iterations" 1 settings.MaxIterations
+
+        if settings.MinIterations > settings.MaxIterations then
+            refuse "minimum of iterations" $"at most the maximum, {settings.MaxIterations}" settings.MinIterations
+
+        atLeast "patience" 1 settings.Patience
+        atLeast "iterations between evaluations" 1 settings.EvaluateEvery
+        atLeast "held-out simulations" (2 * (features + 3)) settings.HeldOut
+        atLeast "simulations to quote F on" (features + 3) settings.Quote
+        atLeast "chunk" 1 settings.Chunk
+        settings

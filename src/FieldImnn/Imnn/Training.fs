@@ -1,0 +1,232 @@
+namespace FieldImnn
+
+open System
+open System.Diagnostics
+open FieldImnn.Core
+open FieldImnn.Core.Networks
+open FieldImnn.Core.Random
+open MathNet.Numerics.LinearAlgebra
+open TorchSharp
+
+/// Training of information maximising neural networks.
+module Imnn =
+    let private describe kind (fieldShape: int64[]) summaries =
+        match kind with
+        | Inception filters -> NetworkDescription.Inception(fieldShape, filters, summaries)
+        | FilterBank(filters, size, levels) -> NetworkDescription.FilterBank(fieldShape, filters, size, levels)
+
+    /// The network of a kind for fields of a shape, with weights from the seed.
+    let network kind (fieldShape: int64[]) summaries seed =
+        SummaryNetwork.Create(describe kind fieldShape summaries, NoiseKey.SeedFor(seed, "weights"), torch.CPU)
+
+    /// Loss, det F, Λ and r of summaries x (n, s) and derivatives dx (m, p, s).
+    let internal loss kind (x: Tensor) (dx: Tensor) : struct (Tensor * float * float * float) =
+        let struct (fisher, c) = Fisher.ofSummaries x dx
+        let struct (_, logDet) = torch.linalg.slogdet fisher
+        let detF = exp (logDet.ToDouble())
+
+        match kind with
+        | ClosedForm -> struct (-logDet, detF, nan, nan)
+        | Published(lambda, epsilon) ->
+            let identity = torch.eye (c.shape[0], dtype = c.dtype)
+            let distance = (c - identity).norm () + (torch.linalg.inv c - identity).norm ()
+            let a = ImnnSettings.steepness lambda epsilon
+            let strength = lambda * distance / (distance + (distance * -a).exp ())
+            struct (-logDet + strength * distance, detF, distance.ToDouble(), strength.ToDouble())
+
+    /// Accumulates the gradient of the loss in the weights. Chunks beyond the first cost a second forward pass and keep memory flat:
+    /// the loss is a function of all summaries, whose cotangents then enter each chunk's own backward pass.
+    let internal accumulate (network: SummaryNetwork) kind parameters (chunks: Dual[]) =
+        use _ = torch.NewDisposeScope()
+
+        if chunks.Length = 1 then
+            let struct (x, dx) = Batch.features network parameters chunks
+            let struct (value, detF, lambda, strength) = loss kind x dx
+            value.backward ()
+            struct (detF, lambda, strength)
+        else
+            let struct (x, dx) = Batch.evaluate network parameters chunks
+            let x, dx = x.requires_grad_ true, dx.requires_grad_ true
+            let struct (value, detF, lambda, strength) = loss kind x dx
+            value.backward ()
+            let gx, gdx = x.grad, dx.grad
+            let mutable row = 0L
+            let mutable derivativeRow = 0L
+
+            for chunk in chunks do
+                use _ = torch.NewDisposeScope()
+                let made = network.Evaluate chunk
+                let n = made.Primal.shape[0]
+                let seen = (made.Primal * gx.narrow (0L, row, n)).sum ()
+
+                let total =
+                    if isNull made.Tangent then
+                        seen
+                    else
+                        let cotangent = gdx.narrow(0L, derivativeRow, n).reshape made.Tangent.shape
+                        derivativeRow <- derivativeRow + n
+                        seen + (made.Tangent * cotangent).sum ()
+
+                row <- row + n
+                total.backward ()
+
+            struct (detF, lambda, strength)
+
+    let private copy (network: SummaryNetwork) =
+        network.Parameters
+        |> Seq.map (fun struct (_, w) -> w.detach().clone () |> Tensors.keep)
+        |> Seq.toArray
+
+    let private restore (network: SummaryNetwork) (weights: Tensor[]) =
+        use _ = torch.no_grad ()
+        Seq.iter2 (fun struct (_, w: Modules.Parameter) (saved: Tensor) -> w.copy_ saved |> ignore) network.Parameters weights
+
+    let private halves (x: Tensor) =
+        let n = x.shape[0] / 2L
+        x.narrow (0L, 0L, n), x.narrow (0L, n, x.shape[0] - n)
+
+    /// F of held-out simulations: a closed-form layer is fitted on one half and measured on the other.
+    let private heldOutFisher kind (x: Tensor) (dx: Tensor) =
+        Tensors.using (fun () ->
+            match kind with
+            | Published _ -> (Fisher.statistics x dx).Fisher
+            | ClosedForm ->
+                let x1, x2 = halves x
+                let dx1, dx2 = halves dx
+                let linear = Some(Fisher.bestLinear (Fisher.statistics x1 dx1))
+                (Fisher.statistics (Compressor.project linear x2) (Compressor.project linear dx2)).Fisher)
+
+    /// Trains a network at the fiducial parameters and fits the score estimate. The best weights are those of the highest
+    /// held-out det F; the F that the compressor quotes is measured on simulations that nothing else has seen.
+    /// Cancelling stops training early and still returns a compressor, of the best weights so far.
+    let train (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) : Compressor =
+        let p = simulator.Parameters.Length
+
+        if fiducial.Length <> p then
+            raise (ShapeException("fiducial parameters", $"{p} numbers", $"{fiducial.Length}"))
+
+        let network = network settings.Network simulator.FieldShape p settings.Seed
+        let settings = ImnnSettings.validate (int network.Features) settings
+        let source = Batch.source network settings simulator fiducial
+
+        let heldOutCount, quoteCount =
+            match source.Limits with
+            | Some(training, heldOut) ->
+                Guard.AtLeast("stored simulations for training", int64 settings.Simulations, int64 training) |> ignore
+                Guard.AtLeast("stored simulations held out", 2L * (network.Features + 3L), int64 heldOut) |> ignore
+                heldOut, heldOut
+            | None -> settings.HeldOut, settings.Quote
+
+        let clock = Stopwatch.StartNew()
+        use _ = torch.NewDisposeScope()
+        let draw purpose first n derivatives = source.Draw purpose first n derivatives |> Batch.joined network
+        let heldOut = draw "validation" 0UL heldOutCount heldOutCount
+        let weights = network.Parameters |> Seq.map (fun struct (_, w) -> w) |> Seq.toArray
+        use optimiser = torch.optim.Adam(weights, settings.LearningRate)
+        let history = ResizeArray<TrainingRecord>()
+        let mutable best = struct (-infinity, copy network)
+        let mutable iteration = 0
+        let mutable stale = 0
+        let cancelled () = settings.Progress.Cancellation.IsCancellationRequested
+
+        while iteration < settings.MaxIterations
+              && (iteration < settings.MinIterations || stale < settings.Patience)
+              && not (cancelled ()) do
+            use _ = torch.NewDisposeScope()
+
+            let chunks =
+                draw "training" (uint64 iteration * uint64 settings.Simulations) settings.Simulations settings.DerivativeSimulations
+
+            let progress = float iteration / float settings.MaxIterations
+
+            for group in optimiser.ParamGroups do
+                group.LearningRate <- settings.LearningRate * Math.Min(1.0, Math.Max(0.02, 2.0 * (1.0 - progress)))
+
+            optimiser.zero_grad ()
+            let struct (detF, lambda, strength) = accumulate network settings.Loss p chunks
+
+            if not (Double.IsFinite detF) then
+                raise (NonFiniteException($"det F at iteration {iteration}", "a finite number", $"{detF}"))
+
+            torch.nn.utils.clip_grad_norm_ (weights, 10.0) |> ignore
+            optimiser.step () |> ignore
+            iteration <- iteration + 1
+
+            let evaluated =
+                if iteration % settings.EvaluateEvery = 0 || iteration = settings.MaxIterations then
+                    let struct (x, dx) = Batch.evaluate network p heldOut
+                    let held = (heldOutFisher settings.Loss x dx).Determinant()
+                    let struct (highest, _) = best
+
+                    if held > highest then
+                        best <- struct (held, copy network)
+                        stale <- 0
+                    else
+                        stale <- stale + 1
+
+                    held
+                else
+                    nan
+
+            history.Add
+                { Iteration = iteration
+                  DetF = detF
+                  Lambda = lambda
+                  Strength = strength
+                  HeldOutDetF = evaluated
+                  Seconds = clock.Elapsed.TotalSeconds }
+
+            let struct (highest, _) = best
+            Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F {detF:g4}, held out {highest:g4}"
+
+        let struct (_, saved) = best
+        restore network saved
+
+        let measure purpose =
+            let parts =
+                Tensors.chunks 1000 quoteCount
+                |> Array.map (fun struct (start, length) ->
+                    Progress.report settings.Progress $"measuring F ({purpose})" start quoteCount ""
+
+                    Tensors.scoped2 (fun () ->
+                        Batch.evaluate network p (source.Draw purpose (uint64 start) length length |> Batch.joined network)))
+
+            let x = torch.cat (parts |> Array.map (fun struct (x, _) -> x), 0L)
+            let dx = torch.cat (parts |> Array.map (fun struct (_, dx) -> dx), 0L)
+            x, dx
+
+        // stored simulations: one half fits, the other is quoted; fresh ones: a set each
+        let (fitX, fitDx), (quoteX, quoteDx) =
+            match source.Limits with
+            | Some _ ->
+                let x, dx = measure "stored"
+                let x1, x2 = halves x
+                let dx1, dx2 = halves dx
+                (x1, dx1), (x2, dx2)
+            | None -> measure "statistics", measure "quote"
+
+        let linear =
+            match settings.Loss with
+            | ClosedForm -> Some(Fisher.bestLinear (Fisher.statistics fitX fitDx))
+            | Published _ -> None
+
+        let statistics x dx =
+            Fisher.statistics (Compressor.project linear x) (Compressor.project linear dx)
+
+        let quoted = statistics quoteX quoteDx
+
+        { Network = network
+          Parameters = simulator.Parameters
+          FieldShape = simulator.FieldShape
+          Fiducial = fiducial
+          Linear = linear
+          Statistics = statistics fitX fitDx
+          Fisher = quoted.Fisher
+          QuotedOn = quoted.Simulations
+          History = history.ToArray()
+          Simulations =
+            match source.Limits with
+            | Some(training, heldOut) -> training + heldOut
+            | None -> iteration * settings.Simulations + heldOutCount + 2 * quoteCount
+          Seconds = clock.Elapsed.TotalSeconds
+          Notes = Map.empty }

@@ -1,0 +1,171 @@
+namespace FieldImnn
+
+open System
+open FieldImnn.Core
+open MathNet.Numerics.Distributions
+
+/// What is known of one parameter beforehand.
+type Marginal =
+    /// Flat between lo and hi, both finite.
+    | Uniform of lo: float * hi: float
+    /// Gaussian, sd > 0.
+    | Normal of mean: float * sd: float
+    /// Gaussian cut to lo … hi and normalised there; mean and sd are those before the cut. One end or both may be infinite.
+    | TruncatedNormal of mean: float * sd: float * lo: float * hi: float
+
+/// Support, density and quantiles of one parameter.
+module Marginal =
+    /// The standard normal's probability between a and b, from the tail where the difference is exact.
+    let private between a b =
+        if a > 0.0 then
+            Normal.CDF(0.0, 1.0, -a) - Normal.CDF(0.0, 1.0, -b)
+        else
+            Normal.CDF(0.0, 1.0, b) - Normal.CDF(0.0, 1.0, a)
+
+    /// The marginal itself if its settings can work; errors go by the name.
+    let check (name: string) marginal =
+        let refuse expected received =
+            raise (SettingException($"prior of {name}", expected, received))
+
+        let location mean sd =
+            if not (Double.IsFinite mean) then
+                refuse "a finite mean" $"{mean}"
+
+            if not (Double.IsFinite sd && sd > 0.0) then
+                refuse "a finite standard deviation > 0" $"{sd}"
+
+        match marginal with
+        | Uniform(lo, hi) ->
+            if not (lo < hi && Double.IsFinite(hi - lo)) then
+                refuse "finite bounds lo < hi" $"lo = {lo}, hi = {hi}"
+        | Normal(mean, sd) -> location mean sd
+        | TruncatedNormal(mean, sd, lo, hi) ->
+            location mean sd
+
+            if not (lo < hi) then
+                refuse "bounds lo < hi" $"lo = {lo}, hi = {hi}"
+
+            if not (between ((lo - mean) / sd) ((hi - mean) / sd) > 0.0) then
+                refuse "bounds that leave some of the normal's probability" $"lo = {lo}, hi = {hi}"
+
+        marginal
+
+    /// The smallest interval outside which the density is zero.
+    let support marginal =
+        match marginal with
+        | Uniform(lo, hi)
+        | TruncatedNormal(_, _, lo, hi) -> lo, hi
+        | Normal _ -> Double.NegativeInfinity, Double.PositiveInfinity
+
+    /// A finite number within the support, its ends included.
+    let contains marginal value =
+        let lo, hi = support marginal
+        Double.IsFinite value && lo <= value && value <= hi
+
+    /// ln p(value), −∞ outside the support.
+    let logDensity marginal value =
+        if not (contains marginal value) then
+            Double.NegativeInfinity
+        else
+            match marginal with
+            | Uniform(lo, hi) -> -log(hi - lo)
+            | Normal(mean, sd) -> Normal.PDFLn(mean, sd, value)
+            | TruncatedNormal(mean, sd, lo, hi) ->
+                Normal.PDFLn(mean, sd, value)
+                - log (between ((lo - mean) / sd) ((hi - mean) / sd))
+
+    /// The value below which the probability u lies, 0 < u < 1: the inverse of the cumulative distribution.
+    let quantile marginal u =
+        match marginal with
+        | Uniform(lo, hi) -> lo + u * (hi - lo)
+        | Normal(mean, sd) -> Normal.InvCDF(mean, sd, u)
+        | TruncatedNormal(mean, sd, lo, hi) ->
+            let a, b = (lo - mean) / sd, (hi - mean) / sd
+
+            let z =
+                if a > 0.0 then
+                    -Normal.InvCDF(0.0, 1.0, Normal.CDF(0.0, 1.0, -a) - u * between a b)
+                else
+                    Normal.InvCDF(0.0, 1.0, Normal.CDF(0.0, 1.0, a) + u * between a b)
+
+            Math.Clamp(mean + sd * z, lo, hi)
+
+/// What is known of the parameters beforehand: independent marginals, in the simulator's order.
+type Prior =
+    { Names: string[]
+      Marginals: Marginal[] }
+
+/// Making priors, their densities and their draws.
+module Prior =
+    /// A prior from names and marginals.
+    let create (marginals: (string * Marginal) list) =
+        let names = marginals |> List.map fst |> Array.ofList
+
+        if names.Length = 0 || names |> Array.exists String.IsNullOrWhiteSpace then
+            raise (SettingException("prior", "at least one parameter, each with a name", $"%A{names}"))
+
+        if (Array.distinct names).Length < names.Length then
+            raise (SettingException("prior", "parameters of different names", String.concat ", " names))
+
+        { Names = names
+          Marginals = marginals |> List.map (fun (name, m) -> Marginal.check name m) |> Array.ofList }
+
+    /// A flat prior from names and bounds: [ "A", 0.1, 1.25; "B", 0.0, 1.0 ].
+    let uniform (bounds: (string * float * float) list) =
+        bounds |> List.map (fun (name, lo, hi) -> name, Uniform(lo, hi)) |> create
+
+    /// The support of every parameter; infinite for a normal.
+    let bounds prior =
+        prior.Marginals |> Array.map Marginal.support
+
+    let private checkCount prior (theta: float[]) =
+        if theta.Length <> prior.Names.Length then
+            let names = String.concat ", " prior.Names
+            raise (ShapeException("parameters θ", $"{prior.Names.Length} ({names})", $"{theta.Length}"))
+
+    /// θ (parameters) lies in the support.
+    let contains prior (theta: float[]) =
+        checkCount prior theta
+        Array.forall2 Marginal.contains prior.Marginals theta
+
+    /// ln p(θ), θ (parameters); −∞ outside the support.
+    let logDensity prior (theta: float[]) =
+        checkCount prior theta
+        Array.map2 Marginal.logDensity prior.Marginals theta |> Array.sum
+
+    /// θ itself if it lies in the support. The subject says in the error what θ is.
+    let require (subject: string) prior (theta: float[]) =
+        checkCount prior theta
+
+        (prior.Names, prior.Marginals, theta)
+        |||> Array.zip3
+        |> Array.iter (fun (name, marginal, value) ->
+            if not (Marginal.contains marginal value) then
+                let lo, hi = Marginal.support marginal
+                raise (RangeException(subject, $"{name} in the prior's support {lo} … {hi}", $"{name} = {value}")))
+
+        theta
+
+    let private golden = 0x9E3779B97F4A7C15UL
+
+    /// The finaliser of SplitMix64 (Steele, Lea & Flood 2014).
+    let private mix (z: uint64) =
+        let z = (z ^^^ (z >>> 30)) * 0xBF58476D1CE4E5B9UL
+        let z = (z ^^^ (z >>> 27)) * 0x94D049BB133111EBUL
+        z ^^^ (z >>> 31)
+
+    /// A number in (0, 1) that (seed, index, parameter) alone decides.
+    let private unit (seed: int) (index: int64) parameter =
+        let stream = mix (golden * (uint64 (int64 seed) + 1UL))
+        let draw = mix (stream + golden * (uint64 index + 1UL))
+        let bits = mix (draw + golden * (uint64 (parameter: int) + 1UL))
+        (float (bits >>> 11) + 0.5) * (1.0 / 9007199254740992.0)
+
+    /// Draws start … start + n − 1 of a seed, (n, parameters). Draw i is the same whatever start and n are.
+    let sample (seed: int) (start: int64) (n: int) prior =
+        Guard.AtLeast("first draw", 0L, start) |> ignore
+        Guard.AtLeast("number of draws", 0L, int64 n) |> ignore
+
+        Array.init n (fun i ->
+            prior.Marginals
+            |> Array.mapi (fun k marginal -> Marginal.quantile marginal (unit seed (start + int64 i) k)))

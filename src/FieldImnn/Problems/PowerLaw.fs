@@ -1,0 +1,39 @@
+namespace FieldImnn
+
+open FieldImnn.Core
+open FieldImnn.Core.Fields
+open TorchSharp
+
+/// Gaussian fields of power spectrum P(k) = A k^−B (Makinen et al. 2021, §4.1): the problem whose truth is known in closed form.
+module PowerLaw =
+    /// ln P = ln A − B ln k, θ = (A, B).
+    let spectrum: Spectrum =
+        { Parameters = [| "A"; "B" |]
+          LogPower =
+            fun theta k ->
+                let a, b = theta.narrow (1L, 0L, 1L), theta.narrow (1L, 1L, 1L)
+                a.log () - b * k.log().unsqueeze 0L }
+
+    /// A ~ U(0.1, 1.25), B ~ U(0.1, 1.25).
+    let prior = Prior.uniform [ "A", 0.1, 1.25; "B", 0.1, 1.25 ]
+
+    /// The field model on N × N pixels of unit size, so that k is in units of 1/pixel.
+    let model n convention =
+        SpectrumField.create spectrum (FourierGrid(2, n, float n)) convention
+
+    /// The problem on N × N pixels, on a device.
+    let createOn (device: torch.Device) n convention =
+        let model = model n convention
+
+        { Simulator = SpectrumField.simulatorOn device "power-law" model
+          Prior = prior
+          Fiducial = [| 1.0; 0.5 |]
+          Target = [| 0.9; 0.6 |]
+          Labels = [| "amplitude A"; "slope B" |]
+          Exact =
+            { Fisher = SpectrumLikelihood.fisher model
+              LogLikelihood = SpectrumLikelihood.logLikelihood model }
+          QuotedFisher = Some(SpectrumLikelihood.quotedFisher model) }
+
+    /// The problem on N × N pixels: the paper's is 128.
+    let create n convention = createOn torch.CPU n convention

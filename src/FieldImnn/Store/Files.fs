@@ -1,0 +1,92 @@
+namespace FieldImnn
+
+open System
+open System.IO
+open FieldImnn.Core
+
+/// Whole files in and out, with the file or folder named in every error.
+module Files =
+    /// What the operating system says against a file, without its full stop.
+    let private (|Refusal|_|) (fault: exn) =
+        match fault with
+        | :? IOException
+        | :? UnauthorizedAccessException -> Some(fault.Message.TrimEnd '.')
+        | _ -> None
+
+    let private fullPath (path: string) =
+        try
+            Path.GetFullPath path
+        with :? ArgumentException as fault ->
+            raise (StoreException($"path '{path}'", "the path of a file or folder", fault.Message.TrimEnd '.', fault))
+
+    let private temporaryIn folder =
+        Path.Combine(folder, $".{Guid.NewGuid():N}.tmp")
+
+    let private createFolder (folder: string) =
+        try
+            Directory.CreateDirectory folder |> ignore
+        with Refusal why as fault ->
+            raise (StoreException(folder, "a folder that exists or can be created", why, fault))
+
+    /// The folder exists, or is made now, and a file can be written into it.
+    let ensureWritableFolder (path: string) =
+        let folder = fullPath path
+        createFolder folder
+
+        try
+            use probe =
+                new FileStream(
+                    temporaryIn folder,
+                    FileMode.CreateNew,
+                    FileAccess.Write,
+                    FileShare.None,
+                    1,
+                    FileOptions.DeleteOnClose
+                )
+
+            probe.WriteByte 0uy
+        with Refusal why as fault ->
+            raise (StoreException(folder, "a folder that can be written to", why, fault))
+
+    /// All bytes of a file.
+    let readAllBytes (path: string) =
+        let file = fullPath path
+
+        if Directory.Exists file then
+            raise (StoreException(file, "a file", "a folder"))
+
+        if not (File.Exists file) then
+            raise (StoreException(file, "a file", "nothing of that name"))
+
+        try
+            File.ReadAllBytes file
+        with Refusal why as fault ->
+            raise (StoreException(file, "a file that can be read", why, fault))
+
+    /// Writes a file that is either complete or not there: everything goes to a temporary file in the same folder (made if
+    /// need be), which takes the target's place at the end. If anything fails, the temporary file goes and an older target stays.
+    /// The stream must be left open.
+    let writeAtomically (path: string) (write: Stream -> unit) =
+        let file = fullPath path
+
+        if Directory.Exists file then
+            raise (StoreException(file, "a file", "a folder"))
+
+        let folder = Path.GetDirectoryName file
+        createFolder folder
+        let temporary = temporaryIn folder
+
+        try
+            try
+                using (new FileStream(temporary, FileMode.CreateNew, FileAccess.Write)) (fun stream ->
+                    write stream
+                    stream.Flush(flushToDisk = true))
+
+                File.Move(temporary, file, overwrite = true)
+            with Refusal why as fault ->
+                raise (StoreException(file, "a file that can be written", why, fault))
+        finally
+            try
+                File.Delete temporary
+            with Refusal _ ->
+                ()

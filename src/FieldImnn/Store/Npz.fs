@@ -1,0 +1,133 @@
+namespace FieldImnn
+
+open System
+open System.IO
+open System.IO.Compression
+open System.Text
+open FieldImnn.Core
+
+/// Named arrays and texts in one file. Arrays go by their names without .npy; texts by the whole entry's name (manifest.json).
+type Npz =
+    { Arrays: Map<string, NpyArray>
+      Texts: Map<string, string> }
+
+/// Reading and writing .npz files: a zip archive of .npy entries, which NumPy reads too, with text entries beside them.
+module Npz =
+    /// Strict: damaged text is an error and not a question mark.
+    let private utf8 =
+        UTF8Encoding(encoderShouldEmitUTF8Identifier = false, throwOnInvalidBytes = true)
+
+    /// The same for all entries, so that equal contents make equal files.
+    let private timestamp = DateTimeOffset(1980, 1, 1, 0, 0, 0, TimeSpan.Zero)
+
+    /// CRC-32 of IEEE 802.3 (polynomial EDB88320, reflected): the zip reader does not check it by itself.
+    let private crc32 =
+        let table =
+            Array.init 256 (fun n ->
+                (uint32 n, [ 1..8 ])
+                ||> List.fold (fun c _ -> if c &&& 1u = 1u then 0xEDB88320u ^^^ (c >>> 1) else c >>> 1))
+
+        fun (bytes: byte[]) ->
+            let mutable c = 0xFFFFFFFFu
+
+            for b in bytes do
+                c <- table[int ((c ^^^ uint32 b) &&& 0xFFu)] ^^^ (c >>> 8)
+
+            ~~~c
+
+    let private contents name (entry: ZipArchiveEntry) =
+        use stream = entry.Open()
+        use memory = new MemoryStream()
+        stream.CopyTo memory
+        let bytes = memory.ToArray()
+        let sum = crc32 bytes
+
+        if sum <> entry.Crc32 then
+            raise (StoreException($"{name}, entry {entry.FullName}", $"checksum {entry.Crc32:X8}", $"{sum:X8}"))
+
+        bytes
+
+    let private add name key value (map: Map<string, 'v>) =
+        if map.ContainsKey key then
+            raise (StoreException(name, "entries with different names", $"two entries '{key}'"))
+
+        map.Add(key, value)
+
+    let private addEntry name npz (entry: ZipArchiveEntry) =
+        let bytes = contents name entry
+        let subject = $"{name}, entry {entry.FullName}"
+
+        if entry.FullName.EndsWith(".npy", StringComparison.Ordinal) then
+            let key = entry.FullName.Substring(0, entry.FullName.Length - 4)
+
+            { npz with
+                Arrays = npz.Arrays |> add name key (Npy.ofBytes subject bytes) }
+        else
+            try
+                { npz with
+                    Texts = npz.Texts |> add name entry.FullName (utf8.GetString bytes) }
+            with :? DecoderFallbackException as fault ->
+                raise (StoreException(subject, "an array (.npy) or text in UTF-8", "other bytes", fault))
+
+    /// No arrays and no texts.
+    let empty =
+        { Arrays = Map.empty
+          Texts = Map.empty }
+
+    /// Arrays and texts from the bytes of a .npz file; errors go by the name.
+    let ofBytes (name: string) (bytes: byte[]) =
+        try
+            use archive = new ZipArchive(new MemoryStream(bytes), ZipArchiveMode.Read)
+            archive.Entries |> Seq.fold (addEntry name) empty
+        with
+        | :? InvalidDataException
+        | :? EndOfStreamException as fault ->
+            raise (StoreException(name, "a .npz file (a zip archive)", fault.Message.TrimEnd '.', fault))
+
+    /// Arrays and texts from a .npz file.
+    let read (path: string) = ofBytes path (Files.readAllBytes path)
+
+    /// The bytes of a .npz file; equal contents give equal bytes.
+    let toBytes (npz: Npz) =
+        use memory = new MemoryStream()
+
+        using (new ZipArchive(memory, ZipArchiveMode.Create, leaveOpen = true)) (fun archive ->
+            let put (entryName: string) (bytes: byte[]) =
+                let entry = archive.CreateEntry(entryName, CompressionLevel.Fastest)
+                entry.LastWriteTime <- timestamp
+                use stream = entry.Open()
+                stream.Write(bytes, 0, bytes.Length)
+
+            for text in npz.Texts do
+                if text.Key.EndsWith(".npy", StringComparison.Ordinal) then
+                    raise (StoreException("text entry", "a name that does not end in .npy", $"'{text.Key}'"))
+
+                put text.Key (utf8.GetBytes text.Value)
+
+            for array in npz.Arrays do
+                put (array.Key + ".npy") (Npy.toBytes array.Value))
+
+        memory.ToArray()
+
+    /// Writes a .npz file, complete or not at all.
+    let write (path: string) (npz: Npz) =
+        let bytes = toBytes npz
+        Files.writeAtomically path (fun stream -> stream.Write(bytes, 0, bytes.Length))
+
+    let private entry what name key (map: Map<string, 'v>) =
+        match map.TryFind key with
+        | Some value -> value
+        | None ->
+            let keys =
+                if map.IsEmpty then
+                    "none"
+                else
+                    map.Keys |> String.concat ", "
+
+            raise (StoreException(name, $"{what} '{key}'", keys))
+
+    /// The array of that key, of an archive that errors call by the name.
+    let array (name: string) (key: string) (npz: Npz) = npz.Arrays |> entry "an array" name key
+
+    /// The text of that key, of an archive that errors call by the name.
+    let text (name: string) (key: string) (npz: Npz) = npz.Texts |> entry "a text" name key

@@ -1,0 +1,56 @@
+namespace FieldImnn
+
+open System
+open System.IO
+open FieldImnn.Core
+open System.Security.Cryptography
+open System.Text
+
+/// Trained compressors kept in a folder by what they were trained with, so that scripts that need the same one share it and each
+/// still runs alone.
+module Cache =
+    let private key (notes: Map<string, string>) settings (fiducial: float[]) =
+        let derivatives =
+            match settings.Derivatives with
+            | Precomputed _ -> "precomputed"
+            | other -> $"%A{other}"
+
+        let text =
+            String.concat
+                "\n"
+                [ $"{CompressorFile.version} %A{settings.Network} %A{settings.Loss} {derivatives}"
+                  $"{settings.Simulations} {settings.DerivativeSimulations} {settings.LearningRate:R} {settings.MinIterations}"
+                  $"{settings.MaxIterations} {settings.Patience} {settings.EvaluateEvery} {settings.HeldOut} {settings.Quote}"
+                  $"{settings.Chunk} {settings.Seed} %A{fiducial} %A{Map.toList notes}" ]
+
+        let hash = SHA256.HashData(Encoding.UTF8.GetBytes text)
+        (Convert.ToHexString hash).Substring(0, 12).ToLowerInvariant()
+
+    /// The compressor trained with these settings at these parameters: read from the folder if it is there, else trained and kept.
+    /// Notes (problem, modes) tell simulators apart. A cancelled training is returned but not kept.
+    let trainOrLoad (folder: string) (notes: (string * string) list) settings (simulator: Simulator) fiducial =
+        let notes = Map.ofList notes
+        let path = Path.Combine(folder, $"{simulator.Name}-{key notes settings fiducial}.imnn")
+
+        if File.Exists path then
+            CompressorFile.load path
+        else
+            let compressor =
+                { Imnn.train settings simulator fiducial with
+                    Notes = notes }
+
+            if not settings.Progress.Cancellation.IsCancellationRequested then
+                CompressorFile.save path compressor
+
+            compressor
+
+    /// A compressor that was read from a file, if it was trained for what the notes say.
+    let require (notes: (string * string) list) path (compressor: Compressor) =
+        for key, wanted in notes do
+            match Map.tryFind key compressor.Notes with
+            | Some found when found = wanted -> ()
+            | found ->
+                let came = defaultArg found "none"
+                raise (SettingException($"{key} of compressor '{path}'", wanted, came))
+
+        compressor

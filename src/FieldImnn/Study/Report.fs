@@ -1,0 +1,75 @@
+namespace FieldImnn
+
+open System.Collections.Generic
+open System.Globalization
+open System.IO
+open System.Text.Json
+open System.Text.Json.Nodes
+open FieldImnn.Core
+open MathNet.Numerics.LinearAlgebra
+
+/// Results as files: posteriors in CSV, summaries in JSON. Every file appears whole or not at all.
+module Report =
+    let private node (value: 'v) : JsonNode = JsonValue.Create value
+
+    /// A JSON list of numbers.
+    let numbers (values: float seq) : JsonNode =
+        JsonArray(values |> Seq.map node |> Seq.toArray)
+
+    /// A JSON list of rows.
+    let matrix (m: Matrix<float>) : JsonNode =
+        JsonArray(m.ToRowArrays() |> Array.map (fun row -> numbers row))
+
+    /// A JSON object.
+    let fields (pairs: (string * JsonNode) list) : JsonNode =
+        JsonObject(pairs |> List.map (fun (k, v) -> KeyValuePair(k, v)))
+
+    /// A JSON string, number or truth value.
+    let value (v: 'v) = node v
+
+    /// Writes JSON, indented.
+    let writeJson path (json: JsonNode) =
+        Files.writeAtomically path (fun stream ->
+            use writer = new StreamWriter(stream, leaveOpen = true)
+            writer.WriteLine(json.ToJsonString(JsonSerializerOptions(WriteIndented = true))))
+
+    /// Writes a posterior: a column for each parameter, named, and `weight`.
+    let writePosterior path (posterior: Posterior) =
+        let number (v: float) = v.ToString("R", CultureInfo.InvariantCulture)
+
+        Files.writeAtomically path (fun stream ->
+            use writer = new StreamWriter(stream, leaveOpen = true)
+            writer.WriteLine(String.concat "," (Array.append posterior.Names [| "weight" |]))
+
+            Array.iter2
+                (fun (s: float[]) w -> writer.WriteLine(Array.append s [| w |] |> Array.map number |> String.concat ","))
+                posterior.Samples
+                posterior.Weights)
+
+    let private moments posterior =
+        [ "mean", numbers (Posterior.mean posterior)
+          "sd", numbers (Posterior.sd posterior)
+          "correlation", matrix (Posterior.correlation posterior)
+          "area", node (Posterior.area posterior) ]
+
+    /// The summary of an inference; `modes`, `seconds` and `seed` are the caller's to tell.
+    let summary (problem: Problem) modes seconds (seed: uint64) (result: InferenceResult) =
+        let exactPeak =
+            let grid = result.Exact.Samples
+            let best = result.Exact.Weights |> Array.mapi (fun i w -> i, w) |> Array.maxBy snd |> fst
+            grid[best]
+
+        fields
+            [ "problem", node problem.Simulator.Name
+              "modes", node (modes: string)
+              "method", node result.Method
+              "parameters", JsonArray(problem.Simulator.Parameters |> Array.map (fun n -> node n)) :> JsonNode
+              "estimate", numbers result.Estimate
+              yield! moments result.Posterior
+              "exact", fields (("estimate", numbers exactPeak) :: moments result.Exact)
+              "areaRatio", node result.AreaRatio
+              "fisherRetained", node result.FisherRetained
+              "simulations", node result.Simulations
+              "seconds", node (seconds: float)
+              "seed", node seed
+              "version", node (typeof<Problem>.Assembly.GetName().Version.ToString 3) ]

@@ -1,0 +1,82 @@
+namespace FieldImnn
+
+open System
+open System.IO
+open FieldImnn.Core
+open FieldImnn.Core.Fields
+
+/// What every script of a study can be told on the command line.
+type StudyOptions =
+    { /// Folder of figures, numbers and compressors.
+      Out: string
+      /// "ideal" or "published".
+      ModesName: string
+      Modes: ModeConvention
+      Seed: uint64
+      /// A shorter training and fewer simulations, for quick looks.
+      Quick: bool }
+
+/// Options, compressors and results of a study's scripts.
+module StudyOptions =
+    /// Reads --out FOLDER, --modes ideal|published, --seed N and --quick (arguments without the script's own name).
+    let read defaultFolder (arguments: string[]) =
+        let rec parse options =
+            function
+            | [] -> options
+            | "--out" :: folder :: rest -> parse { options with Out = folder } rest
+            | "--modes" :: name :: rest ->
+                parse
+                    { options with
+                        ModesName = name
+                        Modes = Catalogue.modes name }
+                    rest
+            | "--seed" :: (seed: string) :: rest when fst (UInt64.TryParse seed) ->
+                parse { options with Seed = UInt64.Parse seed } rest
+            | "--quick" :: rest -> parse { options with Quick = true } rest
+            | other :: _ ->
+                raise (SettingException("option", "--out FOLDER, --modes ideal|published, --seed N or --quick", other))
+
+        let options =
+            parse
+                { Out = defaultFolder
+                  ModesName = "ideal"
+                  Modes = ModeConvention.Ideal
+                  Seed = 1UL
+                  Quick = false }
+                (List.ofArray arguments)
+
+        Files.ensureWritableFolder options.Out
+        options
+
+    /// The study's training: the defaults, or a shorter one for quick looks.
+    let training quick seed progress =
+        let settings =
+            { ImnnSettings.Default with
+                Seed = seed
+                Progress = progress }
+
+        if quick then
+            { settings with
+                MaxIterations = 80
+                MinIterations = 80
+                HeldOut = 1000
+                Quote = 4000 }
+        else
+            settings
+
+    /// The compressor of given settings, from the study's folder or trained now.
+    let compressorWith settings options (problem: Problem) =
+        Cache.trainOrLoad
+            (Path.Combine(options.Out, "compressors"))
+            [ "problem", problem.Simulator.Name; "modes", options.ModesName ]
+            settings
+            problem.Simulator
+            problem.Fiducial
+
+    /// The study's compressor, trained by whichever script needs it first.
+    let compressor options progress problem =
+        compressorWith (training options.Quick options.Seed progress) options problem
+
+    /// Writes the numbers behind a figure to results/NAME.json.
+    let results options name json =
+        Report.writeJson (Path.Combine(options.Out, "results", $"{name}.json")) json

@@ -1,0 +1,87 @@
+namespace FieldImnn
+
+open System
+open FieldImnn.Core
+open MathNet.Numerics.LinearAlgebra
+open TorchSharp
+
+type Tensor = torch.Tensor
+
+/// Lifetimes of tensors, and the way between tensors and arrays.
+module Tensors =
+    /// Runs a computation, frees every tensor it made but its result, and hands that to the caller's scope.
+    let scoped (compute: unit -> Tensor) : Tensor =
+        use _ = torch.NewDisposeScope()
+        (compute ()).MoveToOuterDisposeScope()
+
+    /// As scoped, for a pair of results.
+    let scoped2 (compute: unit -> struct (Tensor * Tensor)) : struct (Tensor * Tensor) =
+        use _ = torch.NewDisposeScope()
+        let struct (a, b) = compute ()
+        struct (a.MoveToOuterDisposeScope(), b.MoveToOuterDisposeScope())
+
+    /// Runs a computation whose result holds no tensor, and frees every tensor it made.
+    let using (compute: unit -> 'result) : 'result =
+        use _ = torch.NewDisposeScope()
+        compute ()
+
+    /// A tensor that no dispose scope frees: for constants that live as long as what holds them.
+    let keep (tensor: Tensor) : Tensor = tensor.DetachFromDisposeScope()
+
+    /// float64 vector.
+    let ofVector (values: float[]) : Tensor = torch.tensor (values)
+
+    /// float64 matrix (rows, columns).
+    let ofRows (rows: float[][]) : Tensor =
+        let columns = if rows.Length = 0 then 0 else rows[0].Length
+        torch.tensor(Array.concat rows).reshape (int64 rows.Length, int64 columns)
+
+    /// All elements as float64, in row-major order.
+    let toArray (tensor: Tensor) : float[] =
+        use _ = torch.NewDisposeScope()
+        tensor.detach().cpu().``to``(torch.ScalarType.Float64).contiguous().data<float>().ToArray()
+
+    /// The rows of a matrix.
+    let toRows (tensor: Tensor) : float[][] =
+        toArray tensor |> Array.chunkBySize (int tensor.shape[1])
+
+    /// A two-dimensional tensor as an array.
+    let toArray2D (tensor: Tensor) : float[,] =
+        let values = toArray tensor
+        let columns = int tensor.shape[1]
+        Array2D.init (int tensor.shape[0]) columns (fun i j -> values[i * columns + j])
+
+    /// A two-dimensional tensor as a MathNet matrix.
+    let toMatrix (tensor: Tensor) : Matrix<float> =
+        Matrix<float>.Build.DenseOfArray(toArray2D tensor)
+
+    /// float64 tensor of a MathNet matrix.
+    let ofMatrix (matrix: Matrix<float>) : Tensor =
+        ofRows (matrix.ToRowArrays())
+
+    /// Index ranges (start, length) that cut n into chunks of at most the given size.
+    let chunks (size: int) (n: int) =
+        [| for start in 0..size..n - 1 -> struct (start, min size (n - start)) |]
+
+/// Linear algebra with typed errors.
+module Matrices =
+    /// The inverse of a symmetric positive definite matrix.
+    let inverse (name: string) (matrix: Matrix<float>) =
+        let failed what =
+            raise (SingularMatrixException(name, "a positive definite matrix", what))
+
+        if matrix.Exists(fun v -> not (Double.IsFinite v)) then
+            failed "NaN or infinite elements"
+
+        let scale = matrix.Diagonal().PointwiseAbs().PointwiseSqrt()
+
+        if scale.Minimum() <= 0.0 then
+            failed $"a diagonal with {scale.Minimum() ** 2.0}"
+
+        let correlation = matrix.MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
+        let eigenvalues = correlation.Evd(Symmetricity.Symmetric).EigenValues.Real()
+
+        if eigenvalues.Minimum() < 1e-13 * eigenvalues.Maximum() then
+            failed $"eigenvalues (of the correlation) from {eigenvalues.Minimum():g3} to {eigenvalues.Maximum():g3}"
+
+        correlation.Inverse().MapIndexed(fun i j v -> v / (scale[i] * scale[j]))

@@ -1,0 +1,103 @@
+module CommandTests
+
+open System
+open System.Diagnostics
+open System.IO
+open System.Text.Json
+open Expecto
+open FieldImnn
+
+/// scripts/infer.fsx as its users run it: its own process, its exit code, its messages, its files.
+let private root =
+    let rec up (folder: DirectoryInfo) =
+        if File.Exists(Path.Combine(folder.FullName, "FieldImnn.sln")) then folder.FullName else up folder.Parent
+
+    up (DirectoryInfo AppContext.BaseDirectory)
+
+let private infer (arguments: string list) =
+    let info =
+        ProcessStartInfo(
+            "dotnet",
+            [ "fsi"; Path.Combine(root, "scripts", "infer.fsx") ] @ arguments,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true
+        )
+
+    use child = Process.Start info
+    let output = child.StandardOutput.ReadToEndAsync()
+    let errors = child.StandardError.ReadToEnd()
+    child.WaitForExit()
+    struct (child.ExitCode, output.Result, errors)
+
+let private inFolder (body: string -> unit) =
+    let folder = Path.Combine(Path.GetTempPath(), $"fieldimnn-{Guid.NewGuid()}")
+    Directory.CreateDirectory folder |> ignore
+
+    try
+        body folder
+    finally
+        Directory.Delete(folder, true)
+
+let private refused (arguments: string list) (words: string list) folder =
+    let out = Path.Combine(folder, "out")
+    let struct (code, _, errors) = infer (arguments @ [ "--out"; out; "--quick" ])
+    Expect.equal code 2 $"exit code; stderr: {errors}"
+
+    for word in words do
+        Expect.stringContains errors word "message"
+
+    Expect.isFalse (Directory.Exists out && Directory.GetFiles(out).Length > 0) "nothing was written"
+
+let tests =
+    testSequenced
+    <| testList
+        "infer.fsx"
+        [ testCase "refuses bad input with a clear message and exit code 2, and writes nothing" (fun () ->
+              inFolder (fun folder ->
+                  let write name shape (data: float[]) =
+                      let path = Path.Combine(folder, name)
+                      Npy.write path (Npy.double shape data)
+                      path
+
+                  let small = write "small.npy" [| 64; 64 |] (Array.zeroCreate 4096)
+                  refused [ "--field"; small ] [ "(128, 128)"; "(64, 64)" ] folder
+                  let pixels = Array.zeroCreate 16384
+                  pixels[5] <- nan
+                  let holed = write "nan.npy" [| 128; 128 |] pixels
+                  refused [ "--field"; holed ] [ "1 NaN or infinite"; "(0, 5)" ] folder
+                  refused [ "--theta"; "2.0,0.5" ] [ "A"; "2" ] folder
+                  refused [ "--modes"; "perfect" ] [ "ideal or published"; "perfect" ] folder))
+
+          testCase "infers a stored field to files that scripts can read, and again from the saved compressor" (fun () ->
+              inFolder (fun folder ->
+                  let problem = PowerLaw.create 128 Core.Fields.ModeConvention.Ideal
+                  let field = Simulator.field problem.Simulator [| 0.9; 0.6 |] 12UL
+                  let path = Path.Combine(folder, "field.npy")
+                  Npy.write path (Npy.single [| 1; 128; 128 |] (Tensors.toArray field |> Array.map float32))
+                  let out = Path.Combine(folder, "out")
+                  let struct (code, _, errors) = infer [ "--field"; path; "--out"; out; "--quick"; "--method"; "gaussian" ]
+                  Expect.equal code 0 errors
+                  let summary folder =
+                      JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "summary.json"))).RootElement
+
+                  let json = summary out
+
+                  for name in
+                      [ "problem"; "modes"; "method"; "parameters"; "estimate"; "mean"; "sd"; "correlation"; "area"; "exact"
+                        "areaRatio"; "fisherRetained"; "simulations"; "seconds"; "seed"; "version" ] do
+                      Expect.isTrue (fst (json.TryGetProperty name)) name
+
+                  let exact = ExactAnswer.posterior problem.Exact problem.Prior field
+                  let exactMean = (json.GetProperty("exact").GetProperty("mean")[0]).GetDouble()
+                  Expect.floatClose Accuracy.low exactMean ((Posterior.mean exact)[0]) "exact mean"
+                  let lines = File.ReadAllLines(Path.Combine(out, "posterior.csv"))
+                  Expect.equal (lines[0]) "A,B,weight" "header"
+                  Expect.isGreaterThan lines.Length 1000 "rows"
+                  Expect.isTrue (File.Exists(Path.Combine(out, "corner.html"))) "figure"
+                  let kept = Path.Combine(out, "compressor.imnn")
+                  let again = Path.Combine(folder, "again")
+                  let struct (code, _, errors) = infer [ "--field"; path; "--out"; again; "--compressor"; kept; "--method"; "gaussian" ]
+                  Expect.equal code 0 errors
+                  let estimate (json: JsonElement) = json.GetProperty("estimate").GetRawText()
+                  Expect.equal (estimate (summary again)) (estimate json) "same estimate"
+                  refused [ "--field"; path; "--modes"; "published"; "--compressor"; kept ] [ "published"; "ideal" ] folder)) ]

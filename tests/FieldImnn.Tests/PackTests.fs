@@ -1,0 +1,139 @@
+/// The packages, as somebody outside this repository uses them: their dependencies, and a fresh script.
+module PackTests
+
+open System
+open System.ComponentModel
+open System.Diagnostics
+open System.IO
+open System.IO.Compression
+open System.Xml.Linq
+open Expecto
+
+let private root =
+    let rec climb (folder: DirectoryInfo) =
+        if isNull folder then
+            None
+        elif File.Exists(Path.Combine(folder.FullName, "FieldImnn.sln")) then
+            Some folder.FullName
+        else
+            climb folder.Parent
+
+    climb (DirectoryInfo AppContext.BaseDirectory)
+
+/// Debug or Release: the packages are made from the build that is under test.
+let private configuration =
+    let parts = AppContext.BaseDirectory.Split Path.DirectorySeparatorChar
+    if Array.contains "Debug" parts then "Debug" else "Release"
+
+let private libraries = [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots" ]
+
+let private version repository =
+    let props = XDocument.Load(Path.Combine(repository, "Directory.Build.props"))
+    (Seq.head (props.Descendants(XName.Get "Version"))).Value
+
+/// Runs dotnet in a folder and returns what it printed; skips the test where there is no dotnet to run.
+let private dotnet folder (packages: string option) (arguments: string list) =
+    let info = ProcessStartInfo("dotnet", arguments, WorkingDirectory = folder)
+    info.RedirectStandardOutput <- true
+    info.RedirectStandardError <- true
+    info.Environment["MSBUILDDISABLENODEREUSE"] <- "1"
+    packages |> Option.iter (fun path -> info.Environment["NUGET_PACKAGES"] <- path)
+
+    try
+        use child = Process.Start info
+        let errors = child.StandardError.ReadToEndAsync()
+        let output = child.StandardOutput.ReadToEnd()
+        child.WaitForExit()
+
+        if child.ExitCode <> 0 then
+            let command = String.Join(" ", arguments)
+            failtest $"'dotnet {command}' failed (exit code {child.ExitCode}):\n{output}\n{errors.Result}"
+
+        output
+    with :? Win32Exception ->
+        skiptest "the dotnet command is not on PATH"
+
+/// Packs the three libraries into a folder of the test's own, outside the repository and deleted after it.
+let private withPackages (body: string -> string -> unit) =
+    match root with
+    | None -> skiptest "this program does not run from a copy of the repository"
+    | Some repository ->
+        let folder = Directory.CreateTempSubdirectory "fieldimnn-pack-"
+
+        try
+            for library in libraries do
+                let project = Path.Combine(repository, "src", library)
+
+                [ "pack"
+                  project
+                  "--no-build"
+                  "-c"
+                  configuration
+                  "-o"
+                  folder.FullName
+                  "--nologo" ]
+                |> dotnet repository None
+                |> ignore
+
+            body folder.FullName (version repository)
+        finally
+            folder.Delete true
+
+/// Names of the packages that a package asks for.
+let private dependencies (package: string) =
+    use archive = ZipFile.OpenRead package
+    let entry = archive.Entries |> Seq.find (fun entry -> entry.Name.EndsWith ".nuspec")
+    use stream = entry.Open()
+
+    XDocument.Load(stream).Descendants()
+    |> Seq.filter (fun element -> element.Name.LocalName = "dependency")
+    |> Seq.map (fun element -> element.Attribute(XName.Get "id").Value)
+    |> Set.ofSeq
+
+let private expected =
+    [ "FieldImnn.Core", [ "TorchSharp"; "libtorch-cpu-linux-x64" ]
+      "FieldImnn", [ "FieldImnn.Core"; "FSharp.Core"; "MathNet.Numerics" ]
+      "FieldImnn.Plots", [ "FieldImnn"; "FSharp.Core"; "Plotly.NET" ] ]
+
+/// A NuGet cache of the test's own: links to the machine's packages, without earlier copies of ours. So a stale copy of the
+/// same version cannot be used, and half a gigabyte of libtorch need not be copied.
+let private privateCache folder =
+    let home = Environment.GetFolderPath Environment.SpecialFolder.UserProfile
+    let cache = Directory.CreateDirectory(Path.Combine(folder, "cache")).FullName
+
+    for package in Directory.GetDirectories(Path.Combine(home, ".nuget", "packages")) do
+        let name = Path.GetFileName package
+
+        if not (name.StartsWith "fieldimnn") then
+            Directory.CreateSymbolicLink(Path.Combine(cache, name), package) |> ignore
+
+    cache
+
+let private script folder version =
+    $"""#i "nuget: {folder}"
+#r "nuget: FieldImnn.Plots, {version}"
+open FieldImnn
+FieldImnn.Core.Runtime.TorchRuntime.Initialise()
+let sum = TorchSharp.torch.ones(3L).sum().item<float32>()
+let posterior = Posterior.ofSamples [| "A" |] [| (0.0, 1.0) |] [| [| 0.25 |]; [| 0.75 |] |] [| 1.0; 3.0 |]
+let mean = Array.head (Posterior.mean posterior)
+printfn $"sum {{sum}} mean {{mean}}"
+printfn $"from {{typeof<Posterior>.Assembly.Location}}"
+"""
+
+let tests =
+    testList
+        "packages"
+        [ testCase "serve a fresh script outside the repository"
+          <| fun () ->
+              withPackages (fun folder version ->
+                  for library, names in expected do
+                      let package = Path.Combine(folder, $"{library}.{version}.nupkg")
+                      Expect.equal (dependencies package) (set names) $"dependencies of {library}"
+
+                  let path = Path.Combine(folder, "fresh.fsx")
+                  File.WriteAllText(path, script folder version)
+                  let cache = privateCache folder
+                  let output = dotnet folder (Some cache) [ "fsi"; path ]
+                  Expect.stringContains output "sum 3 mean 0.625" "what the script prints"
+                  Expect.stringContains output $"from {cache}" "the library comes from the package just made") ]

@@ -1,0 +1,46 @@
+module TestSupport
+
+open System
+open Expecto
+open FieldImnn.Core
+open TorchSharp
+
+/// Largest |a − b| over the largest |b|.
+let relative (a: float[]) (b: float[]) =
+    let scale = b |> Array.map abs |> Array.max
+    (Array.map2 (fun x y -> abs (x - y)) a b |> Array.max) / scale
+
+/// Expects two arrays to agree to a relative tolerance.
+let close tolerance (actual: float[]) (expected: float[]) what =
+    let error = relative actual expected
+    Expect.isLessThan error tolerance $"{what}: %A{actual} and %A{expected} differ by {error:g3}"
+
+/// A test whose tensors are all freed at its end.
+let tensorTest name (body: unit -> unit) =
+    testCase name (fun () ->
+        use _ = torch.NewDisposeScope()
+        body ())
+
+/// The p-value of a Kolmogorov–Smirnov test of values against U(0, 1) (asymptotic series).
+let uniformity (values: float[]) =
+    let n = float values.Length
+    let sorted = Array.sort values
+
+    let d =
+        sorted
+        |> Array.mapi (fun i v -> max (float (i + 1) / n - v) (v - float i / n))
+        |> Array.max
+
+    let t = (sqrt n + 0.12 + 0.11 / sqrt n) * d
+    2.0 * Seq.sum (seq { for j in 1..100 -> (if j % 2 = 1 then 1.0 else -1.0) * exp (-2.0 * float (j * j) * t * t) }) |> max 0.0 |> min 1.0
+
+/// Expects a typed error of FieldImnn's whose message holds the given words.
+let refuses<'error when 'error :> FieldImnnException> (words: string list) (action: unit -> unit) =
+    try
+        action ()
+        failtest $"expected a {typeof<'error>.Name}, but nothing was refused"
+    with
+    | :? 'error as error ->
+        for word in words do
+            Expect.stringContains error.Message word "message"
+    | :? FieldImnnException as other -> failtest $"expected a {typeof<'error>.Name}, but came {other.GetType().Name}: {other.Message}"
