@@ -31,6 +31,6 @@ Plot.fields
 Report.fields
     [ "target", Report.numbers problem.Target
       "modes", Report.value options.ModesName
-      "variance", Report.value (field.var().ToDouble())
+      "variance", Report.value (Tensors.toNumber (field.var ()))
       "seed", Report.value options.Seed ]
 |> StudyOptions.results options "fig01"

@@ -15,7 +15,10 @@ let count = if options.Quick then 200 else 600
 let theta = Prior.sample (int options.Seed) 0L count problem.Prior
 
 let raw =
-    Simulator.fields problem.Simulator (Tensors.ofRows theta) (NoiseKey.Range(NoiseKey.SeedFor(options.Seed, "fig04"), 0UL, count))
+    Simulator.fields
+        problem.Simulator
+        (Tensors.ofRows theta)
+        (NoiseKey.Range(NoiseKey.SeedFor(options.Seed, "fig04"), 0UL, count))
     |> Compressor.summaries compressor
 
 let estimates = Compressor.estimateOfSummaries compressor raw
@@ -28,7 +31,11 @@ Plot.summaries problem.Simulator.Parameters theta (Tensors.toRows raw) estimates
 |> printfn "%s"
 
 let deviation i =
-    Array.map2 (fun (e: float[]) (t: float[]) -> (e[i] - t[i]) ** 2.0) estimates theta |> Array.average |> sqrt
+    Array.map2 (fun (e: float[]) (t: float[]) -> (e[i] - t[i]) ** 2.0) estimates theta
+    |> Array.average
+    |> sqrt
 
-Report.fields [ "fields", Report.value count; "rootMeanSquare", Report.numbers [ deviation 0; deviation 1 ] ]
+Report.fields
+    [ "fields", Report.value count
+      "rootMeanSquare", Report.numbers [ deviation 0; deviation 1 ] ]
 |> StudyOptions.results options "fig04"

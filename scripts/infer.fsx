@@ -10,7 +10,7 @@ open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Random
 open FieldImnn.Plots
-open TorchSharp
+
 
 type Arguments =
     | Problem of string
@@ -27,16 +27,21 @@ type Arguments =
         member argument.Usage =
             match argument with
             | Problem _ -> "the field's model: power-law (default)."
-            | Modes _ -> "ideal (default), a Gaussian random field, or published, the original authors' simulator to the letter."
-            | Field _ -> "the observed field, .npy, float32 or float64, 128 × 128; without it a field is simulated at the example target."
-            | Theta _ -> "parameters of the field to simulate when there is no --field, as A,B; within the prior (default 0.9,0.6)."
+            | Modes _ ->
+                "ideal (default), a Gaussian random field, or published, the original authors' simulator to the letter."
+            | Field _ ->
+                "the observed field, .npy, float32 or float64, 128 × 128; without it a field is simulated at the example target."
+            | Theta _ ->
+                "parameters of the field to simulate when there is no --field, as A,B; within the prior (default 0.9,0.6)."
             | Out _ -> "the folder for posterior.csv, summary.json, corner.html, corner.png and compressor.imnn."
             | Method _ -> "abc (default): rejection with regression adjustment; gaussian: the Gaussian approximation."
             | Seed _ -> "seed of the training, the simulations and the simulated field (default 1)."
-            | Compressor _ -> "a trained compressor to use instead of training one; must be of the same problem and modes."
+            | Compressor _ ->
+                "a trained compressor to use instead of training one; must be of the same problem and modes."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
-let parser = ArgumentParser.Create<Arguments>(programName = "dotnet fsi scripts/infer.fsx")
+let parser =
+    ArgumentParser.Create<Arguments>(programName = "dotnet fsi scripts/infer.fsx")
 
 let infer (arguments: ParseResults<Arguments>) =
     let clock = Stopwatch.StartNew()
@@ -44,7 +49,10 @@ let infer (arguments: ParseResults<Arguments>) =
     let seed = arguments.GetResult(Seed, 1UL)
     let quick = arguments.Contains Quick
     let modes = arguments.GetResult(Modes, "ideal")
-    let problem = Catalogue.problem (arguments.GetResult(Problem, "power-law")) (Catalogue.modes modes)
+
+    let problem =
+        Catalogue.problem (arguments.GetResult(Problem, "power-law")) (Catalogue.modes modes)
+
     let progress = ConsoleProgress.create ()
 
     let inferenceMethod =
@@ -63,12 +71,15 @@ let infer (arguments: ParseResults<Arguments>) =
         | None -> problem.Target
         | Some text ->
             match text.Split ',' |> Array.map Double.TryParse with
-            | numbers when numbers |> Array.forall fst -> numbers |> Array.map snd |> Prior.require "--theta" problem.Prior
+            | numbers when numbers |> Array.forall fst ->
+                numbers |> Array.map snd |> Prior.require "--theta" problem.Prior
             | _ -> raise (SettingException("--theta", "numbers with commas between them", text))
 
     let field =
         match arguments.TryGetResult Field with
-        | Some path -> ObservedField.read path (problem.Simulator.FieldShape |> Array.map int) |> ObservedField.toTensor
+        | Some path ->
+            ObservedField.read path (problem.Simulator.FieldShape |> Array.map int)
+            |> ObservedField.toTensor
         | None ->
             printfn $"No --field: simulating one at %A{theta}."
             Simulator.field problem.Simulator theta (NoiseKey.SeedFor(seed, "target"))
@@ -104,8 +115,12 @@ let infer (arguments: ParseResults<Arguments>) =
     |> printfn "%s"
 
     for i, name in Array.indexed problem.Simulator.Parameters do
-        let mean, sd = (Posterior.mean result.Posterior)[i], (Posterior.sd result.Posterior)[i]
-        let exactMean, exactSd = (Posterior.mean result.Exact)[i], (Posterior.sd result.Exact)[i]
+        let mean, sd =
+            (Posterior.mean result.Posterior)[i], (Posterior.sd result.Posterior)[i]
+
+        let exactMean, exactSd =
+            (Posterior.mean result.Exact)[i], (Posterior.sd result.Exact)[i]
+
         printfn $"{name} = {mean:F4} ± {sd:F4}   (exact {exactMean:F4} ± {exactSd:F4})"
 
     printfn $"area over exact {result.AreaRatio:F3}, information kept {result.FisherRetained:P1}"
@@ -116,7 +131,13 @@ let code =
         0
     with
     | :? ArguParseException as help ->
-        (if help.ErrorCode = ErrorCode.HelpText then stdout else stderr).WriteLine help.Message
+        (if help.ErrorCode = ErrorCode.HelpText then
+             stdout
+         else
+             stderr)
+            .WriteLine
+            help.Message
+
         if help.ErrorCode = ErrorCode.HelpText then 0 else 2
     | :? FieldImnnException as error ->
         eprintfn $"error: {error.Message}"

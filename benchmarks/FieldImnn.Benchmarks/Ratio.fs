@@ -7,13 +7,17 @@ open System.Diagnostics
 
 /// One comparison; times in seconds, medians over the alternations. Ratio = reference / candidate, its median over the pairs.
 type Measured =
-    { Name: string
-      Reference: float
-      Candidate: float
-      Ratio: float
-      Goal: float
-      /// Largest relative difference between the two results.
-      Disagreement: float }
+    {
+        Name: string
+        Reference: float
+        Candidate: float
+        Ratio: float
+        Goal: float
+        /// Whether the goal is an upper bound (a cost) rather than a lower one (a speed-up).
+        AtMost: bool
+        /// Largest relative difference between the two results.
+        Disagreement: float
+    }
 
 let median (values: float[]) =
     let sorted = Array.sort values
@@ -45,12 +49,40 @@ let compare name goal alternations (reference: unit -> float[]) (candidate: unit
       Candidate = pairs |> Array.map (fun struct (_, c) -> c) |> median
       Ratio = pairs |> Array.map (fun struct (r, c) -> r / c) |> median
       Goal = goal
+      AtMost = false
       Disagreement = largest (Array.map2 (-) expected received) / largest expected }
 
+/// How many times longer a piece of work takes than its unavoidable part; the two compute different things.
+let cost name goal alternations (work: unit -> float[]) (part: unit -> float[]) =
+    { compare name goal alternations work part with
+        AtMost = true
+        Disagreement = nan }
+
+/// A ratio of two measured quantities other than times.
+let quotient name goal reference candidate =
+    { Name = name
+      Reference = reference
+      Candidate = candidate
+      Ratio = reference / candidate
+      Goal = goal
+      AtMost = true
+      Disagreement = nan }
+
+/// Whether the goal was reached.
+let reached m =
+    if m.AtMost then m.Ratio <= m.Goal else m.Ratio >= m.Goal
+
 let print m =
-    let verdict = if m.Ratio >= m.Goal then "reached" else "MISSED"
+    let bound = if m.AtMost then "at most" else "at least"
+
+    let agreement =
+        if System.Double.IsNaN m.Disagreement then
+            ""
+        else
+            $"; largest relative difference {m.Disagreement:E1}"
+
+    let verdict = if reached m then "reached" else "MISSED"
 
     Console.WriteLine(
-        $"{m.Name}: {m.Ratio:F2} times (goal {m.Goal:F1}: {verdict}); {m.Reference:F4} s against {m.Candidate:F4} s; "
-        + $"largest relative difference {m.Disagreement:E1}"
+        $"{m.Name}: {m.Ratio:F2} times (goal {bound} {m.Goal:F1}: {verdict}); {m.Reference:G4} against {m.Candidate:G4}{agreement}"
     )

@@ -16,17 +16,25 @@ let private loss (features: Tensor) (derivatives: Tensor) =
     let covariance = centred.t().matmul(centred) / (float (images - 1L)).ToScalar()
     let slope = derivatives.mean [| 0L |]
     let fisher = slope.matmul (torch.linalg.solve (covariance, slope.t ()))
-    fisher.logdet().neg ()
+    fisher.logdet().neg()
 
-let private toArray (t: Tensor) = t.detach().flatten().``to``(torch.float64).data<float>().ToArray()
+let private toArray (t: Tensor) =
+    t.detach().flatten().``to``(torch.float64).data<float>().ToArray()
 
 /// Features, their derivatives and the gradient of every weight, end to end.
 let private results (network: InceptionNetwork) (features: Tensor) (derivatives: Tensor) =
     let weights = [| for struct (_, weight) in network.Parameters -> weight :> Tensor |]
-    let gradients = torch.autograd.grad ([| loss features derivatives |], weights) |> Seq.toArray
-    let scaled (t: Tensor) = t / t.detach().abs().max ()
+
+    let gradients =
+        torch.autograd.grad ([| loss features derivatives |], weights) |> Seq.toArray
+
+    let scaled (t: Tensor) = t / t.detach().abs().max()
     let gradient = torch.cat [| for g in gradients -> g.flatten () |]
-    Array.concat [ toArray (scaled features); toArray (scaled derivatives); toArray (scaled gradient) ]
+
+    Array.concat
+        [ toArray (scaled features)
+          toArray (scaled derivatives)
+          toArray (scaled gradient) ]
 
 let private ordinary (network: InceptionNetwork) (fields: Dual) () =
     use _ = torch.NewDisposeScope()
@@ -34,8 +42,12 @@ let private ordinary (network: InceptionNetwork) (fields: Dual) () =
     let features = network.Straightforward(Dual point).Primal
 
     let derivative summary =
-        let total = features.select(1L, summary).sum ()
-        let gradient = torch.autograd.grad ([| total |], [| point |], create_graph = true, retain_graph = true) |> Seq.head
+        let total = features.select(1L, summary).sum()
+
+        let gradient =
+            torch.autograd.grad ([| total |], [| point |], create_graph = true, retain_graph = true)
+            |> Seq.head
+
         (gradient.unsqueeze 1L * fields.TangentByParameter).sum [| 2L; 3L |]
 
     results network features (torch.stack ([| for s in 0L .. network.Features - 1L -> derivative s |], 2L))
@@ -50,8 +62,13 @@ let run alternations =
         SummaryNetwork.Create(NetworkDescription.Inception [| side; side |], 1UL) :?> InceptionNetwork
 
     use generator = new torch.Generator(2UL)
-    let normal (shape: int64[]) = torch.randn (shape, generator = generator)
-    let fields = Dual(normal [| images; side; side |], normal [| images * parameters; side; side |])
+
+    let normal (shape: int64[]) =
+        torch.randn (shape, generator = generator)
+
+    let fields =
+        Dual(normal [| images; side; side |], normal [| images * parameters; side; side |])
+
     let composed = forward network.Composed network fields
 
     [ Ratio.compare "training step, published network" 3.0 alternations (ordinary network fields) composed

@@ -12,7 +12,10 @@ module Autodiff =
         if not (torch.is_floating_point x || torch.is_complex x) then
             raise (ShapeException("point to differentiate at", "floating point numbers", $"{x.dtype}"))
 
-        if x.requires_grad then x.alias () else x.detach().clone().requires_grad_ true
+        if x.requires_grad then
+            x.alias ()
+        else
+            x.detach().clone().requires_grad_ true
 
     /// Σ ∂y/∂x · v, in the graph.
     let private pull (y: Tensor) (x: Tensor) (v: Tensor) : Tensor =
@@ -99,7 +102,9 @@ module Autodiff =
         run (fun () ->
             let x = variable x
             let y = f x
-            let basis (like: Tensor) = torch.eye(like.numel (), dtype = like.dtype, device = like.device).unbind 0
+
+            let basis (like: Tensor) =
+                torch.eye(like.numel (), dtype = like.dtype, device = like.device).unbind 0
 
             let jacobian =
                 if x.numel () <= y.numel () then

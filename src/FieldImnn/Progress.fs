@@ -4,12 +4,14 @@ open System.Threading
 
 /// How far a long piece of work has come.
 type ProgressReport =
-    { /// What is being done.
-      Stage: string
-      /// From 0 to 1.
-      Fraction: float
-      /// What is known so far, in a few words.
-      Note: string }
+    {
+        /// What is being done.
+        Stage: string
+        /// From 0 to 1.
+        Fraction: float
+        /// What is known so far, in a few words.
+        Note: string
+    }
 
 /// Who is told of progress, and how to stop early. Work that is cancelled keeps and returns what it has.
 type Progress =

@@ -21,18 +21,20 @@ type Derivatives =
 
 /// A universe as a function: parameters and noise to a field. Everything downstream knows a simulator by this alone.
 type Simulator =
-    { Name: string
-      /// Names of the parameters, in order.
-      Parameters: string[]
-      /// Shape of one field.
-      FieldShape: int64[]
-      /// The randomness of the simulations with these keys: (n, …), independent of the parameters.
-      DrawNoise: NoiseKey[] -> Tensor
-      /// θ (n or 1, parameters) float64 → noise (n, …) → fields (n, shape…), differentiable in θ.
-      Field: Tensor -> Tensor -> Tensor
-      /// A forward rule, if there is one cheaper than automatic differentiation:
-      /// θ (parameters) → noise → fields (n, shape…) and ∂d/∂θ (n, parameters, shape…).
-      Tangents: (Tensor -> Tensor -> struct (Tensor * Tensor)) option }
+    {
+        Name: string
+        /// Names of the parameters, in order.
+        Parameters: string[]
+        /// Shape of one field.
+        FieldShape: int64[]
+        /// The randomness of the simulations with these keys: (n, …), independent of the parameters.
+        DrawNoise: NoiseKey[] -> Tensor
+        /// θ (n or 1, parameters) float64 → noise (n, …) → fields (n, shape…), differentiable in θ.
+        Field: Tensor -> Tensor -> Tensor
+        /// A forward rule, if there is one cheaper than automatic differentiation:
+        /// θ (parameters) → noise → fields (n, shape…) and ∂d/∂θ (n, parameters, shape…).
+        Tangents: (Tensor -> Tensor -> struct (Tensor * Tensor)) option
+    }
 
 /// Making and running simulators.
 module Simulator =
@@ -66,16 +68,23 @@ module Simulator =
 
         Tensors.scoped (fun () ->
             let made = simulator.Field rows (simulator.DrawNoise keys)
-            Guard.Finite($"fields of {simulator.Name}", Guard.Batched($"fields of {simulator.Name}", made, simulator.FieldShape)))
+
+            Guard.Finite(
+                $"fields of {simulator.Name}",
+                Guard.Batched($"fields of {simulator.Name}", made, simulator.FieldShape)
+            ))
 
     /// One field (shape…) at θ: simulation 0 of a seed.
     let field simulator (theta: float[]) (seed: uint64) =
-        Tensors.scoped (fun () -> (fields simulator (Tensors.ofVector theta) [| NoiseKey(seed, 0UL) |]).select (0L, 0L))
+        Tensors.scoped (fun () -> (fields simulator (Tensors.ofVector theta) [| NoiseKey(seed, 0UL) |]).select(0L, 0L))
 
     let private differences simulator (step: float[]) (theta: Tensor) (noise: Tensor) =
         let p = simulator.Parameters.Length
 
-        if step.Length <> p || step |> Array.exists (fun h -> not (Double.IsFinite h) || h <= 0.0) then
+        if
+            step.Length <> p
+            || step |> Array.exists (fun h -> not (Double.IsFinite h) || h <= 0.0)
+        then
             let came = step |> Array.map string |> String.concat ", "
             raise (SettingException("finite-difference steps", $"{p} numbers > 0, one for each parameter", came))
 
@@ -85,8 +94,7 @@ module Simulator =
             simulator.Field (moved.unsqueeze 0L) noise
 
         let derivatives =
-            Array.init p (fun a ->
-                Tensors.scoped (fun () -> (at 1.0 a - at -1.0 a) / (2.0 * step[a]).ToScalar()))
+            Array.init p (fun a -> Tensors.scoped (fun () -> (at 1.0 a - at -1.0 a) / (2.0 * step[a]).ToScalar()))
 
         struct (simulator.Field (theta.unsqueeze 0L) noise, torch.stack (derivatives, 1L))
 
@@ -97,7 +105,7 @@ module Simulator =
             let d, jacobian =
                 Autodiff.fjacobian (fun t -> simulator.Field (t.unsqueeze 0L) noise) theta
 
-            struct (d.detach (), jacobian.detach().movedim ([| -1L |], [| 1L |]))
+            struct (d.detach (), jacobian.detach().movedim([| -1L |], [| 1L |]))
 
     /// Fields (n, shape…) and their derivatives ∂d/∂θ (n, p, shape…) at θ (p), same noise for both.
     let withDerivatives simulator derivatives (theta: Tensor) (keys: NoiseKey[]) =

@@ -51,9 +51,11 @@ module SpectrumField =
             let value, jacobian =
                 Autodiff.fjacobian (fun (t: Tensor) -> (amplitude (t.unsqueeze 0L)).squeeze 0L) theta
 
-            let all = torch.cat ([| value.unsqueeze 0L; jacobian.movedim ([| -1L |], [| 0L |]) |], 0L)
+            let all =
+                torch.cat ([| value.unsqueeze 0L; jacobian.movedim ([| -1L |], [| 0L |]) |], 0L)
+
             let modes = (field.Modes noise).unsqueeze 1L
-            let made = field.Synthesise(modes, all.detach().``to`` (noise.dtype))
+            let made = field.Synthesise(modes, all.detach().``to``(noise.dtype))
             struct (made.select (1L, 0L), made.narrow (1L, 1L, theta.shape[0]))
 
         { Name = name

@@ -34,12 +34,15 @@ module Tensors =
     /// float64 matrix (rows, columns).
     let ofRows (rows: float[][]) : Tensor =
         let columns = if rows.Length = 0 then 0 else rows[0].Length
-        torch.tensor(Array.concat rows).reshape (int64 rows.Length, int64 columns)
+        torch.tensor(Array.concat rows).reshape(int64 rows.Length, int64 columns)
 
     /// All elements as float64, in row-major order.
     let toArray (tensor: Tensor) : float[] =
         use _ = torch.NewDisposeScope()
         tensor.detach().cpu().``to``(torch.ScalarType.Float64).contiguous().data<float>().ToArray()
+
+    /// The number in a tensor of one element.
+    let toNumber (tensor: Tensor) : float = (toArray tensor)[0]
 
     /// The rows of a matrix.
     let toRows (tensor: Tensor) : float[][] =
@@ -56,12 +59,11 @@ module Tensors =
         Matrix<float>.Build.DenseOfArray(toArray2D tensor)
 
     /// float64 tensor of a MathNet matrix.
-    let ofMatrix (matrix: Matrix<float>) : Tensor =
-        ofRows (matrix.ToRowArrays())
+    let ofMatrix (matrix: Matrix<float>) : Tensor = ofRows (matrix.ToRowArrays())
 
     /// Index ranges (start, length) that cut n into chunks of at most the given size.
     let chunks (size: int) (n: int) =
-        [| for start in 0..size..n - 1 -> struct (start, min size (n - start)) |]
+        [| for start in 0..size .. n - 1 -> struct (start, min size (n - start)) |]
 
 /// Linear algebra with typed errors.
 module Matrices =

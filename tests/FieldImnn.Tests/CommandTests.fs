@@ -10,7 +10,10 @@ open FieldImnn
 /// scripts/infer.fsx as its users run it: its own process, its exit code, its messages, its files.
 let private root =
     let rec up (folder: DirectoryInfo) =
-        if File.Exists(Path.Combine(folder.FullName, "FieldImnn.sln")) then folder.FullName else up folder.Parent
+        if File.Exists(Path.Combine(folder.FullName, "FieldImnn.sln")) then
+            folder.FullName
+        else
+            up folder.Parent
 
     up (DirectoryInfo AppContext.BaseDirectory)
 
@@ -39,7 +42,7 @@ let private inFolder (body: string -> unit) =
         Directory.Delete(folder, true)
 
 let private refused (arguments: string list) (words: string list) folder =
-    let out = Path.Combine(folder, "out")
+    let out = Path.Combine(folder, $"{Guid.NewGuid()}")
     let struct (code, _, errors) = infer (arguments @ [ "--out"; out; "--quick" ])
     Expect.equal code 2 $"exit code; stderr: {errors}"
 
@@ -68,36 +71,74 @@ let tests =
                   refused [ "--theta"; "2.0,0.5" ] [ "A"; "2" ] folder
                   refused [ "--modes"; "perfect" ] [ "ideal or published"; "perfect" ] folder))
 
-          testCase "infers a stored field to files that scripts can read, and again from the saved compressor" (fun () ->
-              inFolder (fun folder ->
-                  let problem = PowerLaw.create 128 Core.Fields.ModeConvention.Ideal
-                  let field = Simulator.field problem.Simulator [| 0.9; 0.6 |] 12UL
-                  let path = Path.Combine(folder, "field.npy")
-                  Npy.write path (Npy.single [| 1; 128; 128 |] (Tensors.toArray field |> Array.map float32))
-                  let out = Path.Combine(folder, "out")
-                  let struct (code, _, errors) = infer [ "--field"; path; "--out"; out; "--quick"; "--method"; "gaussian" ]
-                  Expect.equal code 0 errors
-                  let summary folder =
-                      JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "summary.json"))).RootElement
+          testCase
+              "infers a stored field to files that scripts can read, and again from the saved compressor"
+              (fun () ->
+                  inFolder (fun folder ->
+                      let problem = PowerLaw.create 128 Core.Fields.ModeConvention.Ideal
+                      let field = Simulator.field problem.Simulator [| 0.9; 0.6 |] 12UL
+                      let path = Path.Combine(folder, "field.npy")
+                      Npy.write path (Npy.single [| 1; 128; 128 |] (Tensors.toArray field |> Array.map float32))
+                      let out = Path.Combine(folder, "out")
 
-                  let json = summary out
+                      let struct (code, _, errors) =
+                          infer [ "--field"; path; "--out"; out; "--quick"; "--method"; "gaussian" ]
 
-                  for name in
-                      [ "problem"; "modes"; "method"; "parameters"; "estimate"; "mean"; "sd"; "correlation"; "area"; "exact"
-                        "areaRatio"; "fisherRetained"; "simulations"; "seconds"; "seed"; "version" ] do
-                      Expect.isTrue (fst (json.TryGetProperty name)) name
+                      Expect.equal code 0 errors
 
-                  let exact = ExactAnswer.posterior problem.Exact problem.Prior field
-                  let exactMean = (json.GetProperty("exact").GetProperty("mean")[0]).GetDouble()
-                  Expect.floatClose Accuracy.low exactMean ((Posterior.mean exact)[0]) "exact mean"
-                  let lines = File.ReadAllLines(Path.Combine(out, "posterior.csv"))
-                  Expect.equal (lines[0]) "A,B,weight" "header"
-                  Expect.isGreaterThan lines.Length 1000 "rows"
-                  Expect.isTrue (File.Exists(Path.Combine(out, "corner.html"))) "figure"
-                  let kept = Path.Combine(out, "compressor.imnn")
-                  let again = Path.Combine(folder, "again")
-                  let struct (code, _, errors) = infer [ "--field"; path; "--out"; again; "--compressor"; kept; "--method"; "gaussian" ]
-                  Expect.equal code 0 errors
-                  let estimate (json: JsonElement) = json.GetProperty("estimate").GetRawText()
-                  Expect.equal (estimate (summary again)) (estimate json) "same estimate"
-                  refused [ "--field"; path; "--modes"; "published"; "--compressor"; kept ] [ "published"; "ideal" ] folder)) ]
+                      let summary folder =
+                          JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "summary.json"))).RootElement
+
+                      let json = summary out
+
+                      for name in
+                          [ "problem"
+                            "modes"
+                            "method"
+                            "parameters"
+                            "estimate"
+                            "mean"
+                            "sd"
+                            "correlation"
+                            "area"
+                            "exact"
+                            "areaRatio"
+                            "fisherRetained"
+                            "simulations"
+                            "seconds"
+                            "seed"
+                            "version" ] do
+                          Expect.isTrue (fst (json.TryGetProperty name)) name
+
+                      let exact = ExactAnswer.posterior problem.Exact problem.Prior field
+                      let exactMean = (json.GetProperty("exact").GetProperty("mean")[0]).GetDouble()
+                      Expect.floatClose Accuracy.low exactMean ((Posterior.mean exact)[0]) "exact mean"
+                      let lines = File.ReadAllLines(Path.Combine(out, "posterior.csv"))
+                      Expect.equal (lines[0]) "A,B,weight" "header"
+                      Expect.isGreaterThan lines.Length 1000 "rows"
+                      Expect.isTrue (File.Exists(Path.Combine(out, "corner.html"))) "figure"
+                      let kept = Path.Combine(out, "compressor.imnn")
+                      let again = Path.Combine(folder, "again")
+
+                      let struct (code, _, errors) =
+                          infer
+                              [ "--field"
+                                path
+                                "--out"
+                                again
+                                "--compressor"
+                                kept
+                                "--method"
+                                "gaussian" ]
+
+                      Expect.equal code 0 errors
+
+                      let estimate (json: JsonElement) =
+                          json.GetProperty("estimate").GetRawText()
+
+                      Expect.equal (estimate (summary again)) (estimate json) "same estimate"
+
+                      refused
+                          [ "--field"; path; "--modes"; "published"; "--compressor"; kept ]
+                          [ "published"; "ideal" ]
+                          folder)) ]

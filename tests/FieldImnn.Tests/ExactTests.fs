@@ -15,7 +15,8 @@ let private lower (m: Matrix<float>) = [| m[0, 0]; m[0, 1]; m[1, 1] |]
 
 /// Covariance of the pixels of an Ideal field, from its spectrum by a plain sum over modes: the independent truth.
 let private pixelCovariance n (theta: float[]) =
-    let wave q = 2.0 * Math.PI * float (if q <= n / 2 then q else q - n) / float n
+    let wave q =
+        2.0 * Math.PI * float (if q <= n / 2 then q else q - n) / float n
 
     let correlation dx dy =
         let mutable sum = 0.0
@@ -24,19 +25,25 @@ let private pixelCovariance n (theta: float[]) =
             for j in 0 .. n - 1 do
                 if i + j > 0 then
                     let k = sqrt (wave i ** 2.0 + wave j ** 2.0)
-                    sum <- sum + theta[0] * k ** -theta[1] * cos (2.0 * Math.PI * float (i * dx + j * dy) / float n)
+
+                    sum <-
+                        sum
+                        + theta[0]
+                          * k ** -theta[1]
+                          * cos (2.0 * Math.PI * float (i * dx + j * dy) / float n)
 
         sum / float (n * n)
 
     let c = Array2D.init n n correlation
 
-    Matrix<float>.Build.Dense(n * n, n * n, (fun a b ->
-        c[(a / n - b / n + n) % n, (a % n - b % n + n) % n]))
+    Matrix<float>.Build.Dense(n * n, n * n, (fun a b -> c[(a / n - b / n + n) % n, (a % n - b % n + n) % n]))
 
 /// ln p of a field with zero mean under a dense Gaussian, in the space orthogonal to the (fixed) mean.
 let private denseLogLikelihood n theta (d: float[]) =
     let evd = (pixelCovariance n theta).Evd Symmetricity.Symmetric
-    let modes = evd.EigenVectors.TransposeThisAndMultiply(Vector<float>.Build.DenseOfArray d)
+
+    let modes =
+        evd.EigenVectors.TransposeThisAndMultiply(Vector<float>.Build.DenseOfArray d)
 
     Seq.zip (evd.EigenValues.Real()) modes
     |> Seq.filter (fun (v, _) -> v > 1e-9)
@@ -61,15 +68,23 @@ let private levels modes count distort =
 
     Array.init count (fun i ->
         Tensors.using (fun () ->
-            let d = Simulator.fields simulator (Tensors.ofVector theta[i]) [| NoiseKey(77UL, uint64 i) |]
-            ExactAnswer.posteriorOn 61 exact PowerLaw.prior d[0] |> Posterior.hpdLevel theta[i]))
+            let d =
+                Simulator.fields simulator (Tensors.ofVector theta[i]) [| NoiseKey(77UL, uint64 i) |]
+
+            ExactAnswer.posteriorOn 61 exact PowerLaw.prior d[0]
+            |> Posterior.hpdLevel theta[i]))
 
 /// Score variance over simulations, and its standard error, element by element (a, a), (a, b), (b, b).
 let private scoreVariance modes count at =
     let model = PowerLaw.model 16 modes
     let simulator = SpectrumField.simulator "power-law" model
-    let doubled = { simulator with DrawNoise = fun keys -> (simulator.DrawNoise keys).``to`` torch.ScalarType.Float64 }
-    let fields = Simulator.fields doubled (Tensors.ofVector fiducial) (NoiseKey.Range(21UL, 0UL, count))
+
+    let doubled =
+        { simulator with
+            DrawNoise = fun keys -> (simulator.DrawNoise keys).``to`` torch.ScalarType.Float64 }
+
+    let fields =
+        Simulator.fields doubled (Tensors.ofVector fiducial) (NoiseKey.Range(21UL, 0UL, count))
 
     let products =
         Array.init count (fun i ->
@@ -88,24 +103,39 @@ let tests =
         "exact"
         [ tensorTest "Fisher matrices at (1, 0.5), 128²: the oracle table" (fun () ->
               // reference: physics.md §2 and theory/fisher.csv, computed for this project in double precision
-              let fisher modes = lower (SpectrumLikelihood.fisher (PowerLaw.model 128 modes) fiducial)
+              let fisher modes =
+                  lower (SpectrumLikelihood.fisher (PowerLaw.model 128 modes) fiducial)
+
               close 1e-8 (fisher ModeConvention.Ideal) [| 8191.5; -6365.163971079639; 7076.180218977116 |] "Ideal"
-              let quoted = SpectrumLikelihood.quotedFisher (PowerLaw.model 128 ModeConvention.Ideal) fiducial
+
+              let quoted =
+                  SpectrumLikelihood.quotedFisher (PowerLaw.model 128 ModeConvention.Ideal) fiducial
+
               close 1e-8 (lower quoted) [| 1984.5; -1545.0637952393427; 1690.492649782041 |] "quoted quadrant"
               Expect.floatClose Accuracy.medium (quoted.Determinant()) 967560.532133058 "quoted det"
               let small = PowerLaw.model 16
-              let ideal16 = lower (SpectrumLikelihood.fisher (small ModeConvention.Ideal) fiducial)
+
+              let ideal16 =
+                  lower (SpectrumLikelihood.fisher (small ModeConvention.Ideal) fiducial)
+
               close 1e-8 ideal16 [| 127.5; -100.80207962898012; 108.892163663252 |] "Ideal, 16²"
               // the table's unit of a column pair, 0.677032, is 1.6e-4 above the converged 0.676922 (see the next test)
               close 3e-6 (fisher ModeConvention.Published) [| 4075.442944; -3179.123708; 3521.382782 |] "Published"
-              let published16 = lower (SpectrumLikelihood.fisher (small ModeConvention.Published) fiducial)
+
+              let published16 =
+                  lower (SpectrumLikelihood.fisher (small ModeConvention.Published) fiducial)
+
               close 3e-5 published16 [| 61.52917262; -49.89323517; 53.63676605 |] "Published, 16²")
 
           tensorTest "laws of column 0: their densities are those of drawn modes, and integrate to one" (fun () ->
               let draws = 200000
               let random = Random 4
-              let normal () = MathNet.Numerics.Distributions.Normal.Sample(random, 0.0, 1.0)
-              let phase () = Math.PI * (random.NextDouble() - random.NextDouble() + 1.0)
+
+              let normal () =
+                  MathNet.Numerics.Distributions.Normal.Sample(random, 0.0, 1.0)
+
+              let phase () =
+                  Math.PI * (random.NextDouble() - random.NextDouble() + 1.0)
 
               let check (law: ModeLaw) (sample: unit -> float) =
                   let density =
@@ -130,26 +160,50 @@ let tests =
               let single () = (normal () * cos (phase ())) ** 2.0
               Expect.isGreaterThan (check PublishedModes.pair.Value pair) 0.001 "pair"
               Expect.isGreaterThan (check PublishedModes.single.Value single) 0.001 "single"
-              Expect.isLessThan (check PublishedModes.pair.Value (fun () -> 1.03 * pair ())) 0.001 "planted 3 % of power"
-              // 0.676921911 by tanh–sinh quadrature of the same law, an independent program; 0.28995 from physics.md §2
-              Expect.floatClose Accuracy.medium (PublishedModes.information PublishedModes.pair.Value) 0.676921911 "unit of a pair"
-              Expect.isLessThan (abs (PublishedModes.information PublishedModes.single.Value - 0.28995)) 1e-5 "unit of a single mode")
 
-          tensorTest "Ideal likelihood is that of a dense Gaussian over pixels; a wrong determinant is caught" (fun () ->
-              let n = 6
-              let model = PowerLaw.model n ModeConvention.Ideal
-              let simulator = SpectrumField.simulator "power-law" model
-              let d = (Simulator.field simulator [| 0.9; 0.6 |] 3UL).``to`` torch.ScalarType.Float64
-              let d = d - d.mean ()
-              let dense = differences (fun t -> denseLogLikelihood n t (Tensors.toArray d))
-              close 1e-9 (differences (logL model d)) dense "ln p differences"
-              let wrong t = logL model d t + float (n * n - 1) * log t[0]
-              Expect.isGreaterThan (relative (differences wrong) dense) 0.01 "planted sign of the determinant")
+              Expect.isLessThan
+                  (check PublishedModes.pair.Value (fun () -> 1.03 * pair ()))
+                  0.001
+                  "planted 3 % of power"
+              // 0.676921911 by tanh–sinh quadrature of the same law, an independent program; 0.28995 from physics.md §2
+              Expect.floatClose
+                  Accuracy.medium
+                  (PublishedModes.information PublishedModes.pair.Value)
+                  0.676921911
+                  "unit of a pair"
+
+              Expect.isLessThan
+                  (abs (PublishedModes.information PublishedModes.single.Value - 0.28995))
+                  1e-5
+                  "unit of a single mode")
+
+          tensorTest
+              "Ideal likelihood is that of a dense Gaussian over pixels; a wrong determinant is caught"
+              (fun () ->
+                  let n = 6
+                  let model = PowerLaw.model n ModeConvention.Ideal
+                  let simulator = SpectrumField.simulator "power-law" model
+
+                  let d =
+                      (Simulator.field simulator [| 0.9; 0.6 |] 3UL).``to`` torch.ScalarType.Float64
+
+                  let d = d - d.mean ()
+                  let dense = differences (fun t -> denseLogLikelihood n t (Tensors.toArray d))
+                  close 1e-9 (differences (logL model d)) dense "ln p differences"
+
+                  let wrong t =
+                      logL model d t + float (n * n - 1) * log t[0]
+
+                  Expect.isGreaterThan (relative (differences wrong) dense) 0.01 "planted sign of the determinant")
 
           tensorTest "score variance is the Fisher matrix within its error; a wrong point is caught" (fun () ->
               for modes in [ ModeConvention.Ideal; ModeConvention.Published ] do
                   let z = scoreVariance modes 2000 fiducial
-                  Expect.isLessThan (z |> Array.map abs |> Array.max) 4.5 $"{modes}: deviations %A{z} in standard errors"
+
+                  Expect.isLessThan
+                      (z |> Array.map abs |> Array.max)
+                      4.5
+                      $"{modes}: deviations %A{z} in standard errors"
 
               let planted = scoreVariance ModeConvention.Ideal 2000 [| 1.0; 0.62 |]
               Expect.isGreaterThan (planted |> Array.map abs |> Array.max) 4.5 "planted")
@@ -178,8 +232,20 @@ let tests =
               let run =
                   EnsembleSampler.run 2 100 500 (ExactAnswer.logPosterior problem.Exact problem.Prior d) start
 
-              let samples = Posterior.ofSamples problem.Prior.Names (Prior.bounds problem.Prior) run.Samples (Array.create run.Samples.Length 1.0)
-              let z = Array.map3 (fun a b s -> abs (a - b) / s) (Posterior.mean samples) (Posterior.mean grid) (Posterior.sd grid)
+              let samples =
+                  Posterior.ofSamples
+                      problem.Prior.Names
+                      (Prior.bounds problem.Prior)
+                      run.Samples
+                      (Array.create run.Samples.Length 1.0)
+
+              let z =
+                  Array.map3
+                      (fun a b s -> abs (a - b) / s)
+                      (Posterior.mean samples)
+                      (Posterior.mean grid)
+                      (Posterior.sd grid)
+
               Expect.isLessThan (Array.max z) 0.1 "means in sds"
               Expect.isLessThan (abs (Posterior.area samples / Posterior.area grid - 1.0)) 0.1 "area"
               Expect.equal run.Stuck 0 "no stuck walker"

@@ -12,21 +12,25 @@ open MathNet.Numerics.Distributions
 open TestSupport
 open TorchSharp
 
-let private equal (a: Tensor) (b: Tensor) = torch.equal(a, b).ToBoolean()
+let private equal (a: Tensor) (b: Tensor) = Tensors.toArray a = Tensors.toArray b
 
 /// Mean measured power over expected at every used mode, in sds of the mean: values far from N(0, 1) fail.
 let private powerDeviations (model: SpectrumField) (theta: float[]) (spectrumUsed: float[]) count =
     let simulator = SpectrumField.simulator "spectrum" model
 
     Tensors.using (fun () ->
-        let fields = Simulator.fields simulator (Tensors.ofVector theta) (NoiseKey.Range(11UL, 0UL, count))
-        let power = model.Field.Grid.ModePower(fields) / model.Field.Grid.ModeVariancePerPower
+        let fields =
+            Simulator.fields simulator (Tensors.ofVector theta) (NoiseKey.Range(11UL, 0UL, count))
+
+        let power =
+            model.Field.Grid.ModePower(fields) / model.Field.Grid.ModeVariancePerPower
+
         let used = model.Field.Support.flatten().nonzero().squeeze 1L
-        let mean = (power.mean [| 0L |]).flatten().index_select (0L, used)
-        let k = (SpectrumField.wavenumbers model).index_select (0L, used)
+        let mean = (power.mean [| 0L |]).flatten().index_select(0L, used)
+        let k = (SpectrumField.wavenumbers model).index_select(0L, used)
 
         let expected =
-            (model.Spectrum.LogPower ((Tensors.ofVector spectrumUsed).unsqueeze 0L) k).squeeze(0L).exp ()
+            (model.Spectrum.LogPower ((Tensors.ofVector spectrumUsed).unsqueeze 0L) k).squeeze(0L).exp()
 
         // |δ_k|² of a complex mode has relative sd 1, of a real one √2
         ((mean / expected - 1.0) * sqrt (float count)) |> Tensors.toArray)
@@ -50,10 +54,16 @@ let private publishedByLoops (noise: float[,,]) (theta: float[]) n =
             let m = (noise[0, i, j] + noise[0, full - 1 - i, full - 1 - j]) / sqrt 2.0
             let phase q r = 2.0 * Math.PI * noise[1, q, r]
             let p = (phase i j - phase (full - 1 - i) (full - 1 - j)) / 2.0 + Math.PI
-            let wave q = 2.0 * Math.PI * float (if q <= n / 2 then q else q - n) / float n
+
+            let wave q =
+                2.0 * Math.PI * float (if q <= n / 2 then q else q - n) / float n
+
             let k = sqrt (wave i ** 2.0 + wave j ** 2.0)
             let power = if i = 0 then 0.0 else theta[0] * k ** -theta[1]
-            modes[i, j] <- Numerics.Complex.FromPolarCoordinates(1.0, p) * Numerics.Complex(m * sqrt power, 0.0)
+
+            modes[i, j] <-
+                Numerics.Complex.FromPolarCoordinates(1.0, p)
+                * Numerics.Complex(m * sqrt power, 0.0)
 
     // Re ifft2 · N, by the definition of the transform
     Array2D.init n n (fun x y ->
@@ -75,9 +85,17 @@ let tests =
                   let struct (k0, k1) = key
                   Expect.equal (Philox.Block(c0, c1, c2, c3, k0, k1)) expected "philox4x32-10"
 
-              check (struct (0u, 0u, 0u, 0u)) (struct (0u, 0u)) (struct (0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u))
+              check
+                  (struct (0u, 0u, 0u, 0u))
+                  (struct (0u, 0u))
+                  (struct (0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u))
+
               let all = UInt32.MaxValue
-              check (struct (all, all, all, all)) (struct (all, all)) (struct (0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu))
+
+              check
+                  (struct (all, all, all, all))
+                  (struct (all, all))
+                  (struct (0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu))
 
               check
                   (struct (0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u))
@@ -85,70 +103,114 @@ let tests =
                   (struct (0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u)))
 
           tensorTest "normal noise is normal, and a planted bias of 1 % is caught" (fun () ->
-              let draws = Noise.Normal(NoiseKey.Range(3UL, 0UL, 20), [| 10000L |]) |> Tensors.toArray
-              let p shift = draws |> Array.map (fun z -> Normal.CDF(0.0, 1.0, z + shift)) |> uniformity
+              let draws =
+                  Noise.Normal(NoiseKey.Range(3UL, 0UL, 20), [| 10000L |]) |> Tensors.toArray
+
+              let p shift =
+                  draws |> Array.map (fun z -> Normal.CDF(0.0, 1.0, z + shift)) |> uniformity
+
               Expect.isGreaterThan (p 0.0) 0.001 "Kolmogorov–Smirnov"
               Expect.isLessThan (p 0.01) 0.001 "planted shift"
               let neighbours = Array.pairwise draws |> Array.averageBy (fun (a, b) -> a * b)
               Expect.isLessThan (abs neighbours) (5.0 / sqrt 200000.0) "neighbours are uncorrelated")
 
-          tensorTest "a simulation is bit-identical alone, in any batch, in any order and at any thread count" (fun () ->
-              for modes in [ ModeConvention.Ideal; ModeConvention.Published ] do
-                  let simulator = (PowerLaw.create 32 modes).Simulator
-                  let theta = Tensors.ofVector [| 0.8; 0.7 |]
-                  let keys = NoiseKey.Range(5UL, 100UL, 13)
-                  let batch = Simulator.fields simulator theta keys
-                  let alone = Simulator.fields simulator theta [| keys[7] |]
-                  let reversed = Simulator.fields simulator theta (Array.rev keys)
-                  Expect.isTrue (equal batch[7] alone[0]) "alone"
-                  Expect.isTrue (equal batch[7] reversed[5]) "in another order"
-                  let threads = TorchRuntime.Threads
-                  TorchRuntime.Threads <- 1
-                  let single = Simulator.fields simulator theta keys
-                  TorchRuntime.Threads <- threads
-                  Expect.isTrue (equal batch single) "at one thread"
-                  Expect.isFalse (equal batch[6] batch[7]) "different keys, different fields")
+          tensorTest
+              "a simulation is bit-identical alone, in any batch, in any order and at any thread count"
+              (fun () ->
+                  for modes in [ ModeConvention.Ideal; ModeConvention.Published ] do
+                      let simulator = (PowerLaw.create 32 modes).Simulator
+                      let theta = Tensors.ofVector [| 0.8; 0.7 |]
+                      let keys = NoiseKey.Range(5UL, 100UL, 13)
+                      let batch = Simulator.fields simulator theta keys
+                      let alone = Simulator.fields simulator theta [| keys[7] |]
+                      let reversed = Simulator.fields simulator theta (Array.rev keys)
+                      Expect.isTrue (equal batch[7] alone[0]) "alone"
+                      Expect.isTrue (equal batch[7] reversed[5]) "in another order"
+                      let threads = TorchRuntime.Threads
+                      TorchRuntime.Threads <- 1
+                      let single = Simulator.fields simulator theta keys
+                      TorchRuntime.Threads <- threads
+                      Expect.isTrue (equal batch single) "at one thread"
+                      Expect.isFalse (equal batch[6] batch[7]) "different keys, different fields")
 
           tensorTest "measured spectra are the wanted one: 1, 2 and 3 dimensions, even and odd N, any box" (fun () ->
-              for dimensions, n, length in [ 1, 64, 64.0; 1, 33, 10.0; 2, 16, 16.0; 2, 15, 40.0; 3, 8, 8.0; 3, 7, 25.0 ] do
+              for dimensions, n, length in
+                  [ 1, 64, 64.0; 1, 33, 10.0; 2, 16, 16.0; 2, 15, 40.0; 3, 8, 8.0; 3, 7, 25.0 ] do
                   let model = power dimensions n length
-                  Expect.isTrue (spectrumHolds model [| 0.9; 0.6 |] [| 0.9; 0.6 |]) $"{dimensions}-D, N = {n}, L = {length}"
-                  Expect.isFalse (spectrumHolds model [| 0.9; 0.6 |] [| 0.9; 0.75 |]) "a planted wrong slope must be seen")
+
+                  Expect.isTrue
+                      (spectrumHolds model [| 0.9; 0.6 |] [| 0.9; 0.6 |])
+                      $"{dimensions}-D, N = {n}, L = {length}"
+
+                  Expect.isFalse
+                      (spectrumHolds model [| 0.9; 0.6 |] [| 0.9; 0.75 |])
+                      "a planted wrong slope must be seen")
 
           tensorTest "Published is the described construction, mode by mode" (fun () ->
               let n = 8
               let problem = PowerLaw.create n ModeConvention.Published
-              let noise = problem.Simulator.DrawNoise(NoiseKey.Range(1UL, 0UL, 1)).``to`` torch.ScalarType.Float64
+
+              let noise =
+                  problem.Simulator.DrawNoise(NoiseKey.Range(1UL, 0UL, 1)).``to`` torch.ScalarType.Float64
+
               let values = Tensors.toArray noise
-              let cube = Array3D.init 2 (n + 1) (n + 1) (fun c i j -> values[(c * (n + 1) + i) * (n + 1) + j])
+
+              let cube =
+                  Array3D.init 2 (n + 1) (n + 1) (fun c i j -> values[(c * (n + 1) + i) * (n + 1) + j])
+
               let theta = [| 0.9; 0.6 |]
               let made = problem.Simulator.Field ((Tensors.ofVector theta).unsqueeze 0L) noise
-              close 1e-12 (Tensors.toArray made) (publishedByLoops cube theta n |> Seq.cast<float> |> Seq.toArray) "field")
 
-          tensorTest "derivatives: forward rule, automatic differentiation and seed-matched differences agree" (fun () ->
-              for modes in [ ModeConvention.Ideal; ModeConvention.Published ] do
-                  let simulator = (PowerLaw.create 16 modes).Simulator
-                  let doubled = { simulator with DrawNoise = fun keys -> (simulator.DrawNoise keys).``to`` torch.ScalarType.Float64 }
-                  let theta, keys = Tensors.ofVector [| 0.9; 0.6 |], NoiseKey.Range(2UL, 0UL, 3)
-                  let struct (d1, rule) = Simulator.withDerivatives doubled Autodiff theta keys
-                  let struct (d2, auto) = Simulator.withDerivatives { doubled with Tangents = None } Autodiff theta keys
-                  let struct (_, difference) = Simulator.withDerivatives doubled (FiniteDifference [| 1e-4; 1e-4 |]) theta keys
-                  close 1e-12 (Tensors.toArray d1) (Tensors.toArray d2) "fields"
-                  close 1e-12 (Tensors.toArray rule) (Tensors.toArray auto) "automatic"
-                  close 1e-7 (Tensors.toArray rule) (Tensors.toArray difference) "differences")
+              close
+                  1e-12
+                  (Tensors.toArray made)
+                  (publishedByLoops cube theta n |> Seq.cast<float> |> Seq.toArray)
+                  "field")
+
+          tensorTest
+              "derivatives: forward rule, automatic differentiation and seed-matched differences agree"
+              (fun () ->
+                  for modes in [ ModeConvention.Ideal; ModeConvention.Published ] do
+                      let simulator = (PowerLaw.create 16 modes).Simulator
+
+                      let doubled =
+                          { simulator with
+                              DrawNoise = fun keys -> (simulator.DrawNoise keys).``to`` torch.ScalarType.Float64 }
+
+                      let theta, keys = Tensors.ofVector [| 0.9; 0.6 |], NoiseKey.Range(2UL, 0UL, 3)
+                      let struct (d1, rule) = Simulator.withDerivatives doubled Autodiff theta keys
+
+                      let struct (d2, auto) =
+                          Simulator.withDerivatives { doubled with Tangents = None } Autodiff theta keys
+
+                      let struct (_, difference) =
+                          Simulator.withDerivatives doubled (FiniteDifference [| 1e-4; 1e-4 |]) theta keys
+
+                      close 1e-12 (Tensors.toArray d1) (Tensors.toArray d2) "fields"
+                      close 1e-12 (Tensors.toArray rule) (Tensors.toArray auto) "automatic"
+                      close 1e-7 (Tensors.toArray rule) (Tensors.toArray difference) "differences")
 
           tensorTest "impossible grids, modes and parameters are refused" (fun () ->
               refuses<SettingException> [ "1, 2 or 3"; "4" ] (fun () -> FourierGrid(4, 8, 1.0) |> ignore)
               refuses<SettingException> [ "box length" ] (fun () -> FourierGrid(2, 8, -1.0) |> ignore)
-              refuses<SettingException> [ "even"; "N = 9" ] (fun () -> PowerLaw.create 9 ModeConvention.Published |> ignore)
+
+              refuses<SettingException> [ "even"; "N = 9" ] (fun () ->
+                  PowerLaw.create 9 ModeConvention.Published |> ignore)
+
               let simulator = (PowerLaw.create 8 ModeConvention.Ideal).Simulator
               let keys = NoiseKey.Range(1UL, 0UL, 2)
-              refuses<ShapeException> [ "2 (A, B)" ] (fun () -> Simulator.fields simulator (Tensors.ofVector [| 1.0 |]) keys |> ignore)
-              refuses<NonFiniteException> [ "θ" ] (fun () -> Simulator.fields simulator (Tensors.ofVector [| nan; 1.0 |]) keys |> ignore)
+
+              refuses<ShapeException> [ "2 (A, B)" ] (fun () ->
+                  Simulator.fields simulator (Tensors.ofVector [| 1.0 |]) keys |> ignore)
+
+              refuses<NonFiniteException> [ "θ" ] (fun () ->
+                  Simulator.fields simulator (Tensors.ofVector [| nan; 1.0 |]) keys |> ignore)
 
               refuses<NonFiniteException> [ "ln P" ] (fun () ->
                   Simulator.fields simulator (Tensors.ofVector [| -1.0; 0.5 |]) keys |> ignore)
 
               refuses<SettingException> [ "steps" ] (fun () ->
                   let step = FiniteDifference [| 0.0; 1e-3 |]
-                  Simulator.withDerivatives simulator step (Tensors.ofVector [| 1.0; 0.5 |]) keys |> ignore)) ]
+
+                  Simulator.withDerivatives simulator step (Tensors.ofVector [| 1.0; 0.5 |]) keys
+                  |> ignore)) ]

@@ -35,10 +35,13 @@ let private byDifferences (f: Dual -> Dual) (x: Dual) =
 
     let derivative (a: int) =
         let direction = tangent.select (1L, int64 a)
-        let value (sign: float) = f(Dual(x.Primal + direction * (sign * step).ToScalar())).Primal
+
+        let value (sign: float) =
+            f(Dual(x.Primal + direction * (sign * step).ToScalar())).Primal
+
         (value 1.0 - value -1.0) / (2.0 * step).ToScalar()
 
-    torch.stack([| for a in 0 .. x.Parameters - 1 -> derivative a |], 1L).flatten (0L, 1L)
+    torch.stack([| for a in 0 .. x.Parameters - 1 -> derivative a |], 1L).flatten(0L, 1L)
 
 /// How far the pushed-forward tangent is from central differences, relative to the largest.
 let private tangentError (f: Dual -> Dual) (x: Dual) =
@@ -54,15 +57,21 @@ let private byReverse (f: Dual -> Dual) (x: Dual) =
     let y = f(Dual point).Primal
 
     let feature j =
-        let total = y.select(1L, j).sum ()
-        let gradient = torch.autograd.grad ([| total |], [| point |], retain_graph = true) |> Seq.head
+        let total = y.select(1L, j).sum()
+
+        let gradient =
+            torch.autograd.grad ([| total |], [| point |], retain_graph = true) |> Seq.head
+
         (gradient.unsqueeze 1L * x.TangentByParameter).flatten(2L).sum 2L
 
-    torch.stack([| for j in 0L .. y.shape[1] - 1L -> feature j |], 2L).flatten (0L, 1L)
+    torch.stack([| for j in 0L .. y.shape[1] - 1L -> feature j |], 2L).flatten(0L, 1L)
 
 let private image = sample [| 3L; 4L; 9L; 7L |] 2L
 let private vector = sample [| 3L; 6L |] 2L
-let private positive (x: Dual) = Dual(x.Primal.abs () + 0.5.ToScalar(), x.Tangent)
+
+let private positive (x: Dual) =
+    Dual(x.Primal.abs () + 0.5.ToScalar(), x.Tangent)
+
 let private kernel = normal 3UL [| 5L; 4L; 3L; 3L |]
 let private bias = normal 4UL [| 5L |]
 
@@ -92,7 +101,9 @@ let private create description =
 
 /// A small inception network whose biases matter.
 let private inception n =
-    let network = create (NetworkDescription.Inception([| n; n |], 3L)) :?> InceptionNetwork
+    let network =
+        create (NetworkDescription.Inception([| n; n |], 3L)) :?> InceptionNetwork
+
     use _ = torch.no_grad ()
 
     network.Parameters
@@ -108,18 +119,21 @@ let private filterBank shape size =
 /// A loss that depends on values and tangents.
 let private loss (f: Dual -> Dual) x =
     let y: Dual = f x
-    y.Primal.square().mean () + y.Tangent.square().mean ()
+    y.Primal.square().mean() + y.Tangent.square().mean()
 
 /// Largest error of ∂loss/∂w by reverse mode against central differences, for the first element of each weight, relative.
 let private gradientError (network: SummaryNetwork) (x: Dual) =
     use _ = torch.NewDisposeScope()
     let weights = [| for struct (_, weight) in network.Parameters -> weight :> Tensor |]
-    let gradients = torch.autograd.grad ([| loss network.Forward x |], weights) |> Seq.toArray
+
+    let gradients =
+        torch.autograd.grad ([| loss network.Forward x |], weights) |> Seq.toArray
+
     let step = 1e-6
 
     let byDifference (weight: Tensor) =
         use _ = torch.no_grad ()
-        let first = weight.view(-1L).narrow (0L, 0L, 1L)
+        let first = weight.view(-1L).narrow(0L, 0L, 1L)
 
         let at (shift: float) =
             first.add_ (shift.ToScalar()) |> ignore
@@ -130,7 +144,9 @@ let private gradientError (network: SummaryNetwork) (x: Dual) =
         at step |> ignore
         (above - below) / (2.0 * step)
 
-    let pairs = Array.map2 (fun (g: Tensor) w -> g.reshape(-1L).[0L].ToDouble(), byDifference w) gradients weights
+    let pairs =
+        Array.map2 (fun (g: Tensor) w -> g.reshape(-1L).[0L].ToDouble(), byDifference w) gradients weights
+
     let scale = pairs |> Array.map (snd >> abs) |> Array.max
     pairs |> Array.map (fun (a, b) -> abs (a - b) / scale) |> Array.max
 
@@ -141,9 +157,14 @@ let private near tolerance what error =
 let private disagreement (network: SummaryNetwork) (f: Dual -> Dual) (g: Dual -> Dual) x =
     use _ = torch.NewDisposeScope()
     let weights = [| for struct (_, weight) in network.Parameters -> weight :> Tensor |]
-    let gradients h = torch.autograd.grad ([| loss h x |], weights) |> Seq.toArray
+
+    let gradients h =
+        torch.autograd.grad ([| loss h x |], weights) |> Seq.toArray
+
     let a, b = f x, g x
-    let scale = gradients g |> Array.map (fun t -> t.abs().max().ToDouble()) |> Array.max
+
+    let scale =
+        gradients g |> Array.map (fun t -> t.abs().max().ToDouble()) |> Array.max
 
     let worst =
         Array.map2 (fun (s: Tensor) (t: Tensor) -> (s - t).abs().max().ToDouble() / scale) (gradients f) (gradients g)
@@ -161,7 +182,9 @@ let tests =
               [ for name, f, x in operations -> testCase name (fun () -> near 1e-7 name (tangentError f x)) ]
 
           testCase "a wrong rule is caught" (fun () ->
-              let wrong (x: Dual) = x.Pointwise(x.Primal.square (), (fun () -> x.Primal))
+              let wrong (x: Dual) =
+                  x.Pointwise(x.Primal.square (), (fun () -> x.Primal))
+
               Expect.isGreaterThan (tangentError wrong image) 0.1 "half the tangent of a square"
 
               let unmoved (x: Dual) = Dual(x.MaxPool().Primal, x.Tangent)
@@ -173,9 +196,12 @@ let tests =
                   if y.Parameters = 0 then
                       y
                   else
-                      Dual(y.Primal, y.Tangent.reshape(2L, 3L, 4L, 9L, 7L).transpose(0L, 1L).flatten (0L, 1L))
+                      Dual(y.Primal, y.Tangent.reshape(2L, 3L, 4L, 9L, 7L).transpose(0L, 1L).flatten(0L, 1L))
 
-              Expect.isGreaterThan (tangentError reordered image) 0.1 "tangents parameter-major instead of sample-major")
+              Expect.isGreaterThan
+                  (tangentError reordered image)
+                  0.1
+                  "tangents parameter-major instead of sample-major")
 
           testCase "'SAME' padding is that of TensorFlow" (fun () ->
               // tf.nn documentation: total = max((⌈n/s⌉ − 1) s + k − n, 0), the odd element at the end
@@ -193,8 +219,17 @@ let tests =
                   use network = inception n
                   let x = sample [| 2L; n; n |] 2L
                   use _ = torch.NewDisposeScope()
-                  near 1e-12 $"composed, {n}" (difference (network.Composed x).Tangent (byReverse network.Straightforward x))
-                  near 1e-12 $"straightforward, {n}" (difference (network.Straightforward x).Tangent (byReverse network.Composed x))
+
+                  near
+                      1e-12
+                      $"composed, {n}"
+                      (difference (network.Composed x).Tangent (byReverse network.Straightforward x))
+
+                  near
+                      1e-12
+                      $"straightforward, {n}"
+                      (difference (network.Straightforward x).Tangent (byReverse network.Composed x))
+
                   near 1e-4 $"central differences, {n}" (tangentError network.Composed x)
 
               use network = inception 21L
@@ -209,11 +244,19 @@ let tests =
                   near 1e-5 $"float32, {n}" (disagreement network network.Composed network.Straightforward (single x)))
 
           testCase "inception: the published size has the published weights" (fun () ->
-              use network = SummaryNetwork.Create(NetworkDescription.Inception [| 128L; 128L |], 1UL)
+              use network =
+                  SummaryNetwork.Create(NetworkDescription.Inception [| 128L; 128L |], 1UL)
               // per block with c inputs and 55 filters: four (or two) 1×1, 55² (9 + 25) and the biases
-              let block c = 4L * (c * 55L + 55L) + 55L * 55L * 34L + 110L
-              let expected = block 1L + 2L * block 220L + 2L * (220L * 55L + 55L) + (110L * 2L + 2L)
-              Expect.equal (network.Parameters |> Seq.sumBy (fun struct (_, w) -> w.numel ())) expected "number of weights")
+              let block c =
+                  4L * (c * 55L + 55L) + 55L * 55L * 34L + 110L
+
+              let expected =
+                  block 1L + 2L * block 220L + 2L * (220L * 55L + 55L) + (110L * 2L + 2L)
+
+              Expect.equal
+                  (network.Parameters |> Seq.sumBy (fun struct (_, w) -> w.numel ()))
+                  expected
+                  "number of weights")
 
           testCase "filter bank: tangents and weight gradients" (fun () ->
               for shape in [ [| 32L |]; [| 16L; 24L |]; [| 8L; 8L; 8L |] ] do
@@ -235,15 +278,21 @@ let tests =
               use network = filterBank [| 4L; 4L; 4L |] 1L
               let x = normal 8UL [| 2L; 4L; 4L; 4L |]
               let struct (_, weight) = network.Parameters[0]
-              let w = weight.detach().reshape (3L, 4L)
-              let expected = (x.square().mean([| 1L; 2L; 3L |]).unsqueeze 1L * w[0L].square ()).log ()
-              near 1e-12 "first level" (difference (network.Forward(Dual x).Primal.narrow (1L, 0L, 4L)) expected))
+              let w = weight.detach().reshape(3L, 4L)
+
+              let expected =
+                  (x.square().mean([| 1L; 2L; 3L |]).unsqueeze 1L * w[0L].square()).log()
+
+              near 1e-12 "first level" (difference (network.Forward(Dual x).Primal.narrow(1L, 0L, 4L)) expected))
 
           testCase "the same seed gives the same weights, another seed others" (fun () ->
-              for description in [ NetworkDescription.Inception([| 16L; 16L |], 2L); NetworkDescription.FilterBank [| 16L; 16L |] ] do
+              for description in
+                  [ NetworkDescription.Inception([| 16L; 16L |], 2L)
+                    NetworkDescription.FilterBank [| 16L; 16L |] ] do
                   let weights seed =
                       torch.rand 3L |> ignore // the global generator must not matter
                       use network = SummaryNetwork.Create(description, seed)
+
                       [| for struct (_, w) in network.Parameters do
                              yield! w.detach().flatten().data<float32>().ToArray() |]
 
@@ -253,15 +302,27 @@ let tests =
           testCase "a description survives JSON" (fun () ->
               let description = NetworkDescription.FilterBank([| 16L; 16L |], 5L)
               let text = Text.Json.JsonSerializer.Serialize description
-              use network = SummaryNetwork.Create(Text.Json.JsonSerializer.Deserialize<NetworkDescription> text, 1UL)
+
+              use network =
+                  SummaryNetwork.Create(Text.Json.JsonSerializer.Deserialize<NetworkDescription> text, 1UL)
+
               Expect.equal network.Features 15L "features of the network rebuilt")
 
           testCase "mistakes are named" (fun () ->
               use network = filterBank [| 16L; 16L |] 3L
-              Expect.throwsT<ShapeException> (fun () -> network.Forward(Dual(torch.zeros (2L, 8L, 8L))) |> ignore) "field"
-              Expect.throwsT<ShapeException> (fun () -> Dual(torch.zeros (2L, 3L), torch.zeros (3L, 3L)) |> ignore) "tangent"
+
+              Expect.throwsT<ShapeException>
+                  (fun () -> network.Forward(Dual(torch.zeros (2L, 8L, 8L))) |> ignore)
+                  "field"
+
+              Expect.throwsT<ShapeException>
+                  (fun () -> Dual(torch.zeros (2L, 3L), torch.zeros (3L, 3L)) |> ignore)
+                  "tangent"
+
               Expect.throwsT<SettingException> (fun () -> filterBank [| 18L; 18L |] 3L |> ignore) "pyramid"
 
               Expect.throwsT<SettingException>
-                  (fun () -> SummaryNetwork.Create(NetworkDescription("other", [| 8L |], readOnlyDict []), 1UL) |> ignore)
+                  (fun () ->
+                      SummaryNetwork.Create(NetworkDescription("other", [| 8L |], readOnlyDict []), 1UL)
+                      |> ignore)
                   "kind") ]

@@ -32,7 +32,11 @@ let uniformity (values: float[]) =
         |> Array.max
 
     let t = (sqrt n + 0.12 + 0.11 / sqrt n) * d
-    2.0 * Seq.sum (seq { for j in 1..100 -> (if j % 2 = 1 then 1.0 else -1.0) * exp (-2.0 * float (j * j) * t * t) }) |> max 0.0 |> min 1.0
+
+    2.0
+    * Seq.sum (seq { for j in 1..100 -> (if j % 2 = 1 then 1.0 else -1.0) * exp (-2.0 * float (j * j) * t * t) })
+    |> max 0.0
+    |> min 1.0
 
 /// Expects a typed error of FieldImnn's whose message holds the given words.
 let refuses<'error when 'error :> FieldImnnException> (words: string list) (action: unit -> unit) =
@@ -43,4 +47,5 @@ let refuses<'error when 'error :> FieldImnnException> (words: string list) (acti
     | :? 'error as error ->
         for word in words do
             Expect.stringContains error.Message word "message"
-    | :? FieldImnnException as other -> failtest $"expected a {typeof<'error>.Name}, but came {other.GetType().Name}: {other.Message}"
+    | :? FieldImnnException as other ->
+        failtest $"expected a {typeof<'error>.Name}, but came {other.GetType().Name}: {other.Message}"

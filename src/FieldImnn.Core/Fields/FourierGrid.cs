@@ -23,7 +23,6 @@ public sealed class FourierGrid
         BoxLength = Guard.Positive("box length", boxLength);
         Shape = [.. Enumerable.Repeat((long)n, dimensions)];
         HalfShape = [.. Shape[..^1], n / 2 + 1];
-        Axes = [.. Enumerable.Range(-dimensions, dimensions).Select(a => (long)a)];
         using var scope = NewDisposeScope();
         HalfWavenumber = Wavenumber(half: true).MoveToOuterDisposeScope().DetachFromDisposeScope();
         HermitianWeight = Weights().MoveToOuterDisposeScope().DetachFromDisposeScope();
@@ -56,13 +55,31 @@ public sealed class FourierGrid
     /// <summary>⟨|δ_k|²⟩ / P(k) = N^2D / L^D.</summary>
     public double ModeVariancePerPower => Math.Pow((double)N * N / BoxLength, Dimensions);
 
-    private long[] Axes { get; }
-
     /// <summary>Field (batch, N, …) to half-grid modes (batch, N, …, N/2 + 1).</summary>
-    public Tensor Forward(Tensor field) => fft.rfftn(field, dim: Axes);
+    /// <remarks>
+    /// One axis at a time, on contiguous lines: the library's transforms of strided axes round differently with the number of fields in
+    /// the batch, and a field must not depend on its neighbours.
+    /// </remarks>
+    public Tensor Forward(Tensor field)
+    {
+        using var scope = NewDisposeScope();
+        var modes = fft.rfft(field.contiguous());
+        for (var axis = -Dimensions; axis < -1; axis++)
+            modes = Along(modes, axis, line => fft.fft_(line));
+        return modes.MoveToOuterDisposeScope();
+    }
 
-    /// <summary>Half-grid modes to the real field: the inverse of <see cref="Forward"/>.</summary>
-    public Tensor Inverse(Tensor modes) => fft.irfftn(modes, Shape, Axes);
+    /// <summary>Half-grid modes to the real field: the inverse of <see cref="Forward"/>, in the same way.</summary>
+    public Tensor Inverse(Tensor modes)
+    {
+        using var scope = NewDisposeScope();
+        for (var axis = -Dimensions; axis < -1; axis++)
+            modes = Along(modes, axis, line => fft.ifft(line));
+        return fft.irfft(modes.contiguous(), N).MoveToOuterDisposeScope();
+    }
+
+    private static Tensor Along(Tensor values, int axis, Func<Tensor, Tensor> transform) =>
+        transform(values.transpose(axis, -1).contiguous()).transpose(axis, -1).contiguous();
 
     /// <summary>|δ_k|² on the half grid, float64: (batch, N, …, N/2 + 1).</summary>
     public Tensor ModePower(Tensor field)

@@ -5,10 +5,12 @@ open MathNet.Numerics.LinearAlgebra
 
 /// The exact field-level answer of a problem: what every approximate one stands beside.
 type ExactAnswer =
-    { /// Fisher matrix at θ.
-      Fisher: float[] -> Matrix<float>
-      /// Field (shape…) → θ (b, p) → ln p(d | θ) (b), up to a constant, differentiable in θ.
-      LogLikelihood: Tensor -> Tensor -> Tensor }
+    {
+        /// Fisher matrix at θ.
+        Fisher: float[] -> Matrix<float>
+        /// Field (shape…) → θ (b, p) → ln p(d | θ) (b), up to a constant, differentiable in θ.
+        LogLikelihood: Tensor -> Tensor -> Tensor
+    }
 
 /// Exact posteriors.
 module ExactAnswer =
@@ -19,7 +21,9 @@ module ExactAnswer =
         fun rows ->
             let values = Array.create rows.Length -infinity
             let logPrior = rows |> Array.map (Prior.logDensity prior)
-            let inside = [| 0 .. rows.Length - 1 |] |> Array.filter (fun i -> logPrior[i] > -infinity)
+
+            let inside =
+                [| 0 .. rows.Length - 1 |] |> Array.filter (fun i -> logPrior[i] > -infinity)
 
             for struct (start, length) in Tensors.chunks 1024 inside.Length do
                 let part = inside[start .. start + length - 1]
@@ -27,7 +31,9 @@ module ExactAnswer =
                 let logL =
                     Tensors.using (fun () ->
                         use _ = TorchSharp.torch.no_grad ()
-                        logLikelihood (part |> Array.map (fun i -> rows[i]) |> Tensors.ofRows) |> Tensors.toArray)
+
+                        logLikelihood (part |> Array.map (fun i -> rows[i]) |> Tensors.ofRows)
+                        |> Tensors.toArray)
 
                 part |> Array.iteri (fun q i -> values[i] <- logL[q] + logPrior[i])
 

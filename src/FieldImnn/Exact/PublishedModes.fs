@@ -37,7 +37,10 @@ module PublishedModes =
 
     /// Arithmetic–geometric mean.
     let rec private agm a b =
-        if abs (a - b) < 1e-15 * a then a else agm (0.5 * (a + b)) (sqrt (a * b))
+        if abs (a - b) < 1e-15 * a then
+            a
+        else
+            agm (0.5 * (a + b)) (sqrt (a * b))
 
     /// A Hermitian pair of column 0: h = √P (m₁ e^{ip₁} + m₂ e^{−ip₂})/2 with independent normal m and uniform phases.
     /// Then y = 4|h|²/P = s·v with s ~ χ²₂ and v = 1 + cos a cos b, a and b uniform, whose density is 1/(π agm(1, |v − 1|)) on (0, 2).
@@ -96,7 +99,10 @@ module PublishedModes =
     let private interpolate law (logY: Tensor) =
         let table (values: float[]) = Tensors.ofVector values
         let t = (logY - law.First) / law.Step
-        let cell = t.detach().floor().clamp (0.0.ToScalar(), (float (law.Values.Length - 2)).ToScalar())
+
+        let cell =
+            t.detach().floor().clamp(0.0.ToScalar(), (float (law.Values.Length - 2)).ToScalar())
+
         let index = cell.to_type (torch.ScalarType.Int64)
         let x = t - cell
         let pick (values: Tensor) (offset: int) = values.take (index + offset)
@@ -107,7 +113,7 @@ module PublishedModes =
 
     /// ln p of modes of power |h|² (m) under ln P (b, m), summed over modes: (b), up to a constant.
     let logDensity law (power: Tensor) (logP: Tensor) =
-        let logY = (power * law.Scale).log () - logP
+        let logY = (power * law.Scale).log() - logP
         let each = -law.Occupation * logP - law.Slope * logY.exp () + interpolate law logY
         each.sum 1L
 

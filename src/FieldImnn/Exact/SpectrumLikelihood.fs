@@ -10,9 +10,14 @@ open TorchSharp
 /// Published: the regular modes carry half of that (χ²₁ instead of χ²₂ a pair), column 0 has laws of its own, row 0 nothing.
 module SpectrumLikelihood =
     /// Modes of equal |k|: ln L of them = −½ [count · ln P + (Σ power)/P].
-    type private Shells = { K: Tensor; Count: Tensor; Shell: Tensor; Weight: Tensor }
+    type private Shells =
+        { K: Tensor
+          Count: Tensor
+          Shell: Tensor
+          Weight: Tensor }
 
-    let private isPublished model = model.Field.Convention = ModeConvention.Published
+    let private isPublished model =
+        model.Field.Convention = ModeConvention.Published
 
     /// Degrees of freedom of every half-grid mode, and the weight of its power.
     let private degrees model =
@@ -23,7 +28,7 @@ module SpectrumLikelihood =
             weight, weight
         else
             let count = weight * 0.5
-            count.narrow(1L, 0L, 1L).zero_ () |> ignore
+            count.narrow(1L, 0L, 1L).zero_() |> ignore
             let power = count.clone ()
             let centre = int64 (grid.N / 2)
             count[centre, centre] <- 1.0f.ToTensor() // a real mode of twice the power
@@ -33,20 +38,27 @@ module SpectrumLikelihood =
     let private shells model =
         let count, weight = degrees model
         let used = count.flatten().nonzero().squeeze 1L
-        let k = (SpectrumField.wavenumbers model).index_select (0L, used)
+        let k = (SpectrumField.wavenumbers model).index_select(0L, used)
         // equal |k| differ by rounding: shells by the integer n² = (kL/2π)²
-        let n2 = (k * (model.Field.Grid.BoxLength / (2.0 * System.Math.PI))).square().round().to_type (torch.ScalarType.Int64)
+        let n2 =
+            (k * (model.Field.Grid.BoxLength / (2.0 * System.Math.PI))).square().round().to_type(torch.ScalarType.Int64)
+
         let struct (ids, inverse, _) = n2.unique (sorted = true, return_inverse = true)
-        let zeros () = torch.zeros (ids.numel (), dtype = torch.ScalarType.Float64)
-        let sum (v: Tensor) = (zeros ()).index_add (0L, inverse, v, 1.0.ToScalar())
+
+        let zeros () =
+            torch.zeros (ids.numel (), dtype = torch.ScalarType.Float64)
+
+        let sum (v: Tensor) =
+            (zeros ()).index_add(0L, inverse, v, 1.0.ToScalar())
+
         let ones = sum (torch.ones_like k)
         let full = torch.full (count.numel (), -1L, dtype = torch.ScalarType.Int64)
         full.index_copy_ (0L, used, inverse) |> ignore
 
         { K = sum k / ones
-          Count = sum (count.flatten().index_select (0L, used))
+          Count = sum (count.flatten().index_select(0L, used))
           Shell = full.index_select (0L, used)
-          Weight = weight.flatten().index_select (0L, used) },
+          Weight = weight.flatten().index_select(0L, used) },
         used
 
     /// Column 0 of the Published modes: wavenumbers and positions of the pairs (rows 1 … N/2 − 1), and of the single mode.
@@ -64,14 +76,16 @@ module SpectrumLikelihood =
     /// ln p(d | θ), up to a constant, as a function of θ (b, p) → (b), differentiable in θ; the field is reduced to its shells once.
     let logLikelihood model (field: Tensor) : Tensor -> Tensor =
         let grid = model.Field.Grid
-        Guard.Finite("observed field", Guard.Batched("observed field", field.unsqueeze 0L, grid.Shape)) |> ignore
+
+        Guard.Finite("observed field", Guard.Batched("observed field", field.unsqueeze 0L, grid.Shape))
+        |> ignore
 
         let (shell, sums, special) =
             use _ = torch.NewDisposeScope()
             let power = (grid.ModePower(field.unsqueeze 0L)).squeeze 0L / powerUnit model
             let s, used = shells model
-            let weighted = power.flatten().index_select (0L, used) * s.Weight
-            let sums = (torch.zeros_like s.K).index_add (0L, s.Shell, weighted, 1.0.ToScalar())
+            let weighted = power.flatten().index_select(0L, used) * s.Weight
+            let sums = (torch.zeros_like s.K).index_add(0L, s.Shell, weighted, 1.0.ToScalar())
 
             let special =
                 if isPublished model then
@@ -91,11 +105,12 @@ module SpectrumLikelihood =
         fun theta ->
             Tensors.scoped (fun () ->
                 let lnP = SpectrumField.logPower model theta k
-                let regular = (count * lnP + sums * (-lnP).exp ()).sum 1L * -0.5
+                let regular = (count * lnP + sums * (-lnP).exp()).sum 1L * -0.5
 
                 special
                 |> Array.fold
-                    (fun total (law, k, h) -> total + PublishedModes.logDensity law h (SpectrumField.logPower model theta k))
+                    (fun total (law, k, h) ->
+                        total + PublishedModes.logDensity law h (SpectrumField.logPower model theta k))
                     regular)
 
     /// ∂_θ ln P (m, p) at wavenumbers k (m).
@@ -109,7 +124,7 @@ module SpectrumLikelihood =
         Tensors.using (fun () ->
             let weighted (information: Tensor) k =
                 let d = slopes model theta k
-                (d.t ()).matmul (information.unsqueeze 1L * d)
+                (d.t ()).matmul(information.unsqueeze 1L * d)
 
             let s, _ = shells model
             let regular = weighted (s.Count * 0.5) s.K
@@ -117,7 +132,9 @@ module SpectrumLikelihood =
             let total =
                 if isPublished model then
                     let pairs, single = column model
-                    let units law (k: Tensor) = torch.full_like (k, (PublishedModes.information law: float).ToScalar())
+
+                    let units law (k: Tensor) =
+                        torch.full_like (k, (PublishedModes.information law: float).ToScalar())
 
                     regular
                     + weighted (units PublishedModes.pair.Value pairs) pairs
@@ -132,7 +149,10 @@ module SpectrumLikelihood =
     let quotedFisher model (theta: float[]) : Matrix<float> =
         Tensors.using (fun () ->
             let inner = int64 (model.Field.Grid.N / 2 - 1)
-            let k = model.Field.Grid.HalfWavenumber.narrow(0L, 1L, inner).narrow(1L, 1L, inner).flatten ()
+
+            let k =
+                model.Field.Grid.HalfWavenumber.narrow(0L, 1L, inner).narrow(1L, 1L, inner).flatten()
+
             let d = slopes model theta k
             Tensors.toMatrix ((d.t ()).matmul d * 0.5))
 
@@ -141,5 +161,5 @@ module SpectrumLikelihood =
         Tensors.using (fun () ->
             let logLikelihood = logLikelihood model field
 
-            Autodiff.grad (fun (t: Tensor) -> (logLikelihood (t.unsqueeze 0L)).squeeze ()) (Tensors.ofVector theta)
+            Autodiff.grad (fun (t: Tensor) -> (logLikelihood (t.unsqueeze 0L)).squeeze()) (Tensors.ofVector theta)
             |> Tensors.toArray)

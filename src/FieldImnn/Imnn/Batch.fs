@@ -8,10 +8,12 @@ open TorchSharp
 /// Where training takes its simulations from: a number of them, some with derivatives, in chunks that fit into memory.
 /// A chunk is a Dual of the network's statistics; without derivatives its tangent is null.
 type internal Source =
-    { /// purpose → first index → n_s → n_d → chunks.
-      Draw: string -> uint64 -> int -> int -> Dual[]
-      /// The most that can be drawn for training and for holding out, if there is a limit.
-      Limits: (int * int) option }
+    {
+        /// purpose → first index → n_s → n_d → chunks.
+        Draw: string -> uint64 -> int -> int -> Dual[]
+        /// The most that can be drawn for training and for holding out, if there is a limit.
+        Limits: (int * int) option
+    }
 
 /// Batches of simulations, prepared for a network.
 module internal Batch =
@@ -34,7 +36,10 @@ module internal Batch =
         let primal = made.Primal.MoveToOuterDisposeScope()
 
         let tangent =
-            if isNull made.Tangent then null else made.Tangent.MoveToOuterDisposeScope()
+            if isNull made.Tangent then
+                null
+            else
+                made.Tangent.MoveToOuterDisposeScope()
 
         Dual(primal, tangent)
 
@@ -62,11 +67,23 @@ module internal Batch =
                         else
                             dual network (Simulator.fields simulator theta keys) None)) }
 
-    let private stored (network: SummaryNetwork) simulator (training: StoredSimulations) (heldOut: StoredSimulations) seed chunk =
+    let private stored
+        (network: SummaryNetwork)
+        simulator
+        (training: StoredSimulations)
+        (heldOut: StoredSimulations)
+        seed
+        chunk
+        =
         let check name (set: StoredSimulations) =
-            Guard.Finite(name, Guard.Batched(name, set.Fields, simulator.FieldShape)) |> ignore
+            Guard.Finite(name, Guard.Batched(name, set.Fields, simulator.FieldShape))
+            |> ignore
+
             let p = int64 simulator.Parameters.Length
-            Guard.Batched($"derivatives of {name}", set.FieldDerivatives, Array.append [| p |] simulator.FieldShape) |> ignore
+
+            Guard.Batched($"derivatives of {name}", set.FieldDerivatives, Array.append [| p |] simulator.FieldShape)
+            |> ignore
+
             Guard.Finite($"derivatives of {name}", set.FieldDerivatives) |> ignore
 
         check "stored simulations" training
@@ -87,7 +104,9 @@ module internal Batch =
                         heldOut, Array.init (min n (count heldOut - int first)) (fun i -> i + int first)
 
                 // those with derivatives first: there may be fewer derivatives than fields
-                let derivatives, bare = indices |> Array.partition (fun i -> i < int set.FieldDerivatives.shape[0])
+                let derivatives, bare =
+                    indices |> Array.partition (fun i -> i < int set.FieldDerivatives.shape[0])
+
                 let pairs = Array.append derivatives bare
 
                 plan chunk pairs.Length (min withDerivatives derivatives.Length)
@@ -119,7 +138,13 @@ module internal Batch =
             |> Array.map (fun (bare, group) ->
                 let primal = torch.cat (group |> Array.map (fun c -> c.Primal), 0L)
 
-                Dual(primal, (if bare then null else torch.cat (group |> Array.map (fun c -> c.Tangent), 0L))))
+                Dual(
+                    primal,
+                    (if bare then
+                         null
+                     else
+                         torch.cat (group |> Array.map (fun c -> c.Tangent), 0L))
+                ))
 
     /// Features x (n, s) and dx (m, p, s) of chunks, in the graph.
     let features (network: SummaryNetwork) parameters (chunks: Dual[]) : struct (Tensor * Tensor) =
@@ -139,10 +164,7 @@ module internal Batch =
         Tensors.scoped2 (fun () ->
             use _ = torch.no_grad ()
 
-            let parts =
-                chunks
-                |> Array.map (fun c ->
-                    freed (fun () -> network.Evaluate c))
+            let parts = chunks |> Array.map (fun c -> freed (fun () -> network.Evaluate c))
 
             let x = torch.cat (parts |> Array.map (fun c -> c.Primal), 0L)
 

@@ -7,26 +7,28 @@ open TorchSharp
 
 /// A trained compression: field → features φ → summaries x = φ·Linear → score estimate θ̂ = θ_fid + F⁻¹ μ, C⁻¹ (x − μ).
 type Compressor =
-    { Network: SummaryNetwork
-      /// Names of the parameters.
-      Parameters: string[]
-      FieldShape: int64[]
-      /// Where it was trained.
-      Fiducial: float[]
-      /// The closed-form last layer (features, summaries), if there is one.
-      Linear: Matrix<float> option
-      /// μ, C and μ, of the summaries, from simulations of their own: what the estimate uses.
-      Statistics: SummaryStatistics
-      /// F of the summaries on fresh simulations that neither training, nor the choice of weights, nor Statistics have seen.
-      Fisher: Matrix<float>
-      /// Simulations on which Fisher was measured.
-      QuotedOn: int
-      History: TrainingRecord[]
-      /// Simulations used in all.
-      Simulations: int
-      Seconds: float
-      /// What the maker wants kept beside it: problem, modes, settings.
-      Notes: Map<string, string> }
+    {
+        Network: SummaryNetwork
+        /// Names of the parameters.
+        Parameters: string[]
+        FieldShape: int64[]
+        /// Where it was trained.
+        Fiducial: float[]
+        /// The closed-form last layer (features, summaries), if there is one.
+        Linear: Matrix<float> option
+        /// μ, C and μ, of the summaries, from simulations of their own: what the estimate uses.
+        Statistics: SummaryStatistics
+        /// F of the summaries on fresh simulations that neither training, nor the choice of weights, nor Statistics have seen.
+        Fisher: Matrix<float>
+        /// Simulations on which Fisher was measured.
+        QuotedOn: int
+        History: TrainingRecord[]
+        /// Simulations used in all.
+        Simulations: int
+        Seconds: float
+        /// What the maker wants kept beside it: problem, modes, settings.
+        Notes: Map<string, string>
+    }
 
 /// Using a trained compression.
 module Compressor =
@@ -40,7 +42,8 @@ module Compressor =
 
     /// Summaries x (n, summaries), float64, of fields (n, shape…), in chunks.
     let summaries compressor (fields: Tensor) : Tensor =
-        Guard.Finite("fields", Guard.Batched("fields", fields, compressor.FieldShape)) |> ignore
+        Guard.Finite("fields", Guard.Batched("fields", fields, compressor.FieldShape))
+        |> ignore
 
         Tensors.scoped (fun () ->
             use _ = torch.no_grad ()
@@ -49,7 +52,9 @@ module Compressor =
                 Tensors.chunks 100 (int fields.shape[0])
                 |> Array.map (fun struct (start, length) ->
                     Tensors.scoped (fun () ->
-                        let chunk = fields.narrow(0L, int64 start, int64 length).``to`` torch.ScalarType.Float32
+                        let chunk =
+                            fields.narrow(0L, int64 start, int64 length).``to`` torch.ScalarType.Float32
+
                         project compressor.Linear (compressor.Network.Forward(Dual(chunk, null))).Primal))
 
             torch.cat (parts, 0L))
@@ -59,7 +64,11 @@ module Compressor =
         let s = compressor.Statistics
         let inverse = Matrices.inverse "covariance of the summaries" s.Covariance
         let score = s.MeanDerivative * inverse
-        let gain = Matrices.inverse "Fisher matrix of the summaries" (score * s.MeanDerivative.Transpose()) * score
+
+        let gain =
+            Matrices.inverse "Fisher matrix of the summaries" (score * s.MeanDerivative.Transpose())
+            * score
+
         let fiducial = Vector<float>.Build.DenseOfArray compressor.Fiducial
 
         Tensors.toRows x

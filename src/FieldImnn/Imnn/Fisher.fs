@@ -24,7 +24,7 @@ module Fisher =
     /// F = μ, C⁻¹ μ,ᵀ and C of summaries x (n, s) and derivatives dx (m, p, s); float64, differentiable.
     let ofSummaries (x: Tensor) (dx: Tensor) : struct (Tensor * Tensor) =
         let x = x.``to`` torch.ScalarType.Float64
-        let mu = dx.``to``(torch.ScalarType.Float64).mean ([| 0L |])
+        let mu = dx.``to``(torch.ScalarType.Float64).mean([| 0L |])
         let c = covariance x
 
         try
@@ -47,14 +47,20 @@ module Fisher =
         let n, s = int x.shape[0], int x.shape[1]
 
         if n < s + 3 then
-            raise (SettingException("simulations for a covariance", $"more than the number of summaries + 2 = {s + 2}", $"{n}"))
+            raise (
+                SettingException(
+                    "simulations for a covariance",
+                    $"more than the number of summaries + 2 = {s + 2}",
+                    $"{n}"
+                )
+            )
 
         Tensors.using (fun () ->
             let x = x.``to`` torch.ScalarType.Float64
             let covariance = Tensors.toMatrix (covariance x)
 
             let derivative =
-                Tensors.toMatrix (dx.``to``(torch.ScalarType.Float64).mean ([| 0L |]))
+                Tensors.toMatrix (dx.``to``(torch.ScalarType.Float64).mean([| 0L |]))
 
             let hartlap = float (n - s - 2) / float (n - 1)
             let inverse = hartlap * Matrices.inverse "covariance of the summaries" covariance
@@ -67,7 +73,8 @@ module Fisher =
 
     /// The linear layer (s, p) that keeps all of F: C⁻¹ μ,ᵀ.
     let bestLinear statistics =
-        Matrices.inverse "covariance of the features" statistics.Covariance * statistics.MeanDerivative.Transpose()
+        Matrices.inverse "covariance of the features" statistics.Covariance
+        * statistics.MeanDerivative.Transpose()
 
     /// det F over the exact det: the part of the information that was kept, 1 for lossless.
     let retained (fisher: Matrix<float>) (exact: Matrix<float>) =

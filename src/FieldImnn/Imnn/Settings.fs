@@ -21,29 +21,31 @@ type Loss =
 
 /// How an IMNN is trained.
 type ImnnSettings =
-    { Network: NetworkKind
-      Loss: Loss
-      Derivatives: Derivatives
-      /// n_s, simulations a step for the covariance.
-      Simulations: int
-      /// n_d ≤ n_s, those of them with derivatives.
-      DerivativeSimulations: int
-      /// Adam's rate; it falls linearly to 2 % over the second half.
-      LearningRate: float
-      MinIterations: int
-      MaxIterations: int
-      /// Held-out evaluations without a better one after which training stops.
-      Patience: int
-      /// Iterations between held-out evaluations.
-      EvaluateEvery: int
-      /// Simulations that choose the best weights.
-      HeldOut: int
-      /// Fresh simulations on which F is quoted (and as many again to fit the statistics).
-      Quote: int
-      /// Simulations in memory at a time.
-      Chunk: int
-      Seed: uint64
-      Progress: Progress }
+    {
+        Network: NetworkKind
+        Loss: Loss
+        Derivatives: Derivatives
+        /// n_s, simulations a step for the covariance.
+        Simulations: int
+        /// n_d ≤ n_s, those of them with derivatives.
+        DerivativeSimulations: int
+        /// Adam's rate; it falls linearly to 2 % over the second half.
+        LearningRate: float
+        MinIterations: int
+        MaxIterations: int
+        /// Held-out evaluations without a better one after which training stops.
+        Patience: int
+        /// Iterations between held-out evaluations.
+        EvaluateEvery: int
+        /// Simulations that choose the best weights.
+        HeldOut: int
+        /// Fresh simulations on which F is quoted (and as many again to fit the statistics).
+        Quote: int
+        /// Simulations in memory at a time.
+        Chunk: int
+        Seed: uint64
+        Progress: Progress
+    }
 
     /// The filter bank with the closed-form last layer.
     static member Default =
@@ -77,7 +79,7 @@ type ImnnSettings =
 module ImnnSettings =
     /// a of the published regulariser.
     let steepness lambda epsilon =
-        -log (epsilon * (lambda - 1.0) + epsilon * epsilon / (1.0 + epsilon)) / epsilon
+        -log(epsilon * (lambda - 1.0) + epsilon * epsilon / (1.0 + epsilon)) / epsilon
 
     /// The settings, or a typed error that names the impossible one.
     let validate features settings =
@@ -102,7 +104,10 @@ module ImnnSettings =
 
         atLeast "n_s, simulations a step (more than the network's summaries + 2)" (features + 3) settings.Simulations
 
-        if settings.DerivativeSimulations < 1 || settings.DerivativeSimulations > settings.Simulations then
+        if
+            settings.DerivativeSimulations < 1
+            || settings.DerivativeSimulations > settings.Simulations
+        then
             refuse "n_d, derivatives a step" $"1 to n_s = {settings.Simulations}" settings.DerivativeSimulations
 
         Guard.Positive("learning rate", settings.LearningRate) |> ignore

@@ -29,9 +29,9 @@ module Imnn =
         | ClosedForm -> struct (-logDet, detF, nan, nan)
         | Published(lambda, epsilon) ->
             let identity = torch.eye (c.shape[0], dtype = c.dtype)
-            let distance = (c - identity).norm () + (torch.linalg.inv c - identity).norm ()
+            let distance = (c - identity).norm() + (torch.linalg.inv c - identity).norm()
             let a = ImnnSettings.steepness lambda epsilon
-            let strength = lambda * distance / (distance + (distance * -a).exp ())
+            let strength = lambda * distance / (distance + (distance * -a).exp())
             struct (-logDet + strength * distance, detF, distance.ToDouble(), strength.ToDouble())
 
     /// Accumulates the gradient of the loss in the weights. Chunks beyond the first cost a second forward pass and keep memory flat:
@@ -57,7 +57,7 @@ module Imnn =
                 use _ = torch.NewDisposeScope()
                 let made = network.Evaluate chunk
                 let n = made.Primal.shape[0]
-                let seen = (made.Primal * gx.narrow (0L, row, n)).sum ()
+                let seen = (made.Primal * gx.narrow (0L, row, n)).sum()
 
                 let total =
                     if isNull made.Tangent then
@@ -65,7 +65,7 @@ module Imnn =
                     else
                         let cotangent = gdx.narrow(0L, derivativeRow, n).reshape made.Tangent.shape
                         derivativeRow <- derivativeRow + n
-                        seen + (made.Tangent * cotangent).sum ()
+                        seen + (made.Tangent * cotangent).sum()
 
                 row <- row + n
                 total.backward ()
@@ -74,12 +74,16 @@ module Imnn =
 
     let private copy (network: SummaryNetwork) =
         network.Parameters
-        |> Seq.map (fun struct (_, w) -> w.detach().clone () |> Tensors.keep)
+        |> Seq.map (fun struct (_, w) -> w.detach().clone() |> Tensors.keep)
         |> Seq.toArray
 
     let private restore (network: SummaryNetwork) (weights: Tensor[]) =
         use _ = torch.no_grad ()
-        Seq.iter2 (fun struct (_, w: Modules.Parameter) (saved: Tensor) -> w.copy_ saved |> ignore) network.Parameters weights
+
+        Seq.iter2
+            (fun struct (_, w: Modules.Parameter) (saved: Tensor) -> w.copy_ saved |> ignore)
+            network.Parameters
+            weights
 
     let private halves (x: Tensor) =
         let n = x.shape[0] / 2L
@@ -112,14 +116,21 @@ module Imnn =
         let heldOutCount, quoteCount =
             match source.Limits with
             | Some(training, heldOut) ->
-                Guard.AtLeast("stored simulations for training", int64 settings.Simulations, int64 training) |> ignore
-                Guard.AtLeast("stored simulations held out", 2L * (network.Features + 3L), int64 heldOut) |> ignore
+                Guard.AtLeast("stored simulations for training", int64 settings.Simulations, int64 training)
+                |> ignore
+
+                Guard.AtLeast("stored simulations held out", 2L * (network.Features + 3L), int64 heldOut)
+                |> ignore
+
                 heldOut, heldOut
             | None -> settings.HeldOut, settings.Quote
 
         let clock = Stopwatch.StartNew()
         use _ = torch.NewDisposeScope()
-        let draw purpose first n derivatives = source.Draw purpose first n derivatives |> Batch.joined network
+
+        let draw purpose first n derivatives =
+            source.Draw purpose first n derivatives |> Batch.joined network
+
         let heldOut = draw "validation" 0UL heldOutCount heldOutCount
         let weights = network.Parameters |> Seq.map (fun struct (_, w) -> w) |> Seq.toArray
         use optimiser = torch.optim.Adam(weights, settings.LearningRate)
@@ -127,7 +138,9 @@ module Imnn =
         let mutable best = struct (-infinity, copy network)
         let mutable iteration = 0
         let mutable stale = 0
-        let cancelled () = settings.Progress.Cancellation.IsCancellationRequested
+
+        let cancelled () =
+            settings.Progress.Cancellation.IsCancellationRequested
 
         while iteration < settings.MaxIterations
               && (iteration < settings.MinIterations || stale < settings.Patience)
@@ -135,7 +148,11 @@ module Imnn =
             use _ = torch.NewDisposeScope()
 
             let chunks =
-                draw "training" (uint64 iteration * uint64 settings.Simulations) settings.Simulations settings.DerivativeSimulations
+                draw
+                    "training"
+                    (uint64 iteration * uint64 settings.Simulations)
+                    settings.Simulations
+                    settings.DerivativeSimulations
 
             let progress = float iteration / float settings.MaxIterations
 
@@ -177,7 +194,8 @@ module Imnn =
                   Seconds = clock.Elapsed.TotalSeconds }
 
             let struct (highest, _) = best
-            Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F {detF:g4}, held out {highest:g4}"
+            let held = if highest > 0.0 then $", held out {highest:g4}" else ""
+            Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F {detF:g4}{held}"
 
         let struct (_, saved) = best
         restore network saved
@@ -189,7 +207,10 @@ module Imnn =
                     Progress.report settings.Progress $"measuring F ({purpose})" start quoteCount ""
 
                     Tensors.scoped2 (fun () ->
-                        Batch.evaluate network p (source.Draw purpose (uint64 start) length length |> Batch.joined network)))
+                        Batch.evaluate
+                            network
+                            p
+                            (source.Draw purpose (uint64 start) length length |> Batch.joined network)))
 
             let x = torch.cat (parts |> Array.map (fun struct (x, _) -> x), 0L)
             let dx = torch.cat (parts |> Array.map (fun struct (_, dx) -> dx), 0L)

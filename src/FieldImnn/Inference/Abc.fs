@@ -9,9 +9,10 @@ open MathNet.Numerics.LinearAlgebra
 type AbcProposal =
     /// From the prior, as the paper does.
     | FromPrior
-    /// From a Gaussian about the estimate, its sd `widen` times that of F⁻¹, cut to the prior; samples are weighted by prior over
-    /// proposal. Needs a hundredth of the simulations where the prior is wide.
-    | AroundEstimate of widen: float
+    /// From a Gaussian that two pilot rounds (an eighth of the simulations each: from the prior, then from what that accepts) place
+    /// over the posterior, its sd `widen` times theirs, cut to the prior; samples are weighted by prior over proposal. Needs a
+    /// hundredth of the simulations where the prior is wide.
+    | Focused of widen: float
 
 /// Which simulations ABC accepts.
 type AbcAcceptance =
@@ -22,19 +23,21 @@ type AbcAcceptance =
 
 /// How rejection ABC is run.
 type AbcSettings =
-    { Simulations: int
-      Proposal: AbcProposal
-      Acceptance: AbcAcceptance
-      /// Local-linear regression of θ on θ̂ with Epanechnikov weights (Beaumont, Zhang & Balding 2002): takes out what a finite ε adds.
-      Regression: bool
-      Chunk: int
-      Seed: uint64
-      Progress: Progress }
+    {
+        Simulations: int
+        Proposal: AbcProposal
+        Acceptance: AbcAcceptance
+        /// Local-linear regression of θ on θ̂ with Epanechnikov weights (Beaumont, Zhang & Balding 2002): takes out what a finite ε adds.
+        Regression: bool
+        Chunk: int
+        Seed: uint64
+        Progress: Progress
+    }
 
-    /// 10,000 simulations about the estimate, the nearest 20 % of them, with regression.
+    /// 10,000 simulations after two pilot rounds, the nearest 20 % of them, with regression.
     static member Default =
         { Simulations = 10000
-          Proposal = AroundEstimate 3.0
+          Proposal = Focused 2.5
           Acceptance = Nearest 0.2
           Regression = true
           Chunk = 200
@@ -51,11 +54,13 @@ type AbcSettings =
 
 /// What rejection ABC found.
 type AbcResult =
-    { Posterior: Posterior
-      /// The largest accepted distance.
-      Epsilon: float
-      Accepted: int
-      Simulations: int }
+    {
+        Posterior: Posterior
+        /// The largest accepted distance.
+        Epsilon: float
+        Accepted: int
+        Simulations: int
+    }
 
 /// Approximate Bayesian computation by rejection, with the Fisher distance ρ² = (θ̂ − θ̂_obs)ᵀ F (θ̂ − θ̂_obs).
 module Abc =
@@ -72,25 +77,23 @@ module Abc =
         | Nearest _ -> ()
 
         match settings.Proposal with
-        | AroundEstimate widen -> Guard.Positive("widening of the proposal", widen) |> ignore
+        | Focused widen -> Guard.Positive("widening of the proposal", widen) |> ignore
         | FromPrior -> ()
 
-    /// Proposed parameters and the log of prior over proposal, unnormalised: draw i of a seed whatever the batch.
-    let private propose (settings: AbcSettings) (prior: Prior) (observed: float[]) (fisher: Matrix<float>) =
-        let seed = int (NoiseKey.SeedFor(settings.Seed, "abc parameters") >>> 33)
-        let n = settings.Simulations
+    /// n proposed parameters and the log of prior over proposal, unnormalised: draw i of a purpose whatever the batch.
+    let private propose seed (prior: Prior) n (gaussian: (Vector<float> * Matrix<float>) option) =
+        match gaussian with
+        | None -> Prior.sample seed 0L n prior, Array.zeroCreate n
+        | Some(centre, covariance) ->
+            let factor = covariance.Cholesky().Factor
+            let block = 4096
 
-        match settings.Proposal with
-        | FromPrior -> Prior.sample seed 0L n prior, Array.zeroCreate n
-        | AroundEstimate widen ->
-            let factor = (Matrices.inverse "Fisher matrix" fisher).Cholesky().Factor * widen
-            let p = observed.Length
-            let centre = Vector<float>.Build.DenseOfArray observed
-            let standard = Prior.create [ for i in 1..p -> $"z{i}", Normal(0.0, 1.0) ]
+            let standard =
+                Prior.create [ for i in 1 .. centre.Count -> $"z{i}", Normal(0.0, 1.0) ]
 
             let draws =
-                Seq.initInfinite (fun block -> Prior.sample seed (int64 block * 4096L) 4096 standard)
-                |> Seq.truncate (50 + n / 40)
+                Seq.initInfinite (fun i -> Prior.sample seed (int64 i * int64 block) block standard)
+                |> Seq.truncate (50 + 20 * n / block) // ends even where hardly a draw falls into the prior
                 |> Seq.concat
                 |> Seq.map (fun z ->
                     let z = Vector<float>.Build.DenseOfArray z
@@ -100,8 +103,11 @@ module Abc =
                 |> Seq.toArray
 
             if draws.Length < n then
-                let at = observed |> Array.map (sprintf "%.4g") |> String.concat ", "
-                raise (RangeException("estimate of the observed field", "one near the prior's support", $"({at}), far outside"))
+                let at = centre |> Seq.map (sprintf "%.4g") |> String.concat ", "
+
+                raise (
+                    RangeException("centre of the ABC proposal", "one near the prior's support", $"({at}), far outside")
+                )
 
             draws |> Array.map fst, draws |> Array.map (fun (theta, half) -> half + Prior.logDensity prior theta)
 
@@ -112,32 +118,27 @@ module Abc =
 
         let response = Matrix<float>.Build.DenseOfRowArrays theta
         let weighted = design.MapIndexed(fun i _ v -> v * weights[i])
-        let coefficients = (design.TransposeThisAndMultiply weighted).Solve(weighted.TransposeThisAndMultiply response)
 
-        let shift = design.SubMatrix(0, design.RowCount, 1, design.ColumnCount - 1)
-                    * coefficients.SubMatrix(1, coefficients.RowCount - 1, 0, coefficients.ColumnCount)
+        let coefficients =
+            (design.TransposeThisAndMultiply weighted).Solve(weighted.TransposeThisAndMultiply response)
+
+        let shift =
+            design.SubMatrix(0, design.RowCount, 1, design.ColumnCount - 1)
+            * coefficients.SubMatrix(1, coefficients.RowCount - 1, 0, coefficients.ColumnCount)
 
         (response - shift).ToRowArrays()
 
-    /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and
-    /// accepted by their distance under F.
-    let run (settings: AbcSettings) simulator (compress: Tensor -> float[][]) (fisher: Matrix<float>) (prior: Prior) (observed: float[]) =
-        validate settings
-
-        let theta, logWeights = propose settings prior observed fisher
-        let seed = NoiseKey.SeedFor(settings.Seed, "abc fields")
-        let cancelled () = settings.Progress.Cancellation.IsCancellationRequested
-
-        let estimates =
-            Tensors.chunks settings.Chunk theta.Length
-            |> Array.takeWhile (fun _ -> not (cancelled ()))
-            |> Array.collect (fun struct (start, length) ->
-                Progress.report settings.Progress "ABC" start theta.Length ""
-
-                Tensors.using (fun () ->
-                    let parameters = Tensors.ofRows theta[start .. start + length - 1]
-                    compress (Simulator.fields simulator parameters (NoiseKey.Range(seed, uint64 start, length)))))
-
+    /// The accepted of one round: samples, weights and the largest accepted distance.
+    let private accept
+        acceptance
+        regression
+        (prior: Prior)
+        (fisher: Matrix<float>)
+        observed
+        (theta: float[][])
+        estimates
+        logWeights
+        =
         let away = estimates |> Array.map (fun e -> Array.map2 (-) e observed)
 
         let distance =
@@ -147,30 +148,35 @@ module Abc =
                 sqrt (v.DotProduct(fisher * v)))
 
         let epsilon =
-            match settings.Acceptance with
+            match acceptance with
             | Within epsilon -> epsilon
             | Nearest quantile ->
                 let sorted = Array.sort distance
                 sorted[max 0 (int (quantile * float sorted.Length) - 1)]
 
-        let accepted = [| 0 .. distance.Length - 1 |] |> Array.filter (fun i -> distance[i] <= epsilon)
+        let accepted =
+            [| 0 .. distance.Length - 1 |] |> Array.filter (fun i -> distance[i] <= epsilon)
 
-        if accepted.Length < 2 * (observed.Length + 1) then
+        let least = 2 * (observed.Length + 1)
+
+        if accepted.Length < least then
+            let came = $"{accepted.Length} of {distance.Length} within ρ ≤ {epsilon:g3}"
+
             raise (
-                SettingException(
-                    "ABC acceptance",
-                    $"at least {2 * (observed.Length + 1)} accepted simulations; more simulations or a larger ε",
-                    $"{accepted.Length} of {distance.Length} within ρ ≤ {epsilon:g3}"
-                )
+                SettingException("ABC acceptance", $"at least {least} accepted; more simulations or a larger ε", came)
             )
 
-        let pick (values: 'v[]) = accepted |> Array.map (fun i -> values[i])
+        let pick (values: 'v[]) =
+            accepted |> Array.map (fun i -> values[i])
+
         let highest = pick logWeights |> Array.max
         let importance = pick logWeights |> Array.map (fun w -> exp (w - highest))
 
         let samples, weights =
-            if settings.Regression then
-                let kernel = pick distance |> Array.map (fun r -> 1.0 - (r / (epsilon * 1.0000001)) ** 2.0)
+            if regression then
+                let kernel =
+                    pick distance |> Array.map (fun r -> 1.0 - (r / (epsilon * 1.0000001)) ** 2.0)
+
                 let weights = Array.map2 (*) importance kernel
                 let moved = regress (pick theta) (pick away) weights
                 // an adjusted sample may leave the prior: it then has no weight
@@ -178,11 +184,67 @@ module Abc =
             else
                 pick theta, importance
 
-        { Posterior = Posterior.ofSamples prior.Names (Prior.bounds prior) samples weights
+        Posterior.ofSamples prior.Names (Prior.bounds prior) samples weights, epsilon, accepted.Length
+
+    /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and
+    /// accepted by their distance under F.
+    let run
+        (settings: AbcSettings)
+        simulator
+        (compress: Tensor -> float[][])
+        (fisher: Matrix<float>)
+        (prior: Prior)
+        observed
+        =
+        validate settings
+
+        let simulate purpose (theta: float[][]) =
+            let seed = NoiseKey.SeedFor(settings.Seed, $"abc fields {purpose}")
+
+            Tensors.chunks settings.Chunk theta.Length
+            |> Array.collect (fun struct (start, length) ->
+                settings.Progress.Cancellation.ThrowIfCancellationRequested()
+                Progress.report settings.Progress $"ABC ({purpose})" start theta.Length ""
+
+                Tensors.using (fun () ->
+                    let parameters = Tensors.ofRows theta[start .. start + length - 1]
+                    compress (Simulator.fields simulator parameters (NoiseKey.Range(seed, uint64 start, length)))))
+
+        let round purpose n gaussian acceptance regression =
+            let seed = int (NoiseKey.SeedFor(settings.Seed, $"abc parameters {purpose}") >>> 33)
+            let theta, logWeights = propose seed prior n gaussian
+            accept acceptance regression prior fisher observed theta (simulate purpose theta) logWeights
+
+        let over widen posterior =
+            Some(
+                Vector<float>.Build.DenseOfArray(Posterior.mean posterior),
+                Posterior.covariance posterior * (widen * widen)
+            )
+
+        let pilot = max 40 (settings.Simulations / 8)
+
+        let proposal, pilots =
+            match settings.Proposal with
+            | FromPrior -> None, 0
+            | Focused widen ->
+                let first, _, _ = round "pilot 1" pilot None (Nearest 0.15) false
+                let second, _, _ = round "pilot 2" pilot (over 1.5 first) (Nearest 0.3) true
+                over widen second, 2 * pilot
+
+        let posterior, epsilon, accepted =
+            round "sampling" settings.Simulations proposal settings.Acceptance settings.Regression
+
+        { Posterior = posterior
           Epsilon = epsilon
-          Accepted = accepted.Length
-          Simulations = estimates.Length }
+          Accepted = accepted
+          Simulations = settings.Simulations + pilots }
 
     /// ABC with a trained compressor, for one observed field (shape…).
     let infer (settings: AbcSettings) simulator compressor prior (field: Tensor) =
-        run settings simulator (Compressor.estimates compressor) compressor.Fisher prior (Compressor.estimate compressor field)
+        run
+            settings
+            simulator
+            (Compressor.estimates compressor)
+            compressor.Fisher
+            prior
+            (Compressor.estimate compressor field)

@@ -5,11 +5,13 @@ open FieldImnn.Core
 
 /// What an ensemble run returned.
 type EnsembleResult =
-    { Samples: float[][]
-      /// Part of the proposed moves that were accepted.
-      Acceptance: float
-      /// Walkers that never moved: any is a sign of trouble.
-      Stuck: int }
+    {
+        Samples: float[][]
+        /// Part of the proposed moves that were accepted.
+        Acceptance: float
+        /// Walkers that never moved: any is a sign of trouble.
+        Stuck: int
+    }
 
 /// The affine-invariant ensemble sampler with stretch moves (Goodman & Weare 2010, a = 2).
 module EnsembleSampler =

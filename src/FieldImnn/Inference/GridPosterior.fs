@@ -10,7 +10,11 @@ module GridPosterior =
 
     let private evaluate (logDensity: float[][] -> float[]) n ranges =
         let x, y = line n (fst ranges), line n (snd ranges)
-        let values = logDensity [| for a in x do for b in y -> [| a; b |] |]
+
+        let values =
+            logDensity
+                [| for a in x do
+                       for b in y -> [| a; b |] |]
 
         if values |> Array.exists (fun v -> Double.IsNaN v || Double.IsPositiveInfinity v) then
             raise (NonFiniteException("log density", "numbers or −∞", "NaN or +∞"))
@@ -36,7 +40,13 @@ module GridPosterior =
             let peak = values |> Seq.cast<float> |> Seq.max
 
             if Double.IsNegativeInfinity peak then
-                raise (RangeException("posterior on a grid", "a density above zero somewhere within the bounds", "zero everywhere"))
+                raise (
+                    RangeException(
+                        "posterior on a grid",
+                        "a density above zero somewhere within the bounds",
+                        "zero everywhere"
+                    )
+                )
 
             let near i j = values[i, j] > peak - depth
             let all = [ 0 .. coarse - 1 ]
@@ -44,7 +54,10 @@ module GridPosterior =
             let rangeY = reach y (fun j -> all |> List.exists (fun i -> near i j))
             let shrink (a, b) (c, d) = (d - c) / (b - a)
 
-            if left = 0 || (shrink (fst ranges) rangeX > 0.8 && shrink (snd ranges) rangeY > 0.8) then
+            if
+                left = 0
+                || (shrink (fst ranges) rangeX > 0.8 && shrink (snd ranges) rangeY > 0.8)
+            then
                 rangeX, rangeY
             else
                 zoom (rangeX, rangeY) (left - 1)

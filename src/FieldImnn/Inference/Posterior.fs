@@ -31,7 +31,11 @@ module DensityGrid =
         let place (axis: float[]) v =
             let t = (v - axis[0]) / (axis[1] - axis[0])
             let i = min (axis.Length - 2) (int (floor t))
-            if t < 0.0 || t > float (axis.Length - 1) then None else Some(i, t - float i)
+
+            if t < 0.0 || t > float (axis.Length - 1) then
+                None
+            else
+                Some(i, t - float i)
 
         match place grid.X x, place grid.Y y with
         | Some(i, s), Some(j, t) ->
@@ -46,14 +50,22 @@ module DensityGrid =
         let threshold = at point grid
 
         let above =
-            grid.Density |> Seq.cast<float> |> Seq.filter (fun d -> d > threshold) |> Seq.sum
+            grid.Density
+            |> Seq.cast<float>
+            |> Seq.filter (fun d -> d > threshold)
+            |> Seq.sum
 
         min 1.0 (above * cell grid)
 
     /// The density on the border of the smallest region that holds each of the given probabilities.
     let contourLevels (probabilities: float[]) grid =
         let falling = grid.Density |> Seq.cast<float> |> Seq.toArray |> Array.sortDescending
-        let held = falling |> Array.scan (+) 0.0 |> Array.tail |> Array.map (fun m -> m * cell grid)
+
+        let held =
+            falling
+            |> Array.scan (+) 0.0
+            |> Array.tail
+            |> Array.map (fun m -> m * cell grid)
 
         probabilities
         |> Array.map (fun p ->
@@ -63,7 +75,13 @@ module DensityGrid =
     /// The area of the smallest region that holds a probability.
     let hpdArea probability grid =
         let level = (contourLevels [| probability |] grid)[0]
-        let inside = grid.Density |> Seq.cast<float> |> Seq.filter (fun d -> d >= level) |> Seq.length
+
+        let inside =
+            grid.Density
+            |> Seq.cast<float>
+            |> Seq.filter (fun d -> d >= level)
+            |> Seq.length
+
         float inside * cell grid
 
 /// Moments, regions and densities of a posterior.
@@ -75,7 +93,10 @@ module Posterior =
         if samples.Length <> weights.Length then
             raise (ShapeException(name, $"{samples.Length} weights, one for each sample", $"{weights.Length}"))
 
-        if weights |> Array.exists (fun w -> not (Double.IsFinite w) || w < 0.0) || Array.sum weights <= 0.0 then
+        if
+            weights |> Array.exists (fun w -> not (Double.IsFinite w) || w < 0.0)
+            || Array.sum weights <= 0.0
+        then
             raise (NonFiniteException(name, "finite weights ≥ 0, not all of them 0", "others"))
 
     /// A posterior from weighted samples; the weights are normalised here.
@@ -89,16 +110,31 @@ module Posterior =
           Weights = weights |> Array.map (fun w -> w / total)
           Grid = None }
 
-    /// A posterior of two parameters from its density on a grid, which is normalised here.
+    /// A posterior of two parameters from its density on a grid, which is normalised here (trapezoidal rule: points on the grid's
+    /// border count half, so that a prior's hard edge does not shift the moments).
     let ofGrid names bounds (x: float[]) (y: float[]) (density: float[,]) =
-        let points = [| for a in x do for b in y -> [| a; b |] |]
-        let weights = density |> Seq.cast<float> |> Seq.toArray
+        let points =
+            [| for a in x do
+                   for b in y -> [| a; b |] |]
+
+        let half (axis: float[]) i =
+            if i = 0 || i = axis.Length - 1 then 0.5 else 1.0
+
+        let weights =
+            density
+            |> Array2D.mapi (fun i j d -> d * half x i * half y j)
+            |> Seq.cast<float>
+            |> Seq.toArray
+
         check "posterior on a grid" points weights
         let grid = { X = x; Y = y; Density = density }
         let total = Array.sum weights * DensityGrid.cell grid
 
         { ofSamples names bounds points weights with
-            Grid = Some { grid with Density = density |> Array2D.map (fun d -> d / total) } }
+            Grid =
+                Some
+                    { grid with
+                        Density = density |> Array2D.map (fun d -> d / total) } }
 
     /// The column of one parameter.
     let column i posterior =
@@ -158,7 +194,9 @@ module Posterior =
             | None -> Array.zeroCreate posterior.Names.Length
 
         Array.init n (fun _ ->
-            let i = Array.BinarySearch(cumulative, random.NextDouble() * cumulative[cumulative.Length - 1])
+            let i =
+                Array.BinarySearch(cumulative, random.NextDouble() * cumulative[cumulative.Length - 1])
+
             let s = posterior.Samples[min (cumulative.Length - 1) (if i >= 0 then i else ~~~i)]
 
             Array.init s.Length (fun k ->
@@ -171,10 +209,16 @@ module Posterior =
         match posterior.Grid with
         | Some g ->
             let axis, other, pick =
-                if i = 0 then g.X, g.Y, (fun a b -> g.Density[a, b]) else g.Y, g.X, (fun a b -> g.Density[b, a])
+                if i = 0 then
+                    g.X, g.Y, (fun a b -> g.Density[a, b])
+                else
+                    g.Y, g.X, (fun a b -> g.Density[b, a])
 
             let step = other[1] - other[0]
-            let line = axis |> Array.mapi (fun a _ -> step * Seq.sumBy (pick a) [ 0 .. other.Length - 1 ])
+
+            let line =
+                axis
+                |> Array.mapi (fun a _ -> step * Seq.sumBy (pick a) [ 0 .. other.Length - 1 ])
 
             at
             |> Array.map (fun v ->
@@ -187,7 +231,12 @@ module Posterior =
                     line[k] + (t - float k) * (line[k + 1] - line[k]))
         | None ->
             let draws = resample 0 4000 posterior |> Array.map (fun s -> s[i])
-            let bandwidth = 1.06 * Statistics.StandardDeviation draws * Math.Pow(effectiveSize posterior |> min 4000.0, -0.2)
+
+            let bandwidth =
+                1.06
+                * Statistics.StandardDeviation draws
+                * Math.Pow(effectiveSize posterior |> min 4000.0, -0.2)
+
             at |> Array.map (fun v -> KernelDensity.EstimateGaussian(v, bandwidth, draws))
 
     /// Density of parameters i and j on an n × n grid: the exact one where the posterior has it, else a Gaussian product kernel
@@ -197,7 +246,10 @@ module Posterior =
         | Some g when (i, j) = (0, 1) -> g
         | _ ->
             let c = covariance posterior
-            let pair = Matrix<float>.Build.Dense(2, 2, (fun a b -> c[[| i; j |][a], [| i; j |][b]]))
+
+            let pair =
+                Matrix<float>.Build.Dense(2, 2, (fun a b -> c[[| i; j |][a], [| i; j |][b]]))
+
             let whiten = pair.Cholesky().Factor.Inverse()
             let width = Math.Pow(effectiveSize posterior, -1.0 / 6.0)
             let mu = mean posterior
@@ -212,7 +264,8 @@ module Posterior =
 
             let places =
                 posterior.Samples
-                |> Array.map (fun s -> let v = whiten * Vector<float>.Build.DenseOfArray [| s[i]; s[j] |] in struct (v[0], v[1]))
+                |> Array.map (fun s ->
+                    let v = whiten * Vector<float>.Build.DenseOfArray [| s[i]; s[j] |] in struct (v[0], v[1]))
 
             let raw =
                 Array2D.init n n (fun a b ->
@@ -230,7 +283,9 @@ module Posterior =
 
             let grid = { X = x; Y = y; Density = raw }
             let total = (raw |> Seq.cast<float> |> Seq.sum) * DensityGrid.cell grid
-            { grid with Density = raw |> Array2D.map (fun d -> d / total) }
+
+            { grid with
+                Density = raw |> Array2D.map (fun d -> d / total) }
 
     /// The probability of the smallest credible region (HPD) that holds θ, of two parameters.
     let hpdLevel (theta: float[]) posterior =

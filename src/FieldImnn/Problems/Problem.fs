@@ -2,14 +2,16 @@ namespace FieldImnn
 
 /// A simulator with its prior, its fiducial point and its exact answer: everything a study needs.
 type Problem =
-    { Simulator: Simulator
-      Prior: Prior
-      /// Where the network is trained.
-      Fiducial: float[]
-      /// Where an example observation is simulated.
-      Target: float[]
-      /// Labels of the parameters for figures, with their symbols.
-      Labels: string[]
-      Exact: ExactAnswer
-      /// The Fisher matrix that the paper quotes as theory, where it quotes one that is not the exact one.
-      QuotedFisher: (float[] -> MathNet.Numerics.LinearAlgebra.Matrix<float>) option }
+    {
+        Simulator: Simulator
+        Prior: Prior
+        /// Where the network is trained.
+        Fiducial: float[]
+        /// Where an example observation is simulated.
+        Target: float[]
+        /// Labels of the parameters for figures, with their symbols.
+        Labels: string[]
+        Exact: ExactAnswer
+        /// The Fisher matrix that the paper quotes as theory, where it quotes one that is not the exact one.
+        QuotedFisher: (float[] -> MathNet.Numerics.LinearAlgebra.Matrix<float>) option
+    }

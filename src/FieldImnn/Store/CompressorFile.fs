@@ -15,7 +15,9 @@ module CompressorFile =
     let version = 1
 
     let private manifestName = "manifest.json"
-    let private ofMatrix (m: Matrix<float>) = Npy.double [| m.RowCount; m.ColumnCount |] (m.ToRowArrays() |> Array.concat)
+
+    let private ofMatrix (m: Matrix<float>) =
+        Npy.double [| m.RowCount; m.ColumnCount |] (m.ToRowArrays() |> Array.concat)
 
     let private toMatrix (a: NpyArray) =
         Matrix<float>.Build.DenseOfRowMajor(a.Shape[0], a.Shape[1], a.Data)
@@ -42,7 +44,10 @@ module CompressorFile =
               KeyValuePair("networkSettings", settings :> JsonNode)
               KeyValuePair("parameters", array compressor.Parameters :> JsonNode)
               KeyValuePair("fieldShape", array compressor.FieldShape :> JsonNode)
-              KeyValuePair("weights", array (compressor.Network.Parameters |> Seq.map (fun struct (n, _) -> n)) :> JsonNode)
+              KeyValuePair(
+                  "weights",
+                  array (compressor.Network.Parameters |> Seq.map (fun struct (n, _) -> n)) :> JsonNode
+              )
               KeyValuePair("statisticsSimulations", JsonValue.Create compressor.Statistics.Simulations :> JsonNode)
               KeyValuePair("quotedOn", JsonValue.Create compressor.QuotedOn :> JsonNode)
               KeyValuePair("simulations", JsonValue.Create compressor.Simulations :> JsonNode)
@@ -88,7 +93,9 @@ module CompressorFile =
         Npz.write
             path
             { Arrays = Map.ofSeq arrays
-              Texts = Map.ofList [ manifestName, (manifest compressor).ToJsonString(JsonSerializerOptions(WriteIndented = true)) ] }
+              Texts =
+                Map.ofList
+                    [ manifestName, (manifest compressor).ToJsonString(JsonSerializerOptions(WriteIndented = true)) ] }
 
     let private fault path expected received =
         raise (StoreException($"compressor file '{path}'", expected, received))
@@ -131,7 +138,10 @@ module CompressorFile =
         | _ -> fault path "a manifest with 'networkSettings'" "one without them"
 
         let fieldShape: int64[] = list "fieldShape"
-        let network = SummaryNetwork.Create(NetworkDescription(get "network", fieldShape, settings), 0UL, torch.CPU)
+
+        let network =
+            SummaryNetwork.Create(NetworkDescription(get "network", fieldShape, settings), 0UL, torch.CPU)
+
         let read name = Npz.array path name file
 
         using (torch.no_grad ()) (fun _ ->

@@ -45,4 +45,4 @@ module ObservedField =
 
     /// The field as a float64 tensor.
     let toTensor (array: NpyArray) : Tensor =
-        TorchSharp.torch.tensor(array.Data).reshape (array.Shape |> Array.map int64)
+        TorchSharp.torch.tensor(array.Data).reshape(array.Shape |> Array.map int64)

@@ -30,7 +30,9 @@ module Cache =
     /// Notes (problem, modes) tell simulators apart. A cancelled training is returned but not kept.
     let trainOrLoad (folder: string) (notes: (string * string) list) settings (simulator: Simulator) fiducial =
         let notes = Map.ofList notes
-        let path = Path.Combine(folder, $"{simulator.Name}-{key notes settings fiducial}.imnn")
+
+        let path =
+            Path.Combine(folder, $"{simulator.Name}-{key notes settings fiducial}.imnn")
 
         if File.Exists path then
             CompressorFile.load path

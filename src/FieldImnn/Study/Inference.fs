@@ -9,16 +9,18 @@ type InferenceMethod =
 
 /// A posterior from a compressed field beside the exact one.
 type InferenceResult =
-    { Method: string
-      Estimate: float[]
-      Posterior: Posterior
-      Exact: Posterior
-      /// Area over the exact area: 1 where nothing was lost.
-      AreaRatio: float
-      /// det F of the compressor over the exact det F at its fiducial.
-      FisherRetained: float
-      /// Simulations used, training included.
-      Simulations: int }
+    {
+        Method: string
+        Estimate: float[]
+        Posterior: Posterior
+        Exact: Posterior
+        /// Area over the exact area: 1 where nothing was lost.
+        AreaRatio: float
+        /// det F of the compressor over the exact det F at its fiducial.
+        FisherRetained: float
+        /// Simulations used, training included.
+        Simulations: int
+    }
 
 /// From an observed field to posteriors.
 module FieldInference =
@@ -29,7 +31,9 @@ module FieldInference =
         let name, posterior, used =
             match method with
             | GaussianMethod ->
-                "gaussian", GaussianApproximation.posterior problem.Prior estimate compressor.Fisher, compressor.Simulations
+                "gaussian",
+                GaussianApproximation.posterior problem.Prior estimate compressor.Fisher,
+                compressor.Simulations
             | AbcMethod settings ->
                 let result = Abc.infer settings problem.Simulator compressor problem.Prior field
                 "abc", result.Posterior, compressor.Simulations + result.Simulations

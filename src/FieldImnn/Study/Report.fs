@@ -35,14 +35,16 @@ module Report =
 
     /// Writes a posterior: a column for each parameter, named, and `weight`.
     let writePosterior path (posterior: Posterior) =
-        let number (v: float) = v.ToString("R", CultureInfo.InvariantCulture)
+        let number (v: float) =
+            v.ToString("R", CultureInfo.InvariantCulture)
 
         Files.writeAtomically path (fun stream ->
             use writer = new StreamWriter(stream, leaveOpen = true)
             writer.WriteLine(String.concat "," (Array.append posterior.Names [| "weight" |]))
 
             Array.iter2
-                (fun (s: float[]) w -> writer.WriteLine(Array.append s [| w |] |> Array.map number |> String.concat ","))
+                (fun (s: float[]) w ->
+                    writer.WriteLine(Array.append s [| w |] |> Array.map number |> String.concat ","))
                 posterior.Samples
                 posterior.Weights)
 
@@ -56,7 +58,10 @@ module Report =
     let summary (problem: Problem) modes seconds (seed: uint64) (result: InferenceResult) =
         let exactPeak =
             let grid = result.Exact.Samples
-            let best = result.Exact.Weights |> Array.mapi (fun i w -> i, w) |> Array.maxBy snd |> fst
+
+            let best =
+                result.Exact.Weights |> Array.mapi (fun i w -> i, w) |> Array.maxBy snd |> fst
+
             grid[best]
 
         fields

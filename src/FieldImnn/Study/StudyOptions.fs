@@ -7,14 +7,16 @@ open FieldImnn.Core.Fields
 
 /// What every script of a study can be told on the command line.
 type StudyOptions =
-    { /// Folder of figures, numbers and compressors.
-      Out: string
-      /// "ideal" or "published".
-      ModesName: string
-      Modes: ModeConvention
-      Seed: uint64
-      /// A shorter training and fewer simulations, for quick looks.
-      Quick: bool }
+    {
+        /// Folder of figures, numbers and compressors.
+        Out: string
+        /// "ideal" or "published".
+        ModesName: string
+        Modes: ModeConvention
+        Seed: uint64
+        /// A shorter training and fewer simulations, for quick looks.
+        Quick: bool
+    }
 
 /// Options, compressors and results of a study's scripts.
 module StudyOptions =
@@ -31,7 +33,10 @@ module StudyOptions =
                         Modes = Catalogue.modes name }
                     rest
             | "--seed" :: (seed: string) :: rest when fst (UInt64.TryParse seed) ->
-                parse { options with Seed = UInt64.Parse seed } rest
+                parse
+                    { options with
+                        Seed = UInt64.Parse seed }
+                    rest
             | "--quick" :: rest -> parse { options with Quick = true } rest
             | other :: _ ->
                 raise (SettingException("option", "--out FOLDER, --modes ideal|published, --seed N or --quick", other))
