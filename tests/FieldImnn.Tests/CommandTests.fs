@@ -6,17 +6,9 @@ open System.IO
 open System.Text.Json
 open Expecto
 open FieldImnn
+open TestSupport
 
 /// scripts/infer.fsx as its users run it: its own process, its exit code, its messages, its files.
-let private root =
-    let rec up (folder: DirectoryInfo) =
-        if File.Exists(Path.Combine(folder.FullName, "FieldImnn.sln")) then
-            folder.FullName
-        else
-            up folder.Parent
-
-    up (DirectoryInfo AppContext.BaseDirectory)
-
 let private infer (arguments: string list) =
     let info =
         ProcessStartInfo(
@@ -31,15 +23,6 @@ let private infer (arguments: string list) =
     let errors = child.StandardError.ReadToEnd()
     child.WaitForExit()
     struct (child.ExitCode, output.Result, errors)
-
-let private inFolder (body: string -> unit) =
-    let folder = Path.Combine(Path.GetTempPath(), $"fieldimnn-{Guid.NewGuid()}")
-    Directory.CreateDirectory folder |> ignore
-
-    try
-        body folder
-    finally
-        Directory.Delete(folder, true)
 
 let private refused (arguments: string list) (words: string list) folder =
     let out = Path.Combine(folder, $"{Guid.NewGuid()}")

@@ -8,30 +8,7 @@ open System.Text
 open Expecto
 open FieldImnn
 open FieldImnn.Core
-
-/// The action raises exactly this type, and its message holds every part.
-let private refuses<'e when 'e :> FieldImnnException> (parts: string list) (action: unit -> obj) =
-    let message =
-        try
-            action () |> ignore
-            None
-        with :? 'e as fault ->
-            Some fault.Message
-
-    match message with
-    | None -> failtest $"{typeof<'e>.Name} expected, and nothing was raised"
-    | Some text ->
-        for part in parts do
-            Expect.stringContains text part "the message names it"
-
-/// A folder of its own for the test, removed afterwards.
-let private inFolder (test: string -> unit) =
-    let folder = Directory.CreateTempSubdirectory("fieldimnn-").FullName
-
-    try
-        test folder
-    finally
-        Directory.Delete(folder, true)
+open TestSupport
 
 let private magic = [| 0x93uy; 0x4Euy; 0x55uy; 0x4Duy; 0x50uy; 0x59uy |]
 
@@ -60,7 +37,7 @@ let private bigEndian (bytes: byte[]) size =
     bytes |> Array.chunkBySize size |> Array.collect Array.rev
 
 let private refusesBytes parts bytes =
-    refuses<StoreException> ("field.npy" :: parts) (fun () -> Npy.ofBytes "field.npy" bytes |> box)
+    refuses<StoreException> ("field.npy" :: parts) (fun () -> Npy.ofBytes "field.npy" bytes |> ignore)
 
 let private six = [ 1.5; -2.0; 3.25; 4.0; 5.0; -6.5 ]
 
@@ -221,14 +198,14 @@ let private writing =
               }
 
           test "what cannot be stored is refused" {
-              refuses<ShapeException> [ "(2, 3)"; "5" ] (fun () -> Npy.double [| 2; 3 |] (Array.zeroCreate 5) |> box)
+              refuses<ShapeException> [ "(2, 3)"; "5" ] (fun () -> Npy.double [| 2; 3 |] (Array.zeroCreate 5) |> ignore)
 
               refuses<RangeException> [ "1E+39" ] (fun () ->
                   { Shape = [| 1 |]
                     Data = [| 1e39 |]
                     SinglePrecision = true }
                   |> Npy.toBytes
-                  |> box)
+                  |> ignore)
           } ]
 
 let private archive (entries: (string * byte[]) list) =
@@ -245,7 +222,7 @@ let private npz =
     let weights = npy 1uy (header "'<f8'" "False" "(2, 3)") (doubles six)
 
     let refusesArchive parts bytes =
-        refuses<StoreException> ("x.npz" :: parts) (fun () -> Npz.ofBytes "x.npz" bytes |> box)
+        refuses<StoreException> ("x.npz" :: parts) (fun () -> Npz.ofBytes "x.npz" bytes |> ignore)
 
     testList
         ".npz"
@@ -269,10 +246,10 @@ let private npz =
 
               Expect.equal (Npz.array "x.npz" "w" made).Data (Array.ofList six) "array"
               Expect.equal (Npz.text "x.npz" "note.txt" made) "σ8" "text"
-              refuses<StoreException> [ "'v'"; "w" ] (fun () -> Npz.array "x.npz" "v" made |> box)
+              refuses<StoreException> [ "'v'"; "w" ] (fun () -> Npz.array "x.npz" "v" made |> ignore)
 
               refuses<StoreException> [ "manifest.json"; "note.txt" ] (fun () ->
-                  Npz.text "x.npz" "manifest.json" made |> box)
+                  Npz.text "x.npz" "manifest.json" made |> ignore)
           }
 
           test "damage" {
@@ -297,11 +274,11 @@ let private files =
         [ test "missing files and folders in place of files" {
               inFolder (fun folder ->
                   let missing = Path.Combine(folder, "none.npy")
-                  refuses<StoreException> [ missing; "nothing" ] (fun () -> Npy.read missing |> box)
-                  refuses<StoreException> [ folder; "a folder" ] (fun () -> Npy.read folder |> box)
-                  refuses<StoreException> [ "path" ] (fun () -> Npy.read "" |> box)
+                  refuses<StoreException> [ missing; "nothing" ] (fun () -> Npy.read missing |> ignore)
+                  refuses<StoreException> [ folder; "a folder" ] (fun () -> Npy.read folder |> ignore)
+                  refuses<StoreException> [ "path" ] (fun () -> Npy.read "" |> ignore)
                   let array = Npy.double [||] [| 1.0 |]
-                  refuses<StoreException> [ folder; "a folder" ] (fun () -> Npy.write folder array |> box))
+                  refuses<StoreException> [ folder; "a folder" ] (fun () -> Npy.write folder array |> ignore))
           }
 
           test "a folder that cannot be made" {
@@ -309,10 +286,10 @@ let private files =
                   let file = Path.Combine(folder, "file")
                   File.WriteAllText(file, "in the way")
                   let below = Path.Combine(file, "results")
-                  refuses<StoreException> [ below; "folder" ] (fun () -> Files.ensureWritableFolder below |> box)
+                  refuses<StoreException> [ below; "folder" ] (fun () -> Files.ensureWritableFolder below |> ignore)
 
                   refuses<StoreException> [ below; "folder" ] (fun () ->
-                      Npy.write (Path.Combine(below, "a.npy")) (Npy.double [||] [| 1.0 |]) |> box))
+                      Npy.write (Path.Combine(below, "a.npy")) (Npy.double [||] [| 1.0 |]) |> ignore))
           }
 
           test "a folder that is made, and left clean" {
@@ -339,7 +316,7 @@ let private files =
                           raise fault)
 
                   refuses<StoreException> [ path; "no space left" ] (fun () ->
-                      fail (IOException "no space left") |> box)
+                      fail (IOException "no space left") |> ignore)
 
                   Expect.throwsT<InvalidOperationException> (fun () -> fail (InvalidOperationException())) "its own"
                   Expect.equal (File.ReadAllBytes path) [| 1uy |] "the old file"
@@ -348,11 +325,7 @@ let private files =
 
 /// ../shared/reference beside the folder of FieldImnn.sln, if there is one.
 let private reference =
-    Seq.unfold
-        (fun (folder: DirectoryInfo) -> if isNull folder then None else Some(folder, folder.Parent))
-        (DirectoryInfo AppContext.BaseDirectory)
-    |> Seq.tryFind (fun folder -> File.Exists(Path.Combine(folder.FullName, "FieldImnn.sln")))
-    |> Option.map (fun root -> Path.GetFullPath(Path.Combine(root.FullName, "..", "shared", "reference")))
+    Some(Path.GetFullPath(Path.Combine(root, "..", "shared", "reference")))
     |> Option.filter Directory.Exists
 
 let private observed =
@@ -375,14 +348,14 @@ let private observed =
                       let came = shape |> Array.map string |> String.concat ", "
 
                       refuses<ShapeException> [ path; "(2, 3)"; $"({came})" ] (fun () ->
-                          ObservedField.read path [| 2; 3 |] |> box))
+                          ObservedField.read path [| 2; 3 |] |> ignore))
           }
 
           test "pixels that are no numbers" {
               let bad = Npy.double [| 1; 2; 3 |] [| 1.0; 2.0; 3.0; 4.0; nan; infinity |]
 
               refuses<NonFiniteException> [ "2 NaN"; "of 6"; "(1, 1)" ] (fun () ->
-                  ObservedField.ofArray "d" [| 2; 3 |] bad |> box)
+                  ObservedField.ofArray "d" [| 2; 3 |] bad |> ignore)
           }
 
           test "the reference targets" {

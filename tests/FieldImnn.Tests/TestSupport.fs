@@ -1,6 +1,7 @@
 module TestSupport
 
 open System
+open System.IO
 open Expecto
 open FieldImnn.Core
 open TorchSharp
@@ -38,7 +39,7 @@ let uniformity (values: float[]) =
     |> max 0.0
     |> min 1.0
 
-/// Expects a typed error of FieldImnn's whose message holds the given words.
+/// Expects exactly this typed error of FieldImnn's, with a message that holds the given words.
 let refuses<'error when 'error :> FieldImnnException> (words: string list) (action: unit -> unit) =
     try
         action ()
@@ -49,3 +50,20 @@ let refuses<'error when 'error :> FieldImnnException> (words: string list) (acti
             Expect.stringContains error.Message word "message"
     | :? FieldImnnException as other ->
         failtest $"expected a {typeof<'error>.Name}, but came {other.GetType().Name}: {other.Message}"
+
+/// A folder of its own for a test, removed afterwards.
+let inFolder (test: string -> unit) =
+    let folder = Directory.CreateTempSubdirectory("fieldimnn-").FullName
+
+    try
+        test folder
+    finally
+        Directory.Delete(folder, true)
+
+/// The folder of FieldImnn.sln.
+let root =
+    Seq.unfold
+        (fun (folder: DirectoryInfo) -> if isNull folder then None else Some(folder, folder.Parent))
+        (DirectoryInfo AppContext.BaseDirectory)
+    |> Seq.find (fun folder -> File.Exists(Path.Combine(folder.FullName, "FieldImnn.sln")))
+    |> fun folder -> folder.FullName
