@@ -11,7 +11,6 @@ open FieldImnn.Core
 open FieldImnn.Core.Random
 open FieldImnn.Plots
 
-
 type Arguments =
     | Problem of string
     | Modes of string

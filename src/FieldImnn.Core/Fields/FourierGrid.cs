@@ -24,7 +24,7 @@ public sealed class FourierGrid
         Shape = [.. Enumerable.Repeat((long)n, dimensions)];
         HalfShape = [.. Shape[..^1], n / 2 + 1];
         using var scope = NewDisposeScope();
-        HalfWavenumber = Wavenumber(half: true).MoveToOuterDisposeScope().DetachFromDisposeScope();
+        HalfWavenumber = Wavenumber().MoveToOuterDisposeScope().DetachFromDisposeScope();
         HermitianWeight = Weights().MoveToOuterDisposeScope().DetachFromDisposeScope();
     }
 
@@ -90,14 +90,14 @@ public sealed class FourierGrid
         return (modes.real.square() + modes.imag.square()).MoveToOuterDisposeScope();
     }
 
-    private Tensor Wavenumber(bool half)
+    private Tensor Wavenumber()
     {
         var spacing = BoxLength / N;
         Tensor? sum = null;
         for (var axis = 0; axis < Dimensions; axis++)
         {
             var last = axis == Dimensions - 1;
-            var k = (last && half ? fft.rfftfreq(N, spacing, ScalarType.Float64) : fft.fftfreq(N, spacing, ScalarType.Float64)) * (2 * Math.PI);
+            var k = (last ? fft.rfftfreq(N, spacing, ScalarType.Float64) : fft.fftfreq(N, spacing, ScalarType.Float64)) * (2 * Math.PI);
             var along = Enumerable.Repeat(1L, Dimensions).ToArray();
             along[axis] = -1;
             var square = k.square().reshape(along);

@@ -52,12 +52,10 @@ module SpectrumLikelihood =
             (zeros ()).index_add(0L, inverse, v, 1.0.ToScalar())
 
         let ones = sum (torch.ones_like k)
-        let full = torch.full (count.numel (), -1L, dtype = torch.ScalarType.Int64)
-        full.index_copy_ (0L, used, inverse) |> ignore
 
         { K = sum k / ones
           Count = sum (count.flatten().index_select(0L, used))
-          Shell = full.index_select (0L, used)
+          Shell = inverse
           Weight = weight.flatten().index_select(0L, used) },
         used
 

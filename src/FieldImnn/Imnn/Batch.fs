@@ -146,31 +146,25 @@ module internal Batch =
                          torch.cat (group |> Array.map (fun c -> c.Tangent), 0L))
                 ))
 
-    /// Features x (n, s) and dx (m, p, s) of chunks, in the graph.
-    let features (network: SummaryNetwork) parameters (chunks: Dual[]) : struct (Tensor * Tensor) =
-        let made = chunks |> Array.map network.Evaluate
-        let s = network.Features
+    let private assemble (network: SummaryNetwork) parameters (made: Dual[]) : struct (Tensor * Tensor) =
         let x = torch.cat (made |> Array.map (fun c -> c.Primal), 0L)
 
         let dx =
             made
             |> Array.filter (fun c -> not (isNull c.Tangent))
-            |> Array.map (fun c -> c.Tangent.reshape (-1L, int64 parameters, s))
+            |> Array.map (fun c -> c.Tangent.reshape (-1L, int64 parameters, network.Features))
 
         struct (x, torch.cat (dx, 0L))
 
+    /// Features x (n, s) and dx (m, p, s) of chunks, in the graph.
+    let features (network: SummaryNetwork) parameters (chunks: Dual[]) =
+        chunks |> Array.map network.Evaluate |> assemble network parameters
+
     /// As features, a chunk at a time, without a graph and freeing what each made.
-    let evaluate (network: SummaryNetwork) parameters (chunks: Dual[]) : struct (Tensor * Tensor) =
+    let evaluate (network: SummaryNetwork) parameters (chunks: Dual[]) =
         Tensors.scoped2 (fun () ->
             use _ = torch.no_grad ()
 
-            let parts = chunks |> Array.map (fun c -> freed (fun () -> network.Evaluate c))
-
-            let x = torch.cat (parts |> Array.map (fun c -> c.Primal), 0L)
-
-            let dx =
-                parts
-                |> Array.filter (fun c -> not (isNull c.Tangent))
-                |> Array.map (fun c -> c.Tangent.reshape (-1L, int64 parameters, network.Features))
-
-            struct (x, torch.cat (dx, 0L)))
+            chunks
+            |> Array.map (fun c -> freed (fun () -> network.Evaluate c))
+            |> assemble network parameters)

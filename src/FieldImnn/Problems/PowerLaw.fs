@@ -29,7 +29,6 @@ module PowerLaw =
           Prior = prior
           Fiducial = [| 1.0; 0.5 |]
           Target = [| 0.9; 0.6 |]
-          Labels = [| "amplitude A"; "slope B" |]
           Exact =
             { Fisher = SpectrumLikelihood.fisher model
               LogLikelihood = SpectrumLikelihood.logLikelihood model }

@@ -9,8 +9,6 @@ type Problem =
         Fiducial: float[]
         /// Where an example observation is simulated.
         Target: float[]
-        /// Labels of the parameters for figures, with their symbols.
-        Labels: string[]
         Exact: ExactAnswer
         /// The Fisher matrix that the paper quotes as theory, where it quotes one that is not the exact one.
         QuotedFisher: (float[] -> MathNet.Numerics.LinearAlgebra.Matrix<float>) option
