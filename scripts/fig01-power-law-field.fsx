@@ -24,9 +24,7 @@ Plot.fields
       "∂δ/∂B", Tensors.toArray2D derivatives[0, 1] ]
 |> Plot.withCaption
     $"A field of P(k) = A k<sup>−B</sup> at (A, B) = ({problem.Target[0]}, {problem.Target[1]}) on 128 × 128 pixels, {options.ModesName} modes, and its exact derivatives by automatic differentiation with the noise held fixed. A scales the field, so its derivative repeats it; B tilts the spectrum, so its derivative weighs each mode by −½ ln k: large scales up, small scales down."
-|> fun chart -> Export.save options.Out "fig01-field" (Plot.size chart) chart
-|> Export.describe
-|> printfn "%s"
+|> Export.figure options.Out "fig01-field"
 
 Report.fields
     [ "target", Report.numbers problem.Target

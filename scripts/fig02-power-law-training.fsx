@@ -35,9 +35,7 @@ Plot.training
     [ "exact", exact.Determinant(); "quoted “theory”", quoted.Determinant() ]
 |> Plot.withCaption
     $"Training at (A, B) = ({problem.Fiducial[0]}, {problem.Fiducial[1]}), {options.ModesName} modes. Faint: det F of the training batches, which is biased high; bold: simulations never trained on. Out of sample, on {ours.QuotedOn} fresh simulations, the filter bank keeps {kept ours:P1} of the field's information after {ours.Seconds:F0} s on this machine; the published network, {kept published:P1} on {published.QuotedOn} after {published.Seconds:F0} s (cut short here; the authors trained it far longer on a GPU). The line that the paper quotes as theory counts one of two independent quadrants of modes: {quoted.Determinant() / exact.Determinant():P1} of what is there."
-|> fun chart -> Export.save options.Out "fig02-training" (Plot.size chart) chart
-|> Export.describe
-|> printfn "%s"
+|> Export.figure options.Out "fig02-training"
 
 let numbers (c: Compressor) =
     Report.fields

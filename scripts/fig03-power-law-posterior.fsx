@@ -35,9 +35,7 @@ Plot.corner
     (Some problem.Target)
 |> Plot.withCaption
     $"Posterior of one simulated field at (A, B) = ({problem.Target[0]}, {problem.Target[1]}) (dashed), {options.ModesName} modes; contours hold 68 %% and 95 %%. The network compressed 16 384 pixels to two numbers. Area over the exact area: ABC {abc.AreaRatio:F3} ({abcSettings.Simulations} simulations, regression-adjusted), Gaussian approximation {gaussian.AreaRatio:F3}. The Gaussian takes its width from the fiducial (1, 0.5), so it cannot follow the exact width here."
-|> fun chart -> Export.save options.Out "fig03-posterior" (Plot.size chart) chart
-|> Export.describe
-|> printfn "%s"
+|> Export.figure options.Out "fig03-posterior"
 
 let numbers result =
     Report.summary problem options.ModesName compressor.Seconds options.Seed result

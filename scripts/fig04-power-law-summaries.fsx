@@ -26,9 +26,7 @@ let estimates = Compressor.estimateOfSummaries compressor raw
 Plot.summaries problem.Simulator.Parameters theta (Tensors.toRows raw) estimates
 |> Plot.withCaption
     $"{count} fields with parameters from the prior. Above: the network's two outputs, which each mix A and B. Below: score estimates, the outputs turned and scaled by the Fisher matrix and the mean derivative at ({problem.Fiducial[0]}, {problem.Fiducial[1]}); exact there, and bent further away, where A and B are no longer a small step from the fiducial. Inference does not assume the line: ABC compares estimates with estimates."
-|> fun chart -> Export.save options.Out "fig04-summaries" (Plot.size chart) chart
-|> Export.describe
-|> printfn "%s"
+|> Export.figure options.Out "fig04-summaries"
 
 let deviation i =
     Array.map2 (fun (e: float[]) (t: float[]) -> (e[i] - t[i]) ** 2.0) estimates theta

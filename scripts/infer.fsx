@@ -90,7 +90,7 @@ let infer (arguments: ParseResults<Arguments>) =
         match arguments.TryGetResult Compressor with
         | Some path -> CompressorFile.load path |> Cache.require notes path
         | None ->
-            let settings = StudyOptions.training quick seed progress
+            let settings = StudyOptions.training quick seed progress problem
 
             { Imnn.train settings problem.Simulator problem.Fiducial with
                 Notes = Map.ofList notes }
@@ -109,9 +109,7 @@ let infer (arguments: ParseResults<Arguments>) =
         (if arguments.Contains Field then None else Some theta)
     |> Plot.withCaption
         $"Posterior of the observed field, {problem.Simulator.Name}, {modes} modes; contours hold 68 %% and 95 %%. Area over the exact area: {result.AreaRatio:F3}; the compression kept {result.FisherRetained:P1} of the field's information at its fiducial."
-    |> fun chart -> Export.save out "corner" (Plot.size chart) chart
-    |> Export.describe
-    |> printfn "%s"
+    |> Export.figure out "corner"
 
     for i, name in Array.indexed problem.Simulator.Parameters do
         let mean, sd =

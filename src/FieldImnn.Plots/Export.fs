@@ -203,3 +203,7 @@ module Export =
         | Written png -> $"wrote {saved.Html} and {Path.GetFileName png}"
         | NoBrowser message
         | BrowserFailed message -> $"wrote {saved.Html}; no PNG: {message}"
+
+    /// Saves a figure at its natural size and prints where: the last line of a figure's script.
+    let figure (folder: string) (name: string) (chart: GenericChart) : unit =
+        save folder name (Style.size chart) chart |> describe |> printfn "%s"

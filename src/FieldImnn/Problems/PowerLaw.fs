@@ -32,6 +32,7 @@ module PowerLaw =
           Exact =
             { Fisher = SpectrumLikelihood.fisher model
               LogLikelihood = SpectrumLikelihood.logLikelihood model }
+          Training = ImnnSettings.Default
           QuotedFisher = Some(SpectrumLikelihood.quotedFisher model) }
 
     /// The problem on N × N pixels: the paper's is 128.

@@ -10,6 +10,8 @@ type Problem =
         /// Where an example observation is simulated.
         Target: float[]
         Exact: ExactAnswer
+        /// The network and the training that suit its fields.
+        Training: ImnnSettings
         /// The Fisher matrix that the paper quotes as theory, where it quotes one that is not the exact one.
         QuotedFisher: (float[] -> MathNet.Numerics.LinearAlgebra.Matrix<float>) option
     }

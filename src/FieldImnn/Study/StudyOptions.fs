@@ -53,10 +53,10 @@ module StudyOptions =
         Files.ensureWritableFolder options.Out
         options
 
-    /// The study's training: the defaults, or a shorter one for quick looks.
-    let training quick seed progress =
+    /// The training of a problem's own settings, or a shorter one for quick looks.
+    let training quick seed progress (problem: Problem) =
         let settings =
-            { ImnnSettings.Default with
+            { problem.Training with
                 Seed = seed
                 Progress = progress }
 
@@ -80,7 +80,7 @@ module StudyOptions =
 
     /// The study's compressor, trained by whichever script needs it first.
     let compressor options progress problem =
-        compressorWith (training options.Quick options.Seed progress) options problem
+        compressorWith (training options.Quick options.Seed progress problem) options problem
 
     /// Writes the numbers behind a figure to results/NAME.json.
     let results options name json =
