@@ -2,68 +2,98 @@ namespace FieldImnn
 
 open FieldImnn.Core
 open FieldImnn.Core.Fields
-open FieldImnn.Core.Random
 open TorchSharp
 
-/// A power spectrum with parameters: θ (b, p) → k (m) → ln P (b, m), float64, differentiable in θ.
+/// A power spectrum with parameters: wavenumbers k (m) > 0 → θ (b, p) → ln P (b, m), float64, differentiable in θ. What the
+/// wavenumbers alone decide is done when they are given, once.
 type Spectrum =
     { Parameters: string[]
       LogPower: Tensor -> Tensor -> Tensor }
 
-/// A grid, a spectrum on it and a mode convention: all that defines a Gaussian (or Published) field.
+/// A Gaussian (or Published) field: its grid and mode convention, the modes of equal power, and θ (b, p) → ln P (b, classes).
 type SpectrumField =
-    { Spectrum: Spectrum
-      Field: GaussianField }
+    { Parameters: string[]
+      Field: GaussianField
+      Classes: ModeClasses
+      LogPower: Tensor -> Tensor }
 
 /// Random fields of a parametrised power spectrum.
 module SpectrumField =
-    /// The field model on a grid.
-    let create spectrum (grid: FourierGrid) convention =
-        { Spectrum = spectrum
-          Field = GaussianField(grid, convention) }
+    /// Wavenumbers at which a spectrum is evaluated: the origin, where P is zero by convention or the power of the box's mean, takes
+    /// the smallest wavenumber above zero, so that ln P and its derivatives are finite there.
+    let internal radii (grid: FourierGrid) (classes: ModeClasses) =
+        classes.Radii.clamp_min (grid.FundamentalWavenumber.ToScalar())
 
-    /// |k| of the half grid as a vector, with the origin (where P is zero by convention) moved to the smallest wavenumber so that ln P
-    /// and its derivatives are finite there.
-    let wavenumbers model =
-        Tensors.scoped (fun () ->
-            let grid = model.Field.Grid
-            grid.HalfWavenumber.flatten().clamp_min((2.0 * System.Math.PI / grid.BoxLength).ToScalar()))
+    /// The field of an isotropic spectrum on a grid.
+    let create (spectrum: Spectrum) (grid: FourierGrid) convention =
+        let classes = ModeClasses.Shells grid
 
-    /// ln P (b, m) at θ (b, p), checked to be finite.
-    let logPower model (theta: Tensor) (k: Tensor) =
-        Guard.Finite("ln P(k; θ)", model.Spectrum.LogPower theta k)
+        { Parameters = spectrum.Parameters
+          Field = GaussianField(grid, convention)
+          Classes = classes
+          LogPower = spectrum.LogPower(radii grid classes |> Tensors.keep) }
 
-    /// The simulator on a device: one forward transform of the noise, one inverse for the field and one for each parameter's
-    /// derivative. The noise is the same on every device.
+    /// The field with independent homogeneous Gaussian noise of power P_N(k) added: wavenumbers (m) → P_N (m). White noise of
+    /// standard deviation s a pixel has P_N = s² (L/N)^D.
+    let withNoise (noisePower: Tensor -> Tensor) model =
+        if model.Field.Convention <> ModeConvention.Ideal then
+            raise (
+                SettingException(
+                    "noise in the exact answer",
+                    "Ideal modes, whose sum with noise is Gaussian",
+                    "Published"
+                )
+            )
+
+        let noise =
+            Tensors.scoped (fun () ->
+                (radii model.Field.Grid model.Classes |> noisePower).index_select(0L, model.Classes.RadiusIndex))
+            |> Tensors.keep
+
+        Guard.Finite("P_N(k)", noise) |> ignore
+
+        { model with
+            LogPower = fun theta -> ((model.LogPower theta).exp() + noise).log() }
+
+    /// ln P (b, classes) at θ (b, p), checked to be finite.
+    let logPower model (theta: Tensor) =
+        Guard.Finite("ln P(k; θ)", model.LogPower theta)
+
+    /// ln P (classes) and its derivatives (classes, p) at θ (p).
+    let logPowerWithSlopes model (theta: Tensor) =
+        Autodiff.fjacobian (fun t -> (logPower model (t.unsqueeze 0L)).squeeze 0L) theta
+
+    let private amplitude model (noise: Tensor) (lnP: Tensor) =
+        let onGrid = model.Field.Amplitude(model.Classes.Spread lnP)
+        onGrid.``to`` (noise.dtype, noise.device)
+
+    /// Fields (n, N, …) from noise (n, …) and ln P (1 or n, classes).
+    let synthesise model (lnP: Tensor) (noise: Tensor) =
+        model.Field.Synthesise(model.Field.Modes noise, amplitude model noise lnP)
+
+    /// Fields (n, N, …) and their derivatives (n, p, N, …) from noise, ln P (classes) and its slopes (classes, p): one forward
+    /// transform, one inverse for the field and one for each parameter.
+    let synthesiseWithTangents model (lnP: Tensor) (slopes: Tensor) (noise: Tensor) =
+        let value = amplitude model noise (lnP.unsqueeze 0L)
+
+        let factors =
+            model.Classes.Spread(slopes.t () * 0.5).``to``(noise.dtype, noise.device)
+
+        let all = torch.cat ([| value; value * factors |], 0L)
+        let made = model.Field.Synthesise((model.Field.Modes noise).unsqueeze 1L, all)
+        struct (made.select (1L, 0L), made.narrow (1L, 1L, slopes.shape[1]))
+
+    /// The simulator on a device. The noise is the same on every device.
     let simulatorOn (device: torch.Device) name model =
-        let field = model.Field
-        let half = field.Grid.HalfShape
-        let k = (wavenumbers model).``to`` device |> Tensors.keep
-
-        let amplitude (theta: Tensor) =
-            let lnP = logPower model (theta.``to`` device) k
-            field.Amplitude(lnP.reshape (Array.append [| -1L |] half))
-
-        let simulate (theta: Tensor) (noise: Tensor) =
-            field.Synthesise(field.Modes noise, (amplitude theta).``to`` noise.dtype)
-
-        let tangents (theta: Tensor) (noise: Tensor) =
-            let value, jacobian =
-                Autodiff.fjacobian (fun (t: Tensor) -> (amplitude (t.unsqueeze 0L)).squeeze 0L) theta
-
-            let all =
-                torch.cat ([| value.unsqueeze 0L; jacobian.movedim ([| -1L |], [| 0L |]) |], 0L)
-
-            let modes = (field.Modes noise).unsqueeze 1L
-            let made = field.Synthesise(modes, all.detach().``to``(noise.dtype))
-            struct (made.select (1L, 0L), made.narrow (1L, 1L, theta.shape[0]))
-
         { Name = name
-          Parameters = model.Spectrum.Parameters
-          FieldShape = field.Grid.Shape
-          DrawNoise = fun keys -> field.DrawNoise(keys, device)
-          Field = simulate
-          Tangents = Some tangents }
+          Parameters = model.Parameters
+          FieldShape = model.Field.Grid.Shape
+          DrawNoise = fun keys -> model.Field.DrawNoise(keys, device)
+          Field = fun theta noise -> synthesise model (logPower model (theta.cpu ())) noise
+          Tangents =
+            Some(fun theta noise ->
+                let lnP, slopes = logPowerWithSlopes model (theta.cpu ())
+                synthesiseWithTangents model (lnP.detach ()) (slopes.detach ()) noise) }
 
     /// The simulator on the CPU.
     let simulator name model = simulatorOn torch.CPU name model

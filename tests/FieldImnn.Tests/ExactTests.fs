@@ -86,9 +86,13 @@ let private scoreVariance modes count at =
     let fields =
         Simulator.fields doubled (Tensors.ofVector fiducial) (NoiseKey.Range(21UL, 0UL, count))
 
+    let exact =
+        { Fisher = SpectrumLikelihood.fisher model
+          LogLikelihood = SpectrumLikelihood.logLikelihood model }
+
     let products =
         Array.init count (fun i ->
-            let s = SpectrumLikelihood.score model fields[int64 i] at
+            let s = ExactAnswer.score exact fields[int64 i] at
             [| s[0] * s[0]; s[0] * s[1]; s[1] * s[1] |])
 
     let mean = Array.init 3 (fun e -> products |> Array.averageBy (fun p -> p[e]))

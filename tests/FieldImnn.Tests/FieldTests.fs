@@ -27,10 +27,10 @@ let private powerDeviations (model: SpectrumField) (theta: float[]) (spectrumUse
 
         let used = model.Field.Support.flatten().nonzero().squeeze 1L
         let mean = (power.mean [| 0L |]).flatten().index_select(0L, used)
-        let k = (SpectrumField.wavenumbers model).index_select(0L, used)
+        let k = (model.Field.Grid.HalfWavenumber.flatten ()).index_select(0L, used)
 
         let expected =
-            (model.Spectrum.LogPower ((Tensors.ofVector spectrumUsed).unsqueeze 0L) k).squeeze(0L).exp()
+            (PowerLaw.spectrum.LogPower k ((Tensors.ofVector spectrumUsed).unsqueeze 0L)).squeeze(0L).exp()
 
         // |δ_k|² of a complex mode has relative sd 1, of a real one √2
         ((mean / expected - 1.0) * sqrt (float count)) |> Tensors.toArray)

@@ -12,6 +12,8 @@ let main argv =
           AutodiffTests.tests
           FieldTests.tests
           ExactTests.tests
+          CosmologyTests.tests
+          LogNormalTests.tests
           NetworkTests.tests
           ImnnTests.tests
           InferenceTests.tests

@@ -323,11 +323,6 @@ let private files =
                   Expect.equal (Directory.GetFileSystemEntries folder) [| path |] "nothing else")
           } ]
 
-/// ../shared/reference beside the folder of FieldImnn.sln, if there is one.
-let private reference =
-    Some(Path.GetFullPath(Path.Combine(root, "..", "shared", "reference")))
-    |> Option.filter Directory.Exists
-
 let private observed =
     testList
         "observed fields"
@@ -359,9 +354,7 @@ let private observed =
           }
 
           test "the reference targets" {
-              match reference with
-              | None -> skiptest "no shared/reference beside the repository"
-              | Some folder ->
+              withShared (fun folder ->
                   for name, n, single in
                       [ "target_field_planck_1.npy", 128, true
                         "target_field_planck_2.npy", 128, true
@@ -372,7 +365,7 @@ let private observed =
                       Expect.equal field.SinglePrecision single name
                       Expect.isGreaterThan (Array.max field.Data) (Array.min field.Data) "not constant"
                       let bytes = File.ReadAllBytes(Path.Combine(folder, "targets", name))
-                      Expect.equal (Npy.toBytes field) bytes "NumPy's own bytes, written again"
+                      Expect.equal (Npy.toBytes field) bytes "NumPy's own bytes, written again")
           } ]
 
 let tests = testList "store" [ reading; damaged; writing; npz; files; observed ]

@@ -67,3 +67,22 @@ let root =
         (DirectoryInfo AppContext.BaseDirectory)
     |> Seq.find (fun folder -> File.Exists(Path.Combine(folder.FullName, "FieldImnn.sln")))
     |> fun folder -> folder.FullName
+
+/// A test of the public reference data in ../shared/reference, beside the folder of FieldImnn.sln: skipped where there are none.
+let withShared (test: string -> unit) =
+    let folder = Path.GetFullPath(Path.Combine(root, "..", "shared", "reference"))
+
+    if Directory.Exists folder then
+        test folder
+    else
+        skiptest "no shared/reference beside the repository"
+
+/// Rows of an oracle table in tests/reference, by column.
+let table name =
+    let lines = File.ReadAllLines(Path.Combine(root, "tests", "reference", name))
+    let columns = lines[0].Split ','
+
+    lines[1..]
+    |> Array.map (fun line ->
+        let values = line.Split ','
+        fun (column: string) -> values[Array.IndexOf(columns, column)])

@@ -52,6 +52,9 @@ public sealed class FourierGrid
     /// <summary>How many modes of the full grid each mode of the half grid stands for (1 or 2), float64.</summary>
     public Tensor HermitianWeight { get; }
 
+    /// <summary>The smallest wavenumber above zero, 2π/L.</summary>
+    public double FundamentalWavenumber => 2 * Math.PI / BoxLength;
+
     /// <summary>⟨|δ_k|²⟩ / P(k) = N^2D / L^D.</summary>
     public double ModeVariancePerPower => Math.Pow((double)N * N / BoxLength, Dimensions);
 

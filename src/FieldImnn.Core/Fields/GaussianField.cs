@@ -11,17 +11,22 @@ namespace FieldImnn.Core.Fields;
 /// </summary>
 public sealed class GaussianField
 {
-    /// <summary>Fields on <paramref name="grid"/>.</summary>
-    /// <exception cref="SettingException">Published modes on a grid that is not two-dimensional with even N.</exception>
-    public GaussianField(FourierGrid grid, ModeConvention convention = ModeConvention.Ideal)
+    /// <summary>
+    /// Fields on <paramref name="grid"/>. With <paramref name="mean"/> the mode k = 0 has power as well, and the mean over the box is
+    /// random; without it P(0) = 0.
+    /// </summary>
+    /// <exception cref="SettingException">Published modes on a grid that is not two-dimensional with even N, or with a mean.</exception>
+    public GaussianField(FourierGrid grid, ModeConvention convention = ModeConvention.Ideal, bool mean = false)
     {
         ArgumentNullException.ThrowIfNull(grid);
+        if (convention == ModeConvention.Published && mean)
+            throw new SettingException("Published modes", "fields without a mean", "a mean mode");
         if (convention == ModeConvention.Published && (grid.Dimensions != 2 || grid.N % 2 != 0))
             throw new SettingException("Published modes", "a grid of 2 dimensions with an even number of points", $"{grid.Dimensions} dimensions, N = {grid.N}");
         Grid = grid;
         Convention = convention;
         using var scope = NewDisposeScope();
-        Support = SupportOf(grid, convention).MoveToOuterDisposeScope().DetachFromDisposeScope();
+        Support = SupportOf(grid, convention, mean).MoveToOuterDisposeScope().DetachFromDisposeScope();
     }
 
     /// <summary>The grid.</summary>
@@ -87,12 +92,12 @@ public sealed class GaussianField
         return cat([zeros_like(rows.narrow(-2, 0, 1)), rows], -2) * (double)n;
     }
 
-    private static Tensor SupportOf(FourierGrid grid, ModeConvention convention)
+    private static Tensor SupportOf(FourierGrid grid, ModeConvention convention, bool mean)
     {
         var support = ones(grid.HalfShape, ScalarType.Float64);
         if (convention == ModeConvention.Published)
             support[0] = 0.0;
-        else
+        else if (!mean)
             support.view(-1)[0] = 0.0;
         return support;
     }

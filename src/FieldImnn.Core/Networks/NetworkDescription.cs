@@ -7,7 +7,7 @@ namespace FieldImnn.Core.Networks;
 /// What a network is, without its weights, in types that any serialiser writes: its kind, the shape of the fields it reads and its
 /// whole-numbered settings. <see cref="SummaryNetwork.Create"/> builds the network from it.
 /// </summary>
-/// <param name="Kind">"inception" or "filterBank".</param>
+/// <param name="Kind">"inception", "filterBank" or "bandPower".</param>
 /// <param name="FieldShape">Shape of one field: (N, N) and the like.</param>
 /// <param name="Settings">The kind's settings by name.</param>
 public sealed record NetworkDescription(string Kind, IReadOnlyList<long> FieldShape, IReadOnlyDictionary<string, long> Settings)
@@ -20,6 +20,26 @@ public sealed record NetworkDescription(string Kind, IReadOnlyList<long> FieldSh
     public static NetworkDescription FilterBank(IReadOnlyList<long> fieldShape, long filters = 8, long size = 7, long levels = 3) =>
         new(FilterBankNetwork.KindName, fieldShape,
             new Dictionary<string, long> { ["filters"] = filters, ["size"] = size, ["levels"] = levels });
+
+    /// <summary>Power in bands of |k|; see <see cref="BandPowerNetwork"/>.</summary>
+    public static NetworkDescription BandPower(IReadOnlyList<long> fieldShape, long bands) =>
+        new(BandPowerNetwork.KindName, fieldShape, new Dictionary<string, long> { ["bands"] = bands });
+
+    /// <summary>The same network, reading ln(1 + δ) less its mean instead of the field δ.</summary>
+    public NetworkDescription OfLogarithm() =>
+        this with { Settings = new Dictionary<string, long>(Settings) { [LogarithmSetting] = 1 } };
+
+    /// <summary>Whether the network reads the logarithm of the field.</summary>
+    public bool ReadsLogarithm => Settings.TryGetValue(LogarithmSetting, out var value) && value == 1;
+
+    private const string LogarithmSetting = "logarithm";
+
+    /// <summary>All of it in a line; two descriptions of the same network give the same.</summary>
+    public override string ToString()
+    {
+        var settings = string.Join(", ", Settings.OrderBy(pair => pair.Key, System.StringComparer.Ordinal).Select(pair => $"{pair.Key} {pair.Value}"));
+        return $"{Kind} ({settings}) on fields {Guard.Describe([.. FieldShape])}";
+    }
 
     /// <summary>A setting that must be there and at least <paramref name="least"/>.</summary>
     /// <exception cref="SettingException">It is missing or too small.</exception>

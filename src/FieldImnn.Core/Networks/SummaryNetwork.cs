@@ -29,7 +29,7 @@ public abstract class SummaryNetwork : IDisposable
     /// <summary>What is needed to build this network again, but for its weights.</summary>
     public NetworkDescription Description { get; }
 
-    /// <summary>The network's kind: "inception", "filterBank".</summary>
+    /// <summary>The network's kind: "inception", "filterBank", "bandPower".</summary>
     public string Kind => Description.Kind;
 
     /// <summary>Number of features of one field.</summary>
@@ -41,8 +41,22 @@ public abstract class SummaryNetwork : IDisposable
     /// <summary>Whether <see cref="Prepare"/> reduces the field to something smaller that all weights can be evaluated on.</summary>
     public virtual bool HasStatistics => false;
 
-    /// <summary>What of the field the features depend on: the field itself, unless the network knows better.</summary>
-    public virtual Dual Prepare(Dual field) => field;
+    /// <summary>
+    /// What of fields (n, shape…) the features depend on; on networks <see cref="NetworkDescription.OfLogarithm"/>, of ln(1 + δ).
+    /// </summary>
+    /// <exception cref="RangeException">A network of the logarithm was given a pixel ≤ −1.</exception>
+    public Dual Prepare(Dual field)
+    {
+        CheckField(field);
+        using var scope = NewDisposeScope();
+        return Reduce(Input(field)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What the weights act on, of the network's input: the input itself, unless the network knows better.</summary>
+    protected virtual Dual Reduce(Dual input) => input;
+
+    /// <summary>The network's input: the field, or ln(1 + δ) less its mean over the pixels.</summary>
+    protected Dual Input(Dual field) => Description.ReadsLogarithm ? field.LogContrast() : field;
 
     /// <summary>Features (n, features) of what <see cref="Prepare"/> returned, and their tangents (n·p, features).</summary>
     public abstract Dual Evaluate(Dual statistics);
@@ -78,7 +92,9 @@ public abstract class SummaryNetwork : IDisposable
         {
             InceptionNetwork.KindName => new InceptionNetwork(description, generator),
             FilterBankNetwork.KindName => new FilterBankNetwork(description, generator),
-            _ => throw new SettingException("kind of network", $"{InceptionNetwork.KindName} or {FilterBankNetwork.KindName}", description.Kind),
+            BandPowerNetwork.KindName => new BandPowerNetwork(description),
+            _ => throw new SettingException(
+                "kind of network", $"{InceptionNetwork.KindName}, {FilterBankNetwork.KindName} or {BandPowerNetwork.KindName}", description.Kind),
         };
         if (device is not null && device.type != DeviceType.CPU)
             network.To(ScalarType.Float32, device);

@@ -12,8 +12,16 @@ type ExactAnswer =
         LogLikelihood: Tensor -> Tensor -> Tensor
     }
 
-/// Exact posteriors.
+/// Exact scores and posteriors.
 module ExactAnswer =
+    /// ∂_θ ln p(d | θ), the score of a field (shape…), (p).
+    let score exact (field: Tensor) (theta: float[]) : float[] =
+        Tensors.using (fun () ->
+            let logLikelihood = exact.LogLikelihood field
+
+            Autodiff.grad (fun (t: Tensor) -> (logLikelihood (t.unsqueeze 0L)).squeeze()) (Tensors.ofVector theta)
+            |> Tensors.toArray)
+
     /// Unnormalised log posterior of a field, for rows of θ; −∞ outside the prior.
     let logPosterior exact (prior: Prior) (field: Tensor) : float[][] -> float[] =
         let logLikelihood = exact.LogLikelihood field

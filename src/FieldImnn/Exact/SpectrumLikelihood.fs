@@ -6,16 +6,9 @@ open MathNet.Numerics.LinearAlgebra
 open TorchSharp
 
 /// The exact information and likelihood of a field of known power spectrum.
-/// Ideal: ln L = −½ Σ_{k≠0} [ln P + |δ_k|²/⟨|δ_k|²⟩_{P=1}/P] over the modes of the full grid.
+/// Ideal: ln L = −½ Σ_k [ln P + |δ_k|²/⟨|δ_k|²⟩_{P=1}/P] over the modes of the full grid that have power.
 /// Published: the regular modes carry half of that (χ²₁ instead of χ²₂ a pair), column 0 has laws of its own, row 0 nothing.
 module SpectrumLikelihood =
-    /// Modes of equal |k|: ln L of them = −½ [count · ln P + (Σ power)/P].
-    type private Shells =
-        { K: Tensor
-          Count: Tensor
-          Shell: Tensor
-          Weight: Tensor }
-
     let private isPublished model =
         model.Field.Convention = ModeConvention.Published
 
@@ -35,35 +28,26 @@ module SpectrumLikelihood =
             power[centre, centre] <- 0.5f.ToTensor()
             count, power
 
-    let private shells model =
+    /// The classes that have degrees of freedom, and how many: ln L of them = −½ [count · ln P + (Σ power)/P].
+    let private counted model =
         let count, weight = degrees model
-        let used = count.flatten().nonzero().squeeze 1L
-        let k = (SpectrumField.wavenumbers model).index_select(0L, used)
-        // equal |k| differ by rounding: shells by the integer n² = (kL/2π)²
-        let n2 =
-            (k * (model.Field.Grid.BoxLength / (2.0 * System.Math.PI))).square().round().to_type(torch.ScalarType.Int64)
+        let count = model.Classes.Sum count
+        let used = count.nonzero().squeeze 1L
+        struct (used, count.index_select (0L, used), weight)
 
-        let struct (ids, inverse, _) = n2.unique (sorted = true, return_inverse = true)
-
-        let zeros () =
-            torch.zeros (ids.numel (), dtype = torch.ScalarType.Float64)
-
-        let sum (v: Tensor) =
-            (zeros ()).index_add(0L, inverse, v, 1.0.ToScalar())
-
-        let ones = sum (torch.ones_like k)
-
-        { K = sum k / ones
-          Count = sum (count.flatten().index_select(0L, used))
-          Shell = inverse
-          Weight = weight.flatten().index_select(0L, used) },
-        used
-
-    /// Column 0 of the Published modes: wavenumbers and positions of the pairs (rows 1 … N/2 − 1), and of the single mode.
+    /// The laws of column 0 of the Published modes: pairs (rows 1 … N/2 − 1) and the single mode, as rows.
     let private column model =
-        let n = int64 model.Field.Grid.N
-        let k = model.Field.Grid.HalfWavenumber.select (1L, 0L)
-        k.narrow (0L, 1L, n / 2L - 1L), k.narrow (0L, n / 2L, 1L)
+        if isPublished model then
+            let half = int64 (model.Field.Grid.N / 2)
+
+            [| PublishedModes.pair.Value, torch.arange (1L, half, dtype = torch.ScalarType.Int64)
+               PublishedModes.single.Value, torch.tensor ([| half |], dtype = torch.ScalarType.Int64) |]
+        else
+            [||]
+
+    /// The class of rows of column 0.
+    let private classes model (rows: Tensor) =
+        model.Classes.Index.index_select (0L, rows * model.Field.Grid.HalfShape[1])
 
     let private powerUnit model =
         if isPublished model then
@@ -71,93 +55,77 @@ module SpectrumLikelihood =
         else
             model.Field.Grid.ModeVariancePerPower
 
-    /// ln p(d | θ), up to a constant, as a function of θ (b, p) → (b), differentiable in θ; the field is reduced to its shells once.
-    let logLikelihood model (field: Tensor) : Tensor -> Tensor =
+    /// ln p(d | P), up to a constant, as a function of ln P (b, classes) → (b), differentiable; the field (shape…) is reduced to its
+    /// sums of power over the classes once.
+    let ofPower model (field: Tensor) : Tensor -> Tensor =
         let grid = model.Field.Grid
 
         Guard.Finite("observed field", Guard.Batched("observed field", field.unsqueeze 0L, grid.Shape))
         |> ignore
 
-        let (shell, sums, special) =
+        let struct (used, count, sums), special =
             use _ = torch.NewDisposeScope()
             let power = (grid.ModePower(field.unsqueeze 0L)).squeeze 0L / powerUnit model
-            let s, used = shells model
-            let weighted = power.flatten().index_select(0L, used) * s.Weight
-            let sums = (torch.zeros_like s.K).index_add(0L, s.Shell, weighted, 1.0.ToScalar())
+            let struct (used, count, weight) = counted model
+            let sums = (model.Classes.Sum(power * weight)).index_select(0L, used)
 
             let special =
-                if isPublished model then
-                    let pairs, single = column model
-                    let h = power.select (1L, 0L)
+                column model
+                |> Array.map (fun (law, rows) ->
+                    let h = (power.select (1L, 0L)).index_select(0L, rows)
+                    law, Tensors.keep (classes model rows), Tensors.keep h)
 
-                    [| PublishedModes.pair.Value, pairs, h.narrow (0L, 1L, pairs.shape[0])
-                       PublishedModes.single.Value, single, h.narrow (0L, int64 (grid.N / 2), 1L) |]
-                    |> Array.map (fun (law, k, h) -> law, Tensors.keep (k.clone ()), Tensors.keep (h.clone ()))
-                else
-                    [||]
+            struct (Tensors.keep used, Tensors.keep count, Tensors.keep sums), special
 
-            (struct (Tensors.keep s.K, Tensors.keep s.Count), Tensors.keep sums, special)
-
-        let struct (k, count) = shell
-
-        fun theta ->
+        fun logPower ->
             Tensors.scoped (fun () ->
-                let lnP = SpectrumField.logPower model theta k
-                let regular = (count * lnP + sums * (-lnP).exp()).sum 1L * -0.5
+                let lnP = logPower.index_select (1L, used)
+                let regular = (lnP.matmul count + (-lnP).exp().matmul sums) * -0.5
 
                 special
                 |> Array.fold
-                    (fun total (law, k, h) ->
-                        total + PublishedModes.logDensity law h (SpectrumField.logPower model theta k))
+                    (fun total (law, index, h) ->
+                        total + PublishedModes.logDensity law h (logPower.index_select (1L, index)))
                     regular)
 
-    /// ∂_θ ln P (m, p) at wavenumbers k (m).
-    let private slopes model (theta: float[]) (k: Tensor) =
-        Autodiff.jacobian
-            (fun (t: Tensor) -> (SpectrumField.logPower model (t.unsqueeze 0L) k).squeeze 0L)
-            (Tensors.ofVector theta)
+    /// ln p(d | θ), up to a constant, as a function of θ (b, p) → (b), differentiable in θ.
+    let logLikelihood model (field: Tensor) : Tensor -> Tensor =
+        let ofPower = ofPower model field
+        fun theta -> Tensors.scoped (fun () -> SpectrumField.logPower model theta |> ofPower)
 
-    /// The exact Fisher matrix F_ab = Σ I(mode) ∂_a ln P ∂_b ln P, I = ½ for each real degree of freedom.
+    /// Σ I(mode) ∂_a ln P ∂_b ln P of slopes (classes, p), I = ½ for each real degree of freedom: (p, p).
+    let internal information model (slopes: Tensor) =
+        let weighted (information: Tensor) (classes: Tensor) =
+            let d = slopes.index_select (0L, classes)
+            (d.t ()).matmul(information.unsqueeze 1L * d)
+
+        let struct (used, count, _) = counted model
+
+        column model
+        |> Array.fold
+            (fun total (law, rows) ->
+                let index = classes model rows
+                let unit = PublishedModes.information law
+
+                total
+                + weighted (torch.full_like (index, unit.ToScalar(), dtype = torch.ScalarType.Float64)) index)
+            (weighted (count * 0.5) used)
+
+    /// The exact Fisher matrix F_ab = Σ I(mode) ∂_a ln P ∂_b ln P.
     let fisher model (theta: float[]) : Matrix<float> =
         Tensors.using (fun () ->
-            let weighted (information: Tensor) k =
-                let d = slopes model theta k
-                (d.t ()).matmul(information.unsqueeze 1L * d)
-
-            let s, _ = shells model
-            let regular = weighted (s.Count * 0.5) s.K
-
-            let total =
-                if isPublished model then
-                    let pairs, single = column model
-
-                    let units law (k: Tensor) =
-                        torch.full_like (k, (PublishedModes.information law: float).ToScalar())
-
-                    regular
-                    + weighted (units PublishedModes.pair.Value pairs) pairs
-                    + weighted (units PublishedModes.single.Value single) single
-                else
-                    regular
-
-            Tensors.toMatrix total)
+            let _, slopes = SpectrumField.logPowerWithSlopes model (Tensors.ofVector theta)
+            Tensors.toMatrix (information model slopes))
 
     /// The "theoretical" Fisher matrix that the paper quotes: ½ Σ ∂ln P ∂ln P over modes [1 : N/2]² alone, one of two independent
     /// quadrants without axes and Nyquist modes. Kept for comparison: it is not the information of the field.
     let quotedFisher model (theta: float[]) : Matrix<float> =
         Tensors.using (fun () ->
             let inner = int64 (model.Field.Grid.N / 2 - 1)
+            let _, slopes = SpectrumField.logPowerWithSlopes model (Tensors.ofVector theta)
 
-            let k =
-                model.Field.Grid.HalfWavenumber.narrow(0L, 1L, inner).narrow(1L, 1L, inner).flatten()
+            let quadrant =
+                model.Classes.Index.reshape(model.Field.Grid.HalfShape).narrow(0L, 1L, inner).narrow(1L, 1L, inner)
 
-            let d = slopes model theta k
+            let d = slopes.index_select (0L, quadrant.flatten ())
             Tensors.toMatrix ((d.t ()).matmul d * 0.5))
-
-    /// ∂_θ ln p(d | θ), the score, (p).
-    let score model (field: Tensor) (theta: float[]) : float[] =
-        Tensors.using (fun () ->
-            let logLikelihood = logLikelihood model field
-
-            Autodiff.grad (fun (t: Tensor) -> (logLikelihood (t.unsqueeze 0L)).squeeze()) (Tensors.ofVector theta)
-            |> Tensors.toArray)

@@ -9,6 +9,10 @@ type NetworkKind =
     | Inception of filters: int
     /// Log band energies of learned filters (a side of `size` pixels) at each level of an average-pooling pyramid.
     | FilterBank of filters: int * size: int * levels: int
+    /// ln of the measured power in bands of |k|: nothing to train but the closed-form layer behind it.
+    | BandPower of bands: int
+    /// Any of these, of ln(1 + δ) less its mean instead of the field δ: for fields that are log-normal, or nearly so.
+    | OfLogarithm of NetworkKind
 
 /// What training minimises.
 type Loss =

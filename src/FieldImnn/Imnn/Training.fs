@@ -10,10 +10,12 @@ open TorchSharp
 
 /// Training of information maximising neural networks.
 module Imnn =
-    let private describe kind (fieldShape: int64[]) summaries =
+    let rec private describe kind (fieldShape: int64[]) summaries =
         match kind with
         | Inception filters -> NetworkDescription.Inception(fieldShape, filters, summaries)
         | FilterBank(filters, size, levels) -> NetworkDescription.FilterBank(fieldShape, filters, size, levels)
+        | BandPower bands -> NetworkDescription.BandPower(fieldShape, bands)
+        | OfLogarithm kind -> (describe kind fieldShape summaries).OfLogarithm()
 
     /// The network of a kind for fields of a shape, with weights from the seed.
     let network kind (fieldShape: int64[]) summaries seed =
@@ -100,37 +102,15 @@ module Imnn =
                 let linear = Some(Fisher.bestLinear (Fisher.statistics x1 dx1))
                 (Fisher.statistics (Compressor.project linear x2) (Compressor.project linear dx2)).Fisher)
 
-    /// Trains a network at the fiducial parameters and fits the score estimate. The best weights are those of the highest
-    /// held-out det F; the F that the compressor quotes is measured on simulations that nothing else has seen.
-    /// Cancelling stops training early and still returns a compressor, of the best weights so far.
-    let train (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) : Compressor =
-        let p = simulator.Parameters.Length
-
-        if fiducial.Length <> p then
-            raise (ShapeException("fiducial parameters", $"{p} numbers", $"{fiducial.Length}"))
-
-        let network = network settings.Network simulator.FieldShape p settings.Seed
-        let settings = ImnnSettings.validate (int network.Features) settings
-        let source = Batch.source network settings simulator fiducial
-
-        let heldOutCount, quoteCount =
-            match source.Limits with
-            | Some(training, heldOut) ->
-                Guard.AtLeast("stored simulations for training", int64 settings.Simulations, int64 training)
-                |> ignore
-
-                Guard.AtLeast("stored simulations held out", 2L * (network.Features + 3L), int64 heldOut)
-                |> ignore
-
-                heldOut, heldOut
-            | None -> settings.HeldOut, settings.Quote
-
-        let clock = Stopwatch.StartNew()
-        use _ = torch.NewDisposeScope()
-
-        let draw purpose first n derivatives =
-            source.Draw purpose first n derivatives |> Batch.joined network
-
+    /// The gradient steps: leaves the weights of the highest held-out det F in the network and returns the history.
+    let private optimise
+        settings
+        parameters
+        (network: SummaryNetwork)
+        (draw: string -> uint64 -> int -> int -> Dual[])
+        heldOutCount
+        (clock: Stopwatch)
+        =
         let heldOut = draw "validation" 0UL heldOutCount heldOutCount
         let weights = network.Parameters |> Seq.map (fun struct (_, w) -> w) |> Seq.toArray
         use optimiser = torch.optim.Adam(weights, settings.LearningRate)
@@ -160,7 +140,9 @@ module Imnn =
                 group.LearningRate <- settings.LearningRate * Math.Min(1.0, Math.Max(0.02, 2.0 * (1.0 - progress)))
 
             optimiser.zero_grad ()
-            let struct (detF, lambda, strength) = accumulate network settings.Loss p chunks
+
+            let struct (detF, lambda, strength) =
+                accumulate network settings.Loss parameters chunks
 
             if not (Double.IsFinite detF) then
                 raise (NonFiniteException($"det F at iteration {iteration}", "a finite number", $"{detF}"))
@@ -171,7 +153,7 @@ module Imnn =
 
             let evaluated =
                 if iteration % settings.EvaluateEvery = 0 || iteration = settings.MaxIterations then
-                    let struct (x, dx) = Batch.evaluate network p heldOut
+                    let struct (x, dx) = Batch.evaluate network parameters heldOut
                     let held = (heldOutFisher settings.Loss x dx).Determinant()
                     let struct (highest, _) = best
 
@@ -199,6 +181,56 @@ module Imnn =
 
         let struct (_, saved) = best
         restore network saved
+        history.ToArray()
+
+    /// Gives a network the weights that another one of the same description was trained to.
+    let private startFrom (earlier: Compressor) (network: SummaryNetwork) =
+        let wanted, found = string network.Description, string earlier.Network.Description
+
+        if wanted <> found then
+            raise (SettingException("network to start from", wanted, found))
+
+        restore network (copy earlier.Network)
+
+    let private trainFrom
+        (earlier: Compressor option)
+        (settings: ImnnSettings)
+        (simulator: Simulator)
+        (fiducial: float[])
+        =
+        let p = simulator.Parameters.Length
+
+        if fiducial.Length <> p then
+            raise (ShapeException("fiducial parameters", $"{p} numbers", $"{fiducial.Length}"))
+
+        let network = network settings.Network simulator.FieldShape p settings.Seed
+        let settings = ImnnSettings.validate (int network.Features) settings
+        earlier |> Option.iter (fun c -> startFrom c network)
+        let source = Batch.source network settings simulator fiducial
+
+        let heldOutCount, quoteCount =
+            match source.Limits with
+            | Some(training, heldOut) ->
+                Guard.AtLeast("stored simulations for training", int64 settings.Simulations, int64 training)
+                |> ignore
+
+                Guard.AtLeast("stored simulations held out", 2L * (network.Features + 3L), int64 heldOut)
+                |> ignore
+
+                heldOut, heldOut
+            | None -> settings.HeldOut, settings.Quote
+
+        let clock = Stopwatch.StartNew()
+        use _ = torch.NewDisposeScope()
+
+        let draw purpose first n derivatives =
+            source.Draw purpose first n derivatives |> Batch.joined network
+
+        let history =
+            if network.Parameters.Count = 0 then
+                [||] // nothing to train but the closed-form layer
+            else
+                optimise settings p network draw heldOutCount clock
 
         let measure purpose =
             let parts =
@@ -244,10 +276,20 @@ module Imnn =
           Statistics = statistics fitX fitDx
           Fisher = quoted.Fisher
           QuotedOn = quoted.Simulations
-          History = history.ToArray()
+          History = history
           Simulations =
             match source.Limits with
             | Some(training, heldOut) -> training + heldOut
-            | None -> iteration * settings.Simulations + heldOutCount + 2 * quoteCount
+            | None -> history.Length * settings.Simulations + heldOutCount + 2 * quoteCount
           Seconds = clock.Elapsed.TotalSeconds
           Notes = Map.empty }
+
+    /// Trains a network at the fiducial parameters and fits the score estimate. The best weights are those of the highest
+    /// held-out det F; the F that the compressor quotes is measured on simulations that nothing else has seen.
+    /// Cancelling stops training early and still returns a compressor, of the best weights so far.
+    let train (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) : Compressor =
+        trainFrom None settings simulator fiducial
+
+    /// As train, from the weights of an earlier compressor of the same network: for another fiducial point nearby.
+    let retrain (earlier: Compressor) (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) : Compressor =
+        trainFrom (Some earlier) settings simulator fiducial

@@ -10,9 +10,12 @@ module PowerLaw =
     let spectrum: Spectrum =
         { Parameters = [| "A"; "B" |]
           LogPower =
-            fun theta k ->
-                let a, b = theta.narrow (1L, 0L, 1L), theta.narrow (1L, 1L, 1L)
-                a.log () - b * k.log().unsqueeze 0L }
+            fun k ->
+                let lnK = k.log().unsqueeze 0L |> Tensors.keep
+
+                fun theta ->
+                    let a, b = theta.narrow (1L, 0L, 1L), theta.narrow (1L, 1L, 1L)
+                    a.log () - b * lnK }
 
     /// A ~ U(0.1, 1.25), B ~ U(0.1, 1.25).
     let prior = Prior.uniform [ "A", 0.1, 1.25; "B", 0.1, 1.25 ]

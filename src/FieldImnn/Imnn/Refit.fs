@@ -1,0 +1,64 @@
+namespace FieldImnn
+
+open FieldImnn.Core
+open MathNet.Numerics.LinearAlgebra
+
+/// One round of refitting: a compressor trained at a fiducial point, and what it makes of the observed fields.
+type RefitRound =
+    {
+        Compressor: Compressor
+        /// Score estimates θ̂ of the fields: rows.
+        Estimates: float[][]
+        /// Distance of their mean from the fiducial in standard errors of one field: √[(θ̂ − θ_fid)ᵀ F (θ̂ − θ_fid)/p].
+        Moved: float
+    }
+
+/// Training where the data are: a network is best, and its estimate unbiased, at its fiducial point, so one is trained again at the
+/// estimate (Makinen et al. 2021, §4.2). Each round is a step of Fisher scoring.
+module Refit =
+    /// The estimate, or the furthest point of the way to it that keeps a hundredth of the way to the prior's edge.
+    let private within prior (fiducial: float[]) (estimate: float[]) =
+        let at t =
+            Array.map2 (fun a b -> a + t * (b - a)) fiducial estimate
+
+        if Prior.contains prior estimate then
+            estimate
+        else
+            Seq.init 60 (fun halving -> at (0.99 * 0.9 ** float halving))
+            |> Seq.find (Prior.contains prior)
+
+    /// Rounds for observed fields (n, shape…), until their mean estimate lies within one standard error of the fiducial it was made
+    /// at, or there have been as many as allowed. `train` makes a compressor at a fiducial point, given the round before.
+    let run
+        (train: RefitRound option -> float[] -> Compressor)
+        prior
+        (fiducial: float[])
+        rounds
+        (fields: Tensor)
+        : RefitRound list =
+        Guard.AtLeast("rounds", 1L, int64 rounds) |> ignore
+        Prior.require "fiducial parameters" prior fiducial |> ignore
+
+        let rec go fiducial (earlier: RefitRound list) =
+            let compressor = train (List.tryHead earlier) fiducial
+            let estimates = Compressor.estimates compressor fields
+
+            let mean =
+                Array.init fiducial.Length (fun a -> estimates |> Array.averageBy (fun e -> e[a]))
+
+            let away = Vector<float>.Build.DenseOfArray(Array.map2 (-) mean fiducial)
+
+            let moved = sqrt (away.DotProduct(compressor.Fisher * away) / float fiducial.Length)
+
+            let done_ =
+                { Compressor = compressor
+                  Estimates = estimates
+                  Moved = moved }
+                :: earlier
+
+            if moved < 1.0 || done_.Length = rounds then
+                List.rev done_
+            else
+                go (within prior fiducial mean) done_
+
+        go fiducial []

@@ -1,0 +1,476 @@
+/// Log-normal dark-matter fields and their exact answers: against sums written out in loops, dense Gaussians over pixels, the oracle
+/// table of information, and (where ../shared is present) the original authors' fields.
+module LogNormalTests
+
+open System
+open System.IO
+open System.Numerics
+open Expecto
+open FieldImnn
+open FieldImnn.Core
+open FieldImnn.Core.Fields
+open FieldImnn.Core.Random
+open FieldImnn.Core.Runtime
+open MathNet.Numerics.LinearAlgebra
+open TestSupport
+open TorchSharp
+
+let private planck = [| 0.2589; 0.8159 |]
+let private ideal n = DarkMatter.model n ModeConvention.Ideal
+
+let private published n =
+    DarkMatter.model n ModeConvention.Published
+
+let private doubled simulator =
+    { simulator with
+        DrawNoise = fun keys -> (simulator.DrawNoise keys).``to`` torch.ScalarType.Float64 }
+
+/// A steep and strongly non-Gaussian spectrum without cosmology: ln P = ln A − B ln(0.3 + k).
+let private toy: Spectrum =
+    { Parameters = [| "A"; "B" |]
+      LogPower =
+        fun k ->
+            let lnK = (k + 0.3).log().unsqueeze 0L |> Tensors.keep
+            fun theta -> theta.narrow(1L, 0L, 1L).log() - theta.narrow (1L, 1L, 1L) * lnK }
+
+let private toyPower (theta: float[]) k = theta[0] * (0.3 + k) ** -theta[1]
+
+let private wave n length q =
+    2.0 * Math.PI * float (if q <= n / 2 then q else q - n) / length
+
+/// ξ at every separation by the sum over modes, P(0) being the power of the largest waves: the independent truth.
+let private correlation n length (power: float -> float) =
+    let k i j =
+        max (2.0 * Math.PI / length) (sqrt (wave n length i ** 2.0 + wave n length j ** 2.0))
+
+    Array2D.init n n (fun dx dy ->
+        let mutable sum = 0.0
+
+        for i in 0 .. n - 1 do
+            for j in 0 .. n - 1 do
+                sum <- sum + power (k i j) * cos (2.0 * Math.PI * float (i * dx + j * dy) / float n)
+
+        sum / (length * length))
+
+/// ln N(y; mean, C) with C of pixel pairs from a correlation on the periodic grid.
+let private dense n (xi: float[,]) mean (y: float[]) =
+    let c =
+        Matrix<float>.Build.Dense(n * n, n * n, (fun a b -> xi[(a / n - b / n + n) % n, (a % n - b % n + n) % n]))
+
+    let factor = c.Cholesky()
+    let away = Vector<float>.Build.DenseOfArray(y |> Array.map (fun v -> v - mean))
+    -0.5 * away.DotProduct(factor.Solve away) - 0.5 * factor.DeterminantLn
+
+/// The published log-normal simulator as its description reads (physics: Published, 1 to 5), with complex arrays and loops.
+let private publishedByLoops n length (power: float -> float) (noise: float[,,]) =
+    let k i j =
+        sqrt (wave n (float n) i ** 2.0 + wave n (float n) j ** 2.0)
+
+    let transform sign (values: Complex[,]) =
+        Array2D.init n n (fun x y ->
+            let mutable sum = Complex.Zero
+
+            for i in 0 .. n - 1 do
+                for j in 0 .. n - 1 do
+                    let angle = sign * 2.0 * Math.PI * float (i * x + j * y) / float n
+                    sum <- sum + values[i, j] * Complex.FromPolarCoordinates(1.0, angle)
+
+            sum)
+
+    let volume = length * length
+
+    let root =
+        Array2D.init n n (fun i j -> if i + j = 0 then 0.0 else sqrt (power (k i j)) / volume)
+
+    let xi =
+        root
+        |> Array2D.map (fun a -> Complex(a, 0.0))
+        |> transform 1.0
+        |> Array2D.map (fun z -> z.Real / float (n * n) * (float n / length) ** 2.0 * volume)
+    // ifftshift moves the origin by half the grid, which changes phases and no magnitude
+    let shifted = Array2D.init n n (fun i j -> xi[(i + n / 2) % n, (j + n / 2) % n])
+
+    let amplitude =
+        shifted
+        |> Array2D.map (fun x -> Complex(log (1.0 + x), 0.0))
+        |> transform -1.0
+        |> Array2D.map Complex.Abs
+
+    let modes =
+        Array2D.init n n (fun i j ->
+            if i = 0 then
+                Complex.Zero
+            else
+                let m = (noise[0, i, j] + noise[0, n - i, n - j]) / sqrt 2.0
+                let p = Math.PI * (noise[1, i, j] - noise[1, n - i, n - j]) + Math.PI
+                Complex.FromPolarCoordinates(1.0, p) * Complex(amplitude[i, j] * m, 0.0))
+
+    let g =
+        transform 1.0 modes
+        |> Array2D.map (fun z -> z.Real / float (n * n) * (float n / length) ** 2.0 * sqrt volume)
+
+    let values = g |> Seq.cast<float> |> Seq.toArray
+    let mean = Array.average values
+    let variance = values |> Array.averageBy (fun v -> (v - mean) ** 2.0)
+    values |> Array.map (fun v -> exp (v - variance / 2.0) - 1.0)
+
+/// Mean measured power of δ over the wanted one, at every half-grid mode, in standard errors from the scatter of the simulations.
+let private spectrumDeviations model (wanted: float -> float) theta count =
+    let simulator = LogNormalModel.simulator "log-normal" model
+    let grid = model.Map.Grid
+
+    Tensors.using (fun () ->
+        let fields =
+            Simulator.fields simulator (Tensors.ofVector theta) (NoiseKey.Range(31UL, 0UL, count))
+
+        let power = (grid.ModePower fields / grid.ModeVariancePerPower).flatten 1L
+        let mean = power.mean [| 0L |] |> Tensors.toArray
+        let error = power.std (0L) / sqrt (float count) |> Tensors.toArray
+
+        let expected =
+            grid.HalfWavenumber.flatten().clamp_min(grid.FundamentalWavenumber.ToScalar())
+            |> Tensors.toArray
+            |> Array.map wanted
+
+        Array.map3 (fun m e s -> (m - e) / s) mean expected error)
+
+/// Mean deviation over modes and the worst one: a chance of 1e-4 each that a right simulator fails.
+let private spectrumHolds model wanted theta count =
+    let z = spectrumDeviations model wanted theta count
+
+    // modes of a log-normal field are correlated through its amplitude: the mean is judged by a tenth of them being independent
+    abs (Array.average z) < 4.0 / sqrt (float z.Length / 10.0)
+    && (z |> Array.map abs |> Array.max) < 6.5
+
+let private lower (m: Matrix<float>) = [| m[0, 0]; m[0, 1]; m[1, 1] |]
+
+let private exactOf convention n =
+    DarkMatter.exact (DarkMatter.model n convention)
+
+/// Score variance over simulations at the fiducial, with the score taken at another point for the planted twin: in standard errors.
+let private scoreVariance convention count (at: float[]) =
+    let n, fiducial = 16, [| 0.4; 0.7 |]
+    let problem = DarkMatter.create n convention
+
+    let fields =
+        Simulator.fields (doubled problem.Simulator) (Tensors.ofVector fiducial) (NoiseKey.Range(21UL, 0UL, count))
+
+    let products =
+        Array.init count (fun i ->
+            let s = ExactAnswer.score problem.Exact fields[int64 i] at
+            [| s[0] * s[0]; s[0] * s[1]; s[1] * s[1] |])
+
+    let mean = Array.init 3 (fun e -> products |> Array.averageBy (fun p -> p[e]))
+
+    let error =
+        Array.init 3 (fun e -> sqrt ((products |> Array.averageBy (fun p -> (p[e] - mean[e]) ** 2.0)) / float count))
+
+    Array.map3 (fun m e f -> (m - f) / e) mean error (lower (problem.Exact.Fisher fiducial))
+
+/// HPD levels of the truth over fields of the toy spectrum at truths from the prior; `distort` plants a fault in the log-likelihood.
+let private levels convention count distort =
+    let model = LogNormalModel.create toy (FourierGrid(2, 16, 40.0)) convention
+    let simulator = LogNormalModel.simulator "toy" model
+    let exact = DarkMatter.exact model
+    let prior = Prior.uniform [ "A", 2.0, 7.0; "B", 1.2, 2.6 ]
+    let theta = Prior.sample 9 0L count prior
+
+    let distorted =
+        { exact with
+            LogLikelihood = fun d t -> distort * exact.LogLikelihood d t }
+
+    Array.init count (fun i ->
+        Tensors.using (fun () ->
+            let d =
+                Simulator.fields simulator (Tensors.ofVector theta[i]) [| NoiseKey(77UL, uint64 i) |]
+
+            ExactAnswer.posteriorOn 61 distorted prior d[0] |> Posterior.hpdLevel theta[i]))
+
+let private equal (a: Tensor) (b: Tensor) = Tensors.toArray a = Tensors.toArray b
+
+let private fields =
+    [ tensorTest
+          "Ideal: δ has the wanted spectrum at every mode; the spectrum of G, or another slope, is caught"
+          (fun () ->
+              let n, length, theta = 16, 40.0, [| 6.0; 2.0 |]
+
+              let model =
+                  LogNormalModel.create toy (FourierGrid(2, n, length)) ModeConvention.Ideal
+
+              Expect.isTrue (spectrumHolds model (toyPower theta) theta 4000) "wanted spectrum"
+              Expect.isFalse (spectrumHolds model (toyPower [| 6.0; 2.1 |]) theta 4000) "planted slope"
+              let xi = correlation n length (toyPower theta)
+              Expect.isGreaterThan xi[0, 0] 0.4 "strongly non-Gaussian"
+
+              // without the logarithm: a Gaussian field of spectrum P itself, exponentiated
+              let classes = model.Map.Classes
+              let lnP = toy.LogPower(SpectrumField.radii model.Map.Grid classes |> Tensors.keep)
+
+              let naive =
+                  { model with
+                      Gaussian =
+                          { model.Gaussian with
+                              LogPower = fun t -> (lnP t).index_select(1L, classes.RadiusIndex) } }
+
+              Expect.isFalse (spectrumHolds naive (toyPower theta) theta 4000) "planted: P for P_G")
+
+      tensorTest "Ideal: a spectrum that no log-normal field has is an error that says so" (fun () ->
+          // a spike of power at one wavenumber gives ξ < −1 somewhere, a strong one of few modes a negative P_G
+          let spike: Spectrum =
+              { Parameters = [| "A"; "k₀" |]
+                LogPower =
+                  fun k ->
+                      let k = Tensors.keep (k.clone().unsqueeze 0L)
+
+                      fun theta ->
+                          let a, k0 = theta.narrow (1L, 0L, 1L), theta.narrow (1L, 1L, 1L)
+                          a.log () - ((k - k0) / 0.05).square() * 0.5 }
+
+          let model =
+              LogNormalModel.create spike (FourierGrid(2, 32, 32.0)) ModeConvention.Ideal
+
+          let simulator = LogNormalModel.simulator "spike" model
+
+          let draw theta =
+              Simulator.field simulator theta 1UL |> ignore
+
+          refuses<RangeException> [ "log-normal"; "ξ" ] (fun () -> draw [| 2000.0; 1.0 |])
+          refuses<RangeException> [ "log-normal"; "P_G > 0" ] (fun () -> draw [| 20.0; 1.0 |]))
+
+      tensorTest "Published is the described construction, pixel by pixel" (fun () ->
+          let n, theta = 8, [| 0.3; 0.8 |]
+          let length = 250.0 * float n / 128.0
+          let simulator = (DarkMatter.create n ModeConvention.Published).Simulator |> doubled
+          let noise = simulator.DrawNoise(NoiseKey.Range(1UL, 0UL, 1))
+          let values = Tensors.toArray noise
+
+          let cube =
+              Array3D.init 2 (n + 1) (n + 1) (fun c i j -> values[(c * (n + 1) + i) * (n + 1) + j])
+
+          let power k =
+              (DarkMatter.publishedSpectrum.LogPower (Tensors.ofVector [| k |]) (Tensors.ofRows [| theta |]))
+                  .exp()
+                  .ToDouble()
+
+          let made = simulator.Field (Tensors.ofRows [| theta |]) noise
+          let loops = publishedByLoops n length power cube
+          close 1e-10 (Tensors.toArray made) loops "δ"
+          let wrongBox = publishedByLoops n (1.01 * length) power cube
+          Expect.isGreaterThan (relative (Tensors.toArray made) wrongBox) 1e-3 "planted box length")
+
+      testCase "Published: the stored targets are functions of their own modes, and row 0 is empty" (fun () ->
+          withShared (fun folder ->
+              use _ = torch.NewDisposeScope()
+              let model = published 128
+
+              for i in 1..2 do
+                  let path = Path.Combine(folder, "targets", $"target_field_planck_{i}.npy")
+
+                  let target =
+                      (ObservedField.read path [| 128; 128 |] |> ObservedField.toTensor).unsqueeze 0L
+
+                  let g = model.Map.Logarithm target
+                  let power = model.Map.Grid.ModePower g
+
+                  let row r =
+                      (power.select (1L, r)).mean().ToDouble()
+                  // single precision in the file leaves 1e-13 of the power
+                  Expect.isLessThan (row 0L / row 1L) 1e-12 "row 0"
+                  let lnP = SpectrumField.logPower model.Gaussian (Tensors.ofRows [| planck |])
+                  let amplitude = model.Gaussian.Field.Amplitude(model.Map.Classes.Spread lnP)
+                  let support = model.Gaussian.Field.Support
+
+                  let modes =
+                      model.Map.Grid.Forward g * (support / (amplitude + (support.neg () + 1.0)))
+
+                  let again = model.Gaussian.Field.Synthesise(modes, amplitude)
+                  let struct (contrast, _) = model.Map.Contrast(again, Tensors.ofVector [| 0.0 |])
+                  close 2e-6 (Tensors.toArray contrast) (Tensors.toArray target) $"target {i}"))
+
+      tensorTest "ln(1 + δ) inverts the map: G of Published, G − σ²/2 of Ideal; δ ≤ −1 is refused" (fun () ->
+          for model in [ published 16; ideal 16 ] do
+              let theta = Tensors.ofRows [| [| 0.4; 0.7 |] |]
+              let simulator = LogNormalModel.simulator "dark-matter" model |> doubled
+              let noise = simulator.DrawNoise(NoiseKey.Range(2UL, 0UL, 3))
+              let struct (lnP, sigma2) = LogNormalModel.spectrum model theta
+              let g = SpectrumField.synthesise model.Gaussian lnP noise
+              let found = model.Map.Logarithm(simulator.Field theta noise)
+
+              let expected =
+                  match model.Map.Convention with
+                  | ModeConvention.Published -> g
+                  | _ -> g - sigma2 * 0.5
+
+              close 1e-12 (Tensors.toArray found) (Tensors.toArray expected) $"{model.Map.Convention}"
+
+              refuses<RangeException> [ "> −1" ] (fun () ->
+                  model.Map.Logarithm(torch.full (1L, 16L, 16L, -1.0)) |> ignore))
+
+      tensorTest "σ² is the variance of G" (fun () ->
+          let n, length, theta = 12, 30.0, [| 6.0; 2.0 |]
+
+          let model =
+              LogNormalModel.create toy (FourierGrid(2, n, length)) ModeConvention.Ideal
+
+          let struct (_, sigma2) = LogNormalModel.spectrum model (Tensors.ofRows [| theta |])
+          let xi = correlation n length (toyPower theta)
+          Expect.floatClose Accuracy.high (sigma2.ToDouble()) (log (1.0 + xi[0, 0])) "ln(1 + ξ(0))")
+
+      tensorTest
+          "a simulation is bit-identical alone, in any batch and at any thread count, with its own θ, too"
+          (fun () ->
+              for convention in [ ModeConvention.Ideal; ModeConvention.Published ] do
+                  let problem = DarkMatter.create 64 convention
+                  let theta = Prior.sample 3 0L 13 problem.Prior
+                  let keys = NoiseKey.Range(5UL, 100UL, 13)
+                  let batch = Simulator.fields problem.Simulator (Tensors.ofRows theta) keys
+
+                  for i in [ 0; 7; 12 ] do
+                      let alone =
+                          Simulator.fields problem.Simulator (Tensors.ofVector theta[i]) [| keys[i] |]
+
+                      Expect.isTrue (equal batch[int64 i] alone[0]) $"{convention}, field {i} alone"
+
+                  let threads = TorchRuntime.Threads
+                  TorchRuntime.Threads <- 1
+                  let single = Simulator.fields problem.Simulator (Tensors.ofRows theta) keys
+                  TorchRuntime.Threads <- threads
+                  Expect.isTrue (equal batch single) $"{convention}, one thread")
+
+      tensorTest "derivatives: forward rule, automatic differentiation and seed-matched differences agree" (fun () ->
+          for convention in [ ModeConvention.Ideal; ModeConvention.Published ] do
+              let simulator = (DarkMatter.create 16 convention).Simulator |> doubled
+              let theta, keys = Tensors.ofVector [| 0.4; 0.7 |], NoiseKey.Range(2UL, 0UL, 3)
+              let struct (d1, rule) = Simulator.withDerivatives simulator Autodiff theta keys
+
+              let struct (d2, auto) =
+                  Simulator.withDerivatives { simulator with Tangents = None } Autodiff theta keys
+
+              let struct (_, difference) =
+                  Simulator.withDerivatives simulator (FiniteDifference [| 1e-5; 1e-5 |]) theta keys
+
+              close 1e-11 (Tensors.toArray d1) (Tensors.toArray d2) "fields"
+              close 1e-10 (Tensors.toArray rule) (Tensors.toArray auto) "automatic"
+              close 1e-7 (Tensors.toArray rule) (Tensors.toArray difference) "differences")
+
+      tensorTest "one, two and three dimensions, odd and even N" (fun () ->
+          for dimensions, n in [ 1, 32; 2, 15; 3, 8 ] do
+              let model =
+                  LogNormalModel.create toy (FourierGrid(dimensions, n, 2.0 * float n)) ModeConvention.Ideal
+
+              Expect.isTrue
+                  (spectrumHolds model (toyPower [| 3.0; 1.5 |]) [| 3.0; 1.5 |] 2000)
+                  $"{dimensions}-D, N = {n}"
+
+          let volume =
+              LogNormalModel.create (DarkMatter.spectrum Volume) (FourierGrid(3, 8, 100.0)) ModeConvention.Ideal
+
+          let d =
+              Simulator.field (LogNormalModel.simulator "volume" volume) [| 0.3; 0.8 |] 1UL
+
+          Expect.equal d.shape [| 8L; 8L; 8L |] "a volume of dark matter") ]
+
+let private exact =
+    [ tensorTest "Published information: the oracle table, to 1e-5" (fun () ->
+          for row in table "fisher.csv" do
+              if row "case" = "cosmoLN_simulator_as_coded" then
+                  let found =
+                      (exactOf ModeConvention.Published 128).Fisher [| float (row "theta1"); float (row "theta2") |]
+
+                  close 1e-5 (lower found) [| float (row "F11"); float (row "F12"); float (row "F22") |] "F")
+
+      tensorTest "Ideal likelihood is that of a dense Gaussian over ln(1 + δ); a forgotten mean is caught" (fun () ->
+          let n, length = 6, 15.0
+
+          let model =
+              LogNormalModel.create toy (FourierGrid(2, n, length)) ModeConvention.Ideal
+
+          let d =
+              Simulator.field (LogNormalModel.simulator "toy" model |> doubled) [| 6.0; 2.0 |] 3UL
+
+          let y = Tensors.toArray (d.log1p ())
+          let logL = LogNormalLikelihood.logLikelihood model d
+
+          let truth mean (theta: float[]) =
+              let xi =
+                  correlation n length (toyPower theta) |> Array2D.map (fun x -> log (1.0 + x))
+
+              dense n xi (mean * xi[0, 0]) y
+
+          let differences f =
+              [| [| 5.0; 2.0 |]; [| 6.0; 2.4 |]; [| 8.0; 1.7 |] |]
+              |> Array.map (fun t -> f t - f [| 6.0; 2.0 |])
+
+          let ours = differences (fun t -> (logL (Tensors.ofRows [| t |])).ToDouble())
+          close 1e-9 ours (differences (truth -0.5)) "ln p differences"
+          Expect.isGreaterThan (relative ours (differences (truth 0.0))) 1e-3 "planted: mean 0")
+
+      testCase
+          "Published likelihood of the stored targets: the reference surfaces, and their posteriors to 1 %"
+          (fun () ->
+              withShared (fun folder ->
+                  let read name =
+                      (Npy.read (Path.Combine(folder, "exact", name))).Data
+
+                  let problem = DarkMatter.create 128 ModeConvention.Published
+
+                  let omegaC, sigma8 =
+                      read "dark_matter_axis_omega_c.npy", read "dark_matter_axis_sigma8.npy"
+
+                  let summary =
+                      File.ReadAllLines(Path.Combine(folder, "exact", "dark_matter_posterior_summary.csv"))[1..]
+                      |> Array.map (fun line -> line.Split ',' |> Array.map float)
+
+                  for i in 1..2 do
+                      Tensors.using (fun () ->
+                          let target =
+                              ObservedField.read
+                                  (Path.Combine(folder, "targets", $"target_field_planck_{i}.npy"))
+                                  [| 128; 128 |]
+                              |> ObservedField.toTensor
+
+                          let surface = read $"dark_matter_lnlike_field_{i}.npy"
+
+                          let points =
+                              [| for j in 0..10..200 do
+                                     for k in 0..10..200 -> [| omegaC[k]; sigma8[j] |], surface[j * 201 + k] |]
+
+                          let ours =
+                              problem.Exact.LogLikelihood target (points |> Array.map fst |> Tensors.ofRows)
+                              |> Tensors.toArray
+
+                          let offset = Array.map2 (fun a (_, b) -> a - b) ours points
+
+                          let range =
+                              (Array.map snd points |> Array.max) - (Array.map snd points |> Array.min)
+
+                          Expect.isLessThan ((Array.max offset - Array.min offset) / range) 1e-6 $"surface {i}"
+                          let posterior = ExactAnswer.posteriorOn 81 problem.Exact problem.Prior target
+                          let mean, sd = Posterior.mean posterior, Posterior.sd posterior
+                          let expected = summary[i - 1]
+                          close 0.01 [| mean[0]; mean[1] |] [| expected[1]; expected[3] |] "means"
+                          close 0.01 [| sd[0]; sd[1] |] [| expected[2]; expected[4] |] "sds"
+                          close 0.01 [| Posterior.area posterior |] [| expected[8] |] "area")))
+
+      tensorTest "score variance is the Fisher matrix within its error; a wrong point is caught" (fun () ->
+          for convention in [ ModeConvention.Ideal; ModeConvention.Published ] do
+              let z = scoreVariance convention 600 [| 0.4; 0.7 |]
+              Expect.isLessThan (z |> Array.map abs |> Array.max) 4.5 $"{convention}: %A{z} standard errors"
+
+          let planted = scoreVariance ModeConvention.Ideal 600 [| 0.4; 0.8 |]
+          Expect.isGreaterThan (planted |> Array.map abs |> Array.max) 4.5 "planted")
+
+      testSequenced (
+          testList
+              "calibration over 200 fields"
+              [ for convention in [ ModeConvention.Ideal; ModeConvention.Published ] do
+                    tensorTest $"{convention}: the truth's HPD level is uniform" (fun () ->
+                        let p = uniformity (levels convention 200 1.0)
+                        Expect.isGreaterThan p 0.005 $"p = {p:g3}")
+
+                tensorTest "a planted over-confident likelihood is caught" (fun () ->
+                    let p = uniformity (levels ModeConvention.Published 200 1.8)
+                    Expect.isLessThan p 0.005 $"p = {p:g3}") ]
+      ) ]
+
+let tests = testList "log-normal dark matter" (fields @ exact)
