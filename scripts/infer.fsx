@@ -20,23 +20,26 @@ type Arguments =
     | Method of string
     | Seed of uint64
     | Compressor of string
+    | Rounds of int
     | Quick
 
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
-            | Problem _ -> "the field's model: power-law (default)."
+            | Problem _ -> "the field's model: power-law (default) or dark-matter."
             | Modes _ ->
                 "ideal (default), a Gaussian random field, or published, the original authors' simulator to the letter."
             | Field _ ->
                 "the observed field, .npy, float32 or float64, 128 × 128; without it a field is simulated at the example target."
             | Theta _ ->
-                "parameters of the field to simulate when there is no --field, as A,B; within the prior (default 0.9,0.6)."
+                "parameters of the field to simulate when there is no --field, with commas between them; within the prior (default: the problem's example, 0.9,0.6 or 0.2589,0.8159)."
             | Out _ -> "the folder for posterior.csv, summary.json, corner.html, corner.png and compressor.imnn."
             | Method _ -> "abc (default): rejection with regression adjustment; gaussian: the Gaussian approximation."
             | Seed _ -> "seed of the training, the simulations and the simulated field (default 1)."
             | Compressor _ ->
                 "a trained compressor to use instead of training one; must be of the same problem and modes."
+            | Rounds _ ->
+                "rounds of training at the most, each at the estimate of the one before; they end by themselves when the estimate moves by less than its error (default 1 for power-law, 3 for dark-matter)."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 let parser =
@@ -90,9 +93,24 @@ let infer (arguments: ParseResults<Arguments>) =
         match arguments.TryGetResult Compressor with
         | Some path -> CompressorFile.load path |> Cache.require notes path
         | None ->
-            let settings = StudyOptions.training quick seed progress problem
+            let train settings (problem: Problem) earlier fiducial =
+                Imnn.trainFrom earlier settings problem.Simulator fiducial
 
-            { Imnn.train settings problem.Simulator problem.Fiducial with
+            let rounds =
+                field.unsqueeze 0L
+                |> StudyOptions.refitWith
+                    train
+                    quick
+                    seed
+                    progress
+                    problem
+                    (arguments.GetResult(Rounds, problem.Rounds))
+
+            for i, round in List.indexed rounds do
+                printfn
+                    $"round {i + 1}: trained at %A{round.Compressor.Fiducial}, estimate %A{round.Estimates[0]}, {round.Moved:F2} standard errors away"
+
+            { (List.last rounds).Compressor with
                 Notes = Map.ofList notes }
 
     CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor

@@ -141,7 +141,7 @@ module internal Corner =
             layers
             |> List.map (fun (name, l) -> name |> Style.wrap 14.5 |> String.concat "<br>", l)
 
-        let names = posteriors.Head.Names
+        let names = posteriors.Head.Names |> Array.map Style.symbol
         let p = names.Length
 
         for l in posteriors do

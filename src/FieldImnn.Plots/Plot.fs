@@ -38,6 +38,9 @@ module Plot =
     /// layer is filled; the truth is dashed. Axes are shared, and a layer six times wider than the narrowest does not set their range.
     let corner (layers: (string * Posterior) list) (truth: float[] option) : GenericChart = Corner.chart layers truth
 
+    /// Curves against each other on one pair of axes, each linear or logarithmic: `Plot.curves xAxis yAxis curves`.
+    let curves (x: CurveAxis) (y: CurveAxis) (content: Curve list) : GenericChart = Curves.chart x y content
+
     /// Network outputs (above) and score estimates (below, with the 1:1 line) against the true parameters, one column for each.
     let summaries (names: string[]) (theta: float[][]) (raw: float[][]) (estimates: float[][]) : GenericChart =
         Summaries.chart names theta raw estimates

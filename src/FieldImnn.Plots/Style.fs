@@ -134,6 +134,12 @@ module internal Style =
         |> Layout.setLinearAxis (StyleParam.SubPlotId.XAxis panel.Id, axis (fst x) across (axisY panel) (snd x))
         |> Layout.setLinearAxis (StyleParam.SubPlotId.YAxis panel.Id, axis (fst y) up (axisX panel) (snd y))
 
+    /// The name of a parameter as a symbol: what follows an underscore becomes a subscript.
+    let symbol (name: string) =
+        match name.IndexOf '_' with
+        | -1 -> name
+        | at -> $"{name[.. at - 1]}<sub>{name[at + 1 ..]}</sub>"
+
     /// Text that hangs on a point of the plot area, in pixels from its lower left corner.
     let text frame (x: float, y: float) (anchorX, anchorY) size colour content =
         Annotation.init (

@@ -57,6 +57,7 @@ module internal Summaries =
 
     let chart (names: string[]) (theta: float[][]) (raw: float[][]) (estimates: float[][]) =
         let p = names.Length
+        let names = names |> Array.map Style.symbol
 
         if p = 0 || theta.Length = 0 then
             raise (SettingException("summaries", "at least one parameter and one simulation", "none"))

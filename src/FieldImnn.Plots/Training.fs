@@ -53,6 +53,24 @@ module internal Training =
 
         [| for k in ceil (low / step) .. floor (high / step) -> k * step, write (k * step) |]
 
+    /// A logarithmic axis over decades low … high, with two labelled ticks at least: every decade where there are several, 1, 2 and 5 of
+    /// each, or round numbers.
+    let internal logarithmic (low, high) (axis: LinearAxis) =
+        let axis =
+            axis
+            |> LinearAxis.style (AxisType = StyleParam.AxisType.Log)
+            |> Style.range (low, high)
+
+        if high - low > 2.0 then
+            axis |> LinearAxis.style (DTick = 1.0)
+        elif high - low > 0.6 then
+            axis |> LinearAxis.style (DTick = "D2")
+        else
+            let values, texts = roundTicks (10.0 ** low) (10.0 ** high) |> Array.unzip
+
+            axis
+            |> LinearAxis.style (TickMode = StyleParam.TickMode.Array, TickVals = values, TickText = texts)
+
     /// Moves labels apart, upwards from the lowest, until `gap` lies between neighbours and none lies above `top`.
     let internal spread gap top (heights: float list) =
         let order = heights |> List.indexed |> List.sortBy snd
@@ -171,23 +189,6 @@ module internal Training =
                 shown
                 places
 
-        // Two labelled ticks at least: every decade where there are several, 1, 2 and 5 of each, or round numbers.
-        let scale (axis: LinearAxis) =
-            let axis =
-                axis
-                |> LinearAxis.style (AxisType = StyleParam.AxisType.Log)
-                |> Style.range (bottom, top)
-
-            if top - bottom > 2.0 then
-                axis |> LinearAxis.style (DTick = 1.0)
-            elif top - bottom > 0.6 then
-                axis |> LinearAxis.style (DTick = "D2")
-            else
-                let values, texts = roundTicks (10.0 ** bottom) (10.0 ** top) |> Array.unzip
-
-                axis
-                |> LinearAxis.style (TickMode = StyleParam.TickMode.Array, TickVals = values, TickText = texts)
-
         let traces =
             [ for i, (name, batch, held) in List.indexed lines do
                   if batch.Length > 0 then
@@ -199,7 +200,11 @@ module internal Training =
         Style.figure
             frame
             traces
-            [ Style.withPanel frame panel ("iteration", Style.range (0.0, 1.02 * last)) ("det <b>F</b>", scale)
+            [ Style.withPanel
+                  frame
+                  panel
+                  ("iteration", Style.range (0.0, 1.02 * last))
+                  ("det <b>F</b>", logarithmic (bottom, top))
               Layout.style (Annotations = labels, Shapes = rules, ShowLegend = true)
               Layout.setLegend (
                   StyleParam.SubPlotId.Legend 1,

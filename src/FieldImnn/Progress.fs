@@ -25,6 +25,15 @@ module Progress =
         { Report = ignore
           Cancellation = CancellationToken.None }
 
+    /// The same, with what is being done named more closely.
+    let labelled label progress =
+        { progress with
+            Report =
+                fun report ->
+                    progress.Report
+                        { report with
+                            Stage = $"{report.Stage}, {label}" } }
+
     /// Reports done of total.
     let report progress stage (completed: int) (total: int) note =
         progress.Report

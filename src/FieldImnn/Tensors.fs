@@ -36,6 +36,10 @@ module Tensors =
         let columns = if rows.Length = 0 then 0 else rows[0].Length
         torch.tensor(Array.concat rows).reshape(int64 rows.Length, int64 columns)
 
+    /// Tensors of one shape as the rows of one.
+    let stack (tensors: Tensor list) : Tensor =
+        torch.stack (Array.ofList tensors, 0L)
+
     /// All elements as float64, in row-major order.
     let toArray (tensor: Tensor) : float[] =
         use _ = torch.NewDisposeScope()

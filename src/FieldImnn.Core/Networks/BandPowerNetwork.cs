@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace FieldImnn.Core.Networks;
 
 /// <summary>
-/// The measured power spectrum of a field, the summary of standard analyses: ln of the mean of |δ_k|² over bands of |k| of one width,
-/// from above zero to the corner of the grid: features (n, bands). Nothing is learned: it has no weights.
+/// The measured power spectrum of a field, the summary of standard analyses: means of |δ_k|² over bands of |k| of one width, from
+/// above zero to the corner of the grid, in units of the pixel: features (n, bands). Nothing is learned: it has no weights.
 /// </summary>
 public sealed class BandPowerNetwork : SummaryNetwork
 {
@@ -46,13 +46,14 @@ public sealed class BandPowerNetwork : SummaryNetwork
     }
 
     /// <summary>⟨|δ_k|²⟩ over bands (n, bands); the tangent is ⟨2 Re δ_k* dδ_k⟩.</summary>
-    protected override Dual Reduce(Dual input)
+    public override Dual Prepare(Dual field)
     {
+        CheckField(field);
         using var scope = NewDisposeScope();
         long[] axes = [.. Enumerable.Range(1, grid.Dimensions).Select(a => (long)a)];
-        var modes = fft.rfftn(input.Primal, dim: axes);
+        var modes = fft.rfftn(field.Primal, dim: axes);
         var power = InBands(modes.real.square() + modes.imag.square());
-        if (input.TangentByParameter is not { } tangent)
+        if (field.TangentByParameter is not { } tangent)
             return new Dual(power).MoveToOuterDisposeScope();
         var changed = fft.rfftn(tangent, dim: [.. axes.Select(a => a + 1)]);
         var conjugate = modes.unsqueeze(1);
@@ -60,12 +61,11 @@ public sealed class BandPowerNetwork : SummaryNetwork
         return new Dual(power, change).MoveToOuterDisposeScope();
     }
 
-    /// <summary>ln of the band powers.</summary>
+    /// <summary>The band powers themselves.</summary>
     public override Dual Evaluate(Dual statistics)
     {
         Guard.Batched("band powers", statistics.Primal, Features);
-        using var scope = NewDisposeScope();
-        return statistics.Log().MoveToOuterDisposeScope();
+        return statistics.Map(t => t.alias());
     }
 
     /// <inheritdoc/>
@@ -88,7 +88,7 @@ public sealed class BandPowerNetwork : SummaryNetwork
         var inside = k > 0;
         var members = zeros([k.shape[0], Features], ScalarType.Float64);
         members = members.scatter(1, band.unsqueeze(1), (grid.HermitianWeight.flatten() * inside).unsqueeze(1));
-        var sizes = members.sum(0);
+        var sizes = members.sum(0L); // a plain 0 would be a ScalarType
         if (sizes.min().ToDouble() <= 0)
             throw new SettingException("bands of |k|", "so few that every one holds a mode", $"{Features} on {grid.N} points a side");
         return (members / sizes).to_type(ScalarType.Float32);

@@ -55,15 +55,14 @@ public static class DualOperations
     /// <summary>ln x, x > 0.</summary>
     public static Dual Log(this Dual x) => x.Pointwise(x.Primal.log(), () => x.Primal.reciprocal());
 
-    /// <summary>ln(1 + δ) of contrasts (n, …), less its mean over the pixels; derivative dδ/(1 + δ), likewise.</summary>
-    /// <exception cref="RangeException">A pixel has δ ≤ −1.</exception>
-    public static Dual LogContrast(this Dual x)
+    /// <summary>ln(1 + x), x > −1; derivative 1/(1 + x).</summary>
+    /// <exception cref="RangeException">A value ≤ −1.</exception>
+    public static Dual LogOfOnePlus(this Dual x)
     {
         var least = x.Primal.detach().min().ToDouble();
         if (!(least > -1))
             throw new RangeException("field whose logarithm ln(1 + δ) is read", "pixels > −1", $"{least:g6}");
-        return x.Pointwise(x.Primal.log1p(), () => (x.Primal + 1).reciprocal())
-            .Map(t => t - t.flatten(1).mean([1]).reshape([-1, .. Enumerable.Repeat(1L, (int)t.dim() - 1)]));
+        return x.Pointwise(x.Primal.log1p(), () => (x.Primal + 1).reciprocal());
     }
 
     /// <summary>Mean over the image: (n, c, h, w) to (n, c).</summary>

@@ -53,10 +53,11 @@ public sealed class FilterBankNetwork : SummaryNetwork
     /// Autocorrelations (n, levels, lags) of fields (n, shape…), lags in row-major order from −(k − 1); the tangent is
     /// dR(Δ) = ⟨dx(q) x(q + Δ) + x(q) dx(q + Δ)⟩.
     /// </summary>
-    protected override Dual Reduce(Dual input)
+    public override Dual Prepare(Dual field)
     {
+        CheckField(field);
         using var scope = NewDisposeScope();
-        var x = input.Map(t => t.unsqueeze(1));
+        var x = field.Map(t => t.unsqueeze(1));
         var byLevel = new Dual[levels];
         for (var level = 0; level < levels; level++)
         {
@@ -83,7 +84,7 @@ public sealed class FilterBankNetwork : SummaryNetwork
         if (Dimensions != 2)
             throw new SettingException("direct filtering", "a field of two dimensions", $"{Dimensions}");
         using var scope = NewDisposeScope();
-        var x = Input(field).Map(t => t.unsqueeze(1));
+        var x = field.Map(t => t.unsqueeze(1));
         var border = new Border((size - 1) / 2, size / 2);
         var byLevel = new Dual[levels];
         for (var level = 0; level < levels; level++)

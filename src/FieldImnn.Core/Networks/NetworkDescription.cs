@@ -25,9 +25,13 @@ public sealed record NetworkDescription(string Kind, IReadOnlyList<long> FieldSh
     public static NetworkDescription BandPower(IReadOnlyList<long> fieldShape, long bands) =>
         new(BandPowerNetwork.KindName, fieldShape, new Dictionary<string, long> { ["bands"] = bands });
 
-    /// <summary>The same network, reading ln(1 + δ) less its mean instead of the field δ.</summary>
+    /// <summary>The same network on the logarithm of the field; see <see cref="LogarithmNetwork"/>.</summary>
     public NetworkDescription OfLogarithm() =>
         this with { Settings = new Dictionary<string, long>(Settings) { [LogarithmSetting] = 1 } };
+
+    /// <summary>The same network on the field itself.</summary>
+    public NetworkDescription OfField() =>
+        this with { Settings = Settings.Where(pair => pair.Key != LogarithmSetting).ToDictionary() };
 
     /// <summary>Whether the network reads the logarithm of the field.</summary>
     public bool ReadsLogarithm => Settings.TryGetValue(LogarithmSetting, out var value) && value == 1;

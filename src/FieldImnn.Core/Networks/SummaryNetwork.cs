@@ -36,27 +36,13 @@ public abstract class SummaryNetwork : IDisposable
     public abstract long Features { get; }
 
     /// <summary>The weights, in an order that never changes.</summary>
-    public IReadOnlyList<(string Name, Parameter Weight)> Parameters => [.. names.Select(name => (name, weights[name]))];
+    public virtual IReadOnlyList<(string Name, Parameter Weight)> Parameters => [.. names.Select(name => (name, weights[name]))];
 
     /// <summary>Whether <see cref="Prepare"/> reduces the field to something smaller that all weights can be evaluated on.</summary>
     public virtual bool HasStatistics => false;
 
-    /// <summary>
-    /// What of fields (n, shape…) the features depend on; on networks <see cref="NetworkDescription.OfLogarithm"/>, of ln(1 + δ).
-    /// </summary>
-    /// <exception cref="RangeException">A network of the logarithm was given a pixel ≤ −1.</exception>
-    public Dual Prepare(Dual field)
-    {
-        CheckField(field);
-        using var scope = NewDisposeScope();
-        return Reduce(Input(field)).MoveToOuterDisposeScope();
-    }
-
-    /// <summary>What the weights act on, of the network's input: the input itself, unless the network knows better.</summary>
-    protected virtual Dual Reduce(Dual input) => input;
-
-    /// <summary>The network's input: the field, or ln(1 + δ) less its mean over the pixels.</summary>
-    protected Dual Input(Dual field) => Description.ReadsLogarithm ? field.LogContrast() : field;
+    /// <summary>What of the field the features depend on: the field itself, unless the network knows better.</summary>
+    public virtual Dual Prepare(Dual field) => field;
 
     /// <summary>Features (n, features) of what <see cref="Prepare"/> returned, and their tangents (n·p, features).</summary>
     public abstract Dual Evaluate(Dual statistics);
@@ -71,7 +57,7 @@ public abstract class SummaryNetwork : IDisposable
     /// <summary>
     /// Moves the weights to another precision or device, as new <see cref="Parameters"/>: do so before an optimiser knows them.
     /// </summary>
-    public void To(ScalarType type, Device? device = null)
+    public virtual void To(ScalarType type, Device? device = null)
     {
         foreach (var name in names)
         {
@@ -88,7 +74,15 @@ public abstract class SummaryNetwork : IDisposable
         ArgumentNullException.ThrowIfNull(description);
         using var noGrad = no_grad();
         using var generator = new Generator(seed);
-        SummaryNetwork network = description.Kind switch
+        var network = Build(description, generator);
+        if (device is not null && device.type != DeviceType.CPU)
+            network.To(ScalarType.Float32, device);
+        return network;
+    }
+
+    private static SummaryNetwork Build(NetworkDescription description, Generator generator) => description.ReadsLogarithm
+        ? new LogarithmNetwork(Build(description.OfField(), generator))
+        : description.Kind switch
         {
             InceptionNetwork.KindName => new InceptionNetwork(description, generator),
             FilterBankNetwork.KindName => new FilterBankNetwork(description, generator),
@@ -96,10 +90,6 @@ public abstract class SummaryNetwork : IDisposable
             _ => throw new SettingException(
                 "kind of network", $"{InceptionNetwork.KindName}, {FilterBankNetwork.KindName} or {BandPowerNetwork.KindName}", description.Kind),
         };
-        if (device is not null && device.type != DeviceType.CPU)
-            network.To(ScalarType.Float32, device);
-        return network;
-    }
 
     /// <summary>Adds a weight, normal with the given standard deviation.</summary>
     protected void AddWeight(string name, Generator generator, double deviation, params long[] shape)

@@ -28,9 +28,11 @@ module Refit =
             |> Seq.find (Prior.contains prior)
 
     /// Rounds for observed fields (n, shape…), until their mean estimate lies within one standard error of the fiducial it was made
-    /// at, or there have been as many as allowed. `train` makes a compressor at a fiducial point, given the round before.
+    /// at, or there have been as many as allowed, or the work is cancelled. `train` makes a compressor at a fiducial point, given the
+    /// rounds before, the latest first.
     let run
-        (train: RefitRound option -> float[] -> Compressor)
+        progress
+        (train: RefitRound list -> float[] -> Compressor)
         prior
         (fiducial: float[])
         rounds
@@ -40,7 +42,7 @@ module Refit =
         Prior.require "fiducial parameters" prior fiducial |> ignore
 
         let rec go fiducial (earlier: RefitRound list) =
-            let compressor = train (List.tryHead earlier) fiducial
+            let compressor = train earlier fiducial
             let estimates = Compressor.estimates compressor fields
 
             let mean =
@@ -48,17 +50,17 @@ module Refit =
 
             let away = Vector<float>.Build.DenseOfArray(Array.map2 (-) mean fiducial)
 
-            let moved = sqrt (away.DotProduct(compressor.Fisher * away) / float fiducial.Length)
-
-            let done_ =
+            let made =
                 { Compressor = compressor
                   Estimates = estimates
-                  Moved = moved }
+                  Moved = sqrt (away.DotProduct(compressor.Fisher * away) / float fiducial.Length) }
                 :: earlier
 
-            if moved < 1.0 || done_.Length = rounds then
-                List.rev done_
+            let stopped = progress.Cancellation.IsCancellationRequested
+
+            if made.Head.Moved < 1.0 || made.Length = rounds || stopped then
+                List.rev made
             else
-                go (within prior fiducial mean) done_
+                go (within prior fiducial mean) made
 
         go fiducial []

@@ -9,9 +9,9 @@ type NetworkKind =
     | Inception of filters: int
     /// Log band energies of learned filters (a side of `size` pixels) at each level of an average-pooling pyramid.
     | FilterBank of filters: int * size: int * levels: int
-    /// ln of the measured power in bands of |k|: nothing to train but the closed-form layer behind it.
+    /// The measured power in bands of |k|: nothing to train but the closed-form layer behind it.
     | BandPower of bands: int
-    /// Any of these, of ln(1 + δ) less its mean instead of the field δ: for fields that are log-normal, or nearly so.
+    /// Any of these, on ln(1 + δ) instead of the field δ, and the mean of that: for fields that are log-normal, or nearly so.
     | OfLogarithm of NetworkKind
 
 /// What training minimises.

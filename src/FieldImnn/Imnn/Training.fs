@@ -192,12 +192,11 @@ module Imnn =
 
         restore network (copy earlier.Network)
 
-    let private trainFrom
-        (earlier: Compressor option)
-        (settings: ImnnSettings)
-        (simulator: Simulator)
-        (fiducial: float[])
-        =
+    /// Trains a network at the fiducial parameters and fits the score estimate, from the weights of an earlier compressor of the same
+    /// network where there is one (at another fiducial point nearby, say). The best weights are those of the highest held-out det F;
+    /// the F that the compressor quotes is measured on simulations that nothing else has seen.
+    /// Cancelling stops training early and still returns a compressor, of the best weights so far.
+    let trainFrom (earlier: Compressor option) (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) =
         let p = simulator.Parameters.Length
 
         if fiducial.Length <> p then
@@ -284,12 +283,6 @@ module Imnn =
           Seconds = clock.Elapsed.TotalSeconds
           Notes = Map.empty }
 
-    /// Trains a network at the fiducial parameters and fits the score estimate. The best weights are those of the highest
-    /// held-out det F; the F that the compressor quotes is measured on simulations that nothing else has seen.
-    /// Cancelling stops training early and still returns a compressor, of the best weights so far.
+    /// Trains a network from weights of its own: trainFrom without an earlier compressor.
     let train (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) : Compressor =
         trainFrom None settings simulator fiducial
-
-    /// As train, from the weights of an earlier compressor of the same network: for another fiducial point nearby.
-    let retrain (earlier: Compressor) (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) : Compressor =
-        trainFrom (Some earlier) settings simulator fiducial

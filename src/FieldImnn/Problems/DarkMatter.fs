@@ -43,13 +43,26 @@ module DarkMatter =
     /// The side of the paper's box, Mpc/h.
     let boxLength = 250.0
 
+    /// The depth of the slab of Ideal fields, Mpc/h.
+    let depth = 50.0
+
+    /// P at θ of the paper's fields on 128 × 128 pixels, as a function of k in h/Mpc: of the slab, in (Mpc/h)² (Ideal), or what the
+    /// original code asks for (Published), which takes k in units of the pixel for h/Mpc.
+    let power convention (theta: float[]) (k: float[]) =
+        match convention with
+        | ModeConvention.Published ->
+            k
+            |> Array.map (fun q -> q * boxLength / 128.0)
+            |> PowerSpectrum.evaluate publishedSpectrum theta
+        | _ -> PowerSpectrum.evaluate (spectrum (Slab depth)) theta k
+
     /// The field model on N × N pixels of the paper's size, 250/128 Mpc/h: a slab of 50 Mpc/h (Ideal), or the original (Published).
     let model n convention =
         let grid = FourierGrid(2, n, boxLength * float n / 128.0)
 
         match convention with
         | ModeConvention.Published -> LogNormalModel.create publishedSpectrum grid convention
-        | _ -> LogNormalModel.create (spectrum (Slab 50.0)) grid convention
+        | _ -> LogNormalModel.create (spectrum (Slab depth)) grid convention
 
     /// Published: the paper's prior, Ω_c ~ U(0.01, 1), σ8 ~ U(0.2, 1.3). Ideal: U(0.03, 1) × U(0.2, 1.2), since at the corners beyond
     /// no Gaussian field has the spectrum that a log-normal slab would need.
@@ -61,6 +74,15 @@ module DarkMatter =
     /// det F that the paper's authors quote as theory, at the fiducials where they do (notebooks of arXiv:2107.07405). It comes from
     /// the logarithm of negative numbers and cannot be reproduced; the exact values are 25 times larger at (0.6, 0.6).
     let quotedDeterminants = [ [| 0.6; 0.6 |], 245524.0; [| 0.4; 0.6 |], 656706.0 ]
+
+    /// Filters at three scales on ln(1 + δ), or at as many as leave the coarsest field wider than a filter.
+    let training n =
+        let levels =
+            [ 3; 2; 1 ]
+            |> List.find (fun l -> l = 1 || n % (1 <<< (l - 1)) = 0 && n >>> (l - 1) >= 8)
+
+        { ImnnSettings.Default with
+            Network = OfLogarithm(FilterBank(8, 7, levels)) }
 
     /// The exact answer of a field model.
     let exact model =
@@ -76,7 +98,8 @@ module DarkMatter =
           Fiducial = [| 0.6; 0.6 |]
           Target = [| 0.2589; 0.8159 |]
           Exact = exact model
-          Training = ImnnSettings.Default
+          Training = training n
+          Rounds = 3
           QuotedFisher = None }
 
     /// The problem on N × N pixels: the paper's is 128.

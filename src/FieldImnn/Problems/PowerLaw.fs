@@ -36,6 +36,7 @@ module PowerLaw =
             { Fisher = SpectrumLikelihood.fisher model
               LogLikelihood = SpectrumLikelihood.logLikelihood model }
           Training = ImnnSettings.Default
+          Rounds = 1
           QuotedFisher = Some(SpectrumLikelihood.quotedFisher model) }
 
     /// The problem on N × N pixels: the paper's is 128.

@@ -12,6 +12,8 @@ type Problem =
         Exact: ExactAnswer
         /// The network and the training that suit its fields.
         Training: ImnnSettings
+        /// Rounds of training, each at the estimate of the one before, after which inference goes on in any case.
+        Rounds: int
         /// The Fisher matrix that the paper quotes as theory, where it quotes one that is not the exact one.
         QuotedFisher: (float[] -> MathNet.Numerics.LinearAlgebra.Matrix<float>) option
     }

@@ -16,9 +16,13 @@ module Report =
     let numbers (values: float seq) : JsonNode =
         JsonArray(values |> Seq.map node |> Seq.toArray)
 
-    /// A JSON list of rows.
+    /// A JSON list of lists of numbers.
+    let rows (values: float[][]) : JsonNode =
+        JsonArray(values |> Array.map (fun row -> numbers row))
+
+    /// A JSON list of a matrix's rows.
     let matrix (m: Matrix<float>) : JsonNode =
-        JsonArray(m.ToRowArrays() |> Array.map (fun row -> numbers row))
+        rows (m.ToRowArrays())
 
     /// A JSON object.
     let fields (pairs: (string * JsonNode) list) : JsonNode =

@@ -69,18 +69,50 @@ module StudyOptions =
         else
             settings
 
-    /// The compressor of given settings, from the study's folder or trained now.
-    let compressorWith settings options (problem: Problem) =
+    /// Where a study keeps its compressors, and what tells them apart.
+    let private trained settings options (problem: Problem) =
         Cache.trainOrLoad
             (Path.Combine(options.Out, "compressors"))
             [ "problem", problem.Simulator.Name; "modes", options.ModesName ]
             settings
             problem.Simulator
-            problem.Fiducial
+
+    /// The compressor of given settings, from the study's folder or trained now.
+    let compressorWith settings options (problem: Problem) =
+        trained settings options problem None problem.Fiducial
+
+    /// The same, at other parameters than the problem's fiducial.
+    let compressorAt fiducial settings options (problem: Problem) =
+        trained settings options problem None fiducial
 
     /// The study's compressor, trained by whichever script needs it first.
     let compressor options progress problem =
         compressorWith (training options.Quick options.Seed progress problem) options problem
+
+    /// Rounds of training for observed fields (n, shape…): at the problem's fiducial, then, from the weights there and in half as many
+    /// steps, at the mean of the estimates, until it stands.
+    let refitWith keep quick seed progress (problem: Problem) rounds (fields: Tensor) =
+        let train (earlier: RefitRound list) fiducial =
+            let progress = Progress.labelled $"round {earlier.Length + 1}" progress
+            let settings = training quick seed progress problem
+
+            match earlier with
+            | [] -> keep settings problem None fiducial
+            | before :: _ ->
+                let again =
+                    { settings with
+                        MinIterations = settings.MinIterations / 2
+                        MaxIterations = settings.MaxIterations / 2 }
+
+                keep again problem (Some before.Compressor) fiducial
+
+        Refit.run progress train problem.Prior problem.Fiducial rounds fields
+
+    /// Rounds of training for observed fields, kept in the study's folder.
+    let refit options progress (problem: Problem) fields =
+        let keep settings problem = trained settings options problem
+
+        refitWith keep options.Quick options.Seed progress problem problem.Rounds fields
 
     /// Writes the numbers behind a figure to results/NAME.json.
     let results options name json =
