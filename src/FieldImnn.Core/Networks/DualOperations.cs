@@ -55,6 +55,9 @@ public static class DualOperations
     /// <summary>ln x, x > 0.</summary>
     public static Dual Log(this Dual x) => x.Pointwise(x.Primal.log(), () => x.Primal.reciprocal());
 
+    /// <summary>asinh x = ln(x + √(x² + 1)); derivative 1/√(x² + 1).</summary>
+    public static Dual Asinh(this Dual x) => x.Pointwise(x.Primal.asinh(), () => (x.Primal.square() + 1).rsqrt());
+
     /// <summary>Mean over the image: (n, c, h, w) to (n, c).</summary>
     public static Dual Mean(this Dual x) => x.Map(t => t.mean([-2, -1]));
 

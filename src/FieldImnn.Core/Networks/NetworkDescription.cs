@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 using System.Linq;
 
@@ -7,7 +8,7 @@ namespace FieldImnn.Core.Networks;
 /// What a network is, without its weights, in types that any serialiser writes: its kind, the shape of the fields it reads and its
 /// whole-numbered settings. <see cref="SummaryNetwork.Create"/> builds the network from it.
 /// </summary>
-/// <param name="Kind">"inception" or "filterBank".</param>
+/// <param name="Kind">"inception", "filterBank" or "axisFilters".</param>
 /// <param name="FieldShape">Shape of one field: (N, N) and the like.</param>
 /// <param name="Settings">The kind's settings by name.</param>
 public sealed record NetworkDescription(string Kind, IReadOnlyList<long> FieldShape, IReadOnlyDictionary<string, long> Settings)
@@ -20,6 +21,18 @@ public sealed record NetworkDescription(string Kind, IReadOnlyList<long> FieldSh
     public static NetworkDescription FilterBank(IReadOnlyList<long> fieldShape, long filters = 8, long size = 7, long levels = 3) =>
         new(FilterBankNetwork.KindName, fieldShape,
             new Dictionary<string, long> { ["filters"] = filters, ["size"] = size, ["levels"] = levels });
+
+    /// <summary>Products of transforms filtered along each axis; see <see cref="AxisFilterNetwork"/>. Offset and floor in units of the field.</summary>
+    public static NetworkDescription AxisFilters(
+        IReadOnlyList<long> fieldShape, double offset, double floor = 0.01, long channels = 2, long hidden = 12, long matrices = 2) =>
+        new(AxisFilterNetwork.KindName, fieldShape, new Dictionary<string, long>
+        {
+            ["offset"] = (long)Math.Round(offset / AxisFilterNetwork.SettingUnit),
+            ["floor"] = (long)Math.Round(floor / AxisFilterNetwork.SettingUnit),
+            ["channels"] = channels,
+            ["hidden"] = hidden,
+            ["matrices"] = matrices,
+        });
 
     /// <summary>A setting that must be there and at least <paramref name="least"/>.</summary>
     /// <exception cref="SettingException">It is missing or too small.</exception>

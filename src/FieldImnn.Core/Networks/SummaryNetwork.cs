@@ -29,7 +29,7 @@ public abstract class SummaryNetwork : IDisposable
     /// <summary>What is needed to build this network again, but for its weights.</summary>
     public NetworkDescription Description { get; }
 
-    /// <summary>The network's kind: "inception", "filterBank".</summary>
+    /// <summary>The network's kind: "inception", "filterBank", "axisFilters".</summary>
     public string Kind => Description.Kind;
 
     /// <summary>Number of features of one field.</summary>
@@ -78,7 +78,9 @@ public abstract class SummaryNetwork : IDisposable
         {
             InceptionNetwork.KindName => new InceptionNetwork(description, generator),
             FilterBankNetwork.KindName => new FilterBankNetwork(description, generator),
-            _ => throw new SettingException("kind of network", $"{InceptionNetwork.KindName} or {FilterBankNetwork.KindName}", description.Kind),
+            AxisFilterNetwork.KindName => new AxisFilterNetwork(description, generator),
+            _ => throw new SettingException(
+                "kind of network", $"{InceptionNetwork.KindName}, {FilterBankNetwork.KindName} or {AxisFilterNetwork.KindName}", description.Kind),
         };
         if (device is not null && device.type != DeviceType.CPU)
             network.To(ScalarType.Float32, device);

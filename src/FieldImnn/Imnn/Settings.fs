@@ -9,6 +9,9 @@ type NetworkKind =
     | Inception of filters: int
     /// Log band energies of learned filters (a side of `size` pixels) at each level of an average-pooling pyramid.
     | FilterBank of filters: int * size: int * levels: int
+    /// Products of transforms of the logarithm of (field + offset), soft below `floor`, filtered along each axis: for fields that are
+    /// not periodic and end at −offset.
+    | AxisFilters of offset: float * floor: float * channels: int * hidden: int * matrices: int
 
 /// What training minimises.
 type Loss =

@@ -6,7 +6,7 @@ open FieldImnn.Core.Fields
 /// The paper's problems by name, as scripts and the command line ask for them.
 module Catalogue =
     /// Names of the problems.
-    let names = [ "power-law" ]
+    let names = [ "power-law"; "correlated-log-normal" ]
 
     /// "published" or "ideal" to a mode convention.
     let modes (name: string) =
@@ -19,4 +19,5 @@ module Catalogue =
     let problem name convention =
         match name with
         | "power-law" -> PowerLaw.create 128 convention
+        | "correlated-log-normal" -> CorrelatedLogNormal.create 20 // one convention only
         | other -> raise (SettingException("problem", String.concat ", " names, other))
