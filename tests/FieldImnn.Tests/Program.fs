@@ -12,6 +12,7 @@ let main argv =
           AutodiffTests.tests
           FieldTests.tests
           ExactTests.tests
+          CorrelatedLogNormalTests.tests
           NetworkTests.tests
           ImnnTests.tests
           InferenceTests.tests

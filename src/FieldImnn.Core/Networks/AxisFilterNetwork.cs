@@ -6,26 +6,27 @@ using static TorchSharp.torch;
 namespace FieldImnn.Core.Networks;
 
 /// <summary>
-/// Products of filtered transforms of a field that is not periodic, N × N. (1) t = asinh((f + c)/2ε), the logarithm of f + c but for a
-/// soft floor at ε, defined for every f. (2) A one-point network, u_c = w_c0 t + Σ_h w_ch SiLU(a_h t + b_h), and u_0 = 1. (3) Filters
-/// along each axis, y_cab = M_a u_c M_bᵀ, M free N × N matrices: near a border a filter may be another one than in the middle.
-/// (4) Features: the means over pixels of all products y y' but the constant ones.
+/// Products of filtered transforms of an N × N field that is not periodic and looks the same along both axes.
+/// (1) t = asinh((f + c)/2ε), which is ln((f + c)/ε) but for a soft floor at ε and defined for every f.
+/// (2) Transforms of each pixel, u_0 = t and u_c = Σ_h w_ch SiLU(a_h t + b_h).
+/// (3) Filters along each axis, y_cab = M_a u_c M_bᵀ with free N × N matrices M: at a border a filter may differ from the one inside.
+/// (4) Features: the means over pixels of every y and of every product y y', those that transposition turns into each other averaged.
 /// </summary>
 /// <remarks>
-/// c is meant to be where the field ends (1/α for f = (e^{αg − α²/2} − 1)/α): there a small step in f says much, which a network that
-/// reads f itself finds hard to see.
+/// c is meant to be where the field ends, 1/α for f = (e^{αg − α²/2} − 1)/α: there a small step in f says much about α, which a
+/// network that reads f itself finds hard to see.
 /// </remarks>
 public sealed class AxisFilterNetwork : SummaryNetwork
 {
     /// <summary>The kind in a description.</summary>
     public const string KindName = "axisFilters";
 
-    /// <summary>Offset and floor are whole-numbered settings, in millionths.</summary>
+    /// <summary>The unit of offset and floor, which a description holds as whole numbers.</summary>
     public const double SettingUnit = 1e-6;
 
-    private readonly long n, channels, hidden, matrices;
+    private readonly long n, transforms, matrices;
     private readonly double offset, floor;
-    private readonly Tensor identity, pairs;
+    private readonly Tensor identity, first, second;
 
     internal AxisFilterNetwork(NetworkDescription description, Generator generator)
         : base(description)
@@ -33,36 +34,40 @@ public sealed class AxisFilterNetwork : SummaryNetwork
         if (description.FieldShape.Count != 2 || description.FieldShape[0] != description.FieldShape[1])
             throw new SettingException("shape of the field", "two equal axes for the axis filters", Guard.Describe([.. description.FieldShape]));
         n = description.FieldShape[0];
-        channels = description.Setting("channels");
-        hidden = description.Setting("hidden");
+        transforms = description.Setting("transforms");
         matrices = description.Setting("matrices");
         offset = description.Setting("offset") * SettingUnit;
         floor = description.Setting("floor") * SettingUnit;
-        AddWeight("inner.weight", generator, 1.0, hidden, 1, 1, 1);
-        AddWeight("inner.bias", generator, 2.0, hidden);
-        AddWeight("outer", generator, 1 / Math.Sqrt(hidden + 1), channels, hidden + 1, 1, 1);
+        var hidden = description.Setting("hidden");
+        AddWeight("slopes", generator, 1, hidden);
+        AddWeight("offsets", generator, 2, hidden);
+        AddWeight("sums", generator, 1 / Math.Sqrt(hidden), hidden, transforms);
         AddWeight("filters", generator, 0.3 / Math.Sqrt(n), matrices, n, n);
         using var scope = NewDisposeScope();
         identity = zeros(matrices, n, n);
         identity[0] = eye(n);
         identity.DetachFromDisposeScope();
-        pairs = tensor(Pairs()).DetachFromDisposeScope();
+        var (kept, partner) = Products();
+        first = tensor(kept).DetachFromDisposeScope();
+        second = tensor(partner).DetachFromDisposeScope();
     }
 
     /// <inheritdoc/>
-    public override long Features => pairs.shape[0];
-
-    private long Maps => (channels + 1) * matrices * matrices;
+    public override long Features => first.shape[0];
 
     /// <inheritdoc/>
     public override bool HasStatistics => true;
 
-    /// <summary>t = asinh((f + c)/2ε) of fields (n, N, N).</summary>
+    /// <summary>Filtered transforms y and the constant 1, the last.</summary>
+    private long Maps => (transforms + 1) * matrices * matrices + 1;
+
+    /// <summary>t (n, N, N) of fields (n, N, N).</summary>
     public override Dual Prepare(Dual field)
     {
         CheckField(field);
         using var scope = NewDisposeScope();
-        return field.Add(tensor(offset, field.Primal.dtype)).Map(x => x / (2 * floor)).Asinh().MoveToOuterDisposeScope();
+        using var shift = tensor(offset, field.Primal.dtype);
+        return field.Add(shift).Map(f => f / (2 * floor)).Asinh().MoveToOuterDisposeScope();
     }
 
     /// <summary>Features (n, products) of t (n, N, N).</summary>
@@ -70,35 +75,70 @@ public sealed class AxisFilterNetwork : SummaryNetwork
     {
         Guard.Batched("log fields", statistics.Primal, n, n);
         using var scope = NewDisposeScope();
-        var t = statistics.Map(x => x.unsqueeze(1));
-        var inner = t.Convolve(Weight("inner.weight"), Weight("inner.bias")).SiLU();
-        var u = DualOperations.Concatenate(t, inner).Convolve(Weight("outer"));
-        var m = Weight("filters") + identity.to(t.Primal.dtype, t.Primal.device);
-        var constant = new Dual(ones_like(t.Primal), t.Tangent is null ? null : zeros_like(t.Tangent));
-        var y = DualOperations.Concatenate(constant, u).Map(x => einsum("aij,ncjk,blk->ncabil", m, x, m).flatten(4).flatten(1, 3));
-        var index = pairs;
-        return Gram(y).Map(g => g.flatten(1).index_select(1, index)).MoveToOuterDisposeScope();
+        var m = Weight("filters") + identity.to(statistics.Primal.dtype, statistics.Primal.device);
+        // (rows, axis 1, axis 2, transforms) → (rows, transforms, a, b, pixels)
+        var y = Transforms(statistics).Map(u => einsum("aij,njkc,blk->ncabil", m, u, m).flatten(4).flatten(1, 3));
+        return Means(y).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Means of all products of the maps (n, m, pixels): (n, m, m).</summary>
-    private static Dual Gram(Dual y)
+    /// <summary>u (n, N, N, 1 + transforms) of t: one derivative by t serves all parameters.</summary>
+    private Dual Transforms(Dual t)
     {
-        var transposed = y.Primal.mT / (double)y.Primal.shape[2];
-        var value = y.Primal.matmul(transposed);
+        var (a, b, w) = (Weight("slopes"), Weight("offsets"), Weight("sums"));
+        var z = t.Primal.unsqueeze(-1) * a + b;
+        var s = z.sigmoid();
+        var column = t.Map(x => x.unsqueeze(-1).expand([.. x.shape, transforms]));
+        var u = column.Pointwise((z * s).matmul(w), () => ((1 + z * (1 - s)) * s * a).matmul(w));
+        return new Dual(
+            cat([t.Primal.unsqueeze(-1), u.Primal], -1),
+            t.Tangent is null ? null : cat([t.Tangent.unsqueeze(-1), u.Tangent!], -1));
+    }
+
+    /// <summary>Means of y (n, maps − 1, pixels) and of its products, (n, features).</summary>
+    private Dual Means(Dual y)
+    {
+        var ones = ones_like(y.Primal.narrow(1, 0, 1));
+        var maps = cat([y.Primal, ones], 1);
+        var columns = maps.mT / (double)maps.shape[2];
+        var value = Select(maps.matmul(columns));
         if (y.TangentByParameter is not { } tangent)
             return new Dual(value);
-        var half = tangent.matmul(transposed.unsqueeze(1));
-        return new Dual(value, (half + half.mT).flatten(0, 1));
+        var half = cat([tangent, zeros_like(tangent.narrow(2, 0, 1))], 2).matmul(columns.unsqueeze(1)).flatten(0, 1);
+        return new Dual(value, Select(half + half.mT));
+
+        Tensor Select(Tensor products)
+        {
+            var flat = products.flatten(1);
+            var index = flat.device.type == DeviceType.CPU ? (first, second) : (first.to(flat.device), second.to(flat.device));
+            return (flat.index_select(1, index.Item1) + flat.index_select(1, index.Item2)) * 0.5;
+        }
     }
 
-    /// <summary>Positions, in the m × m matrix of products, of those on or above the diagonal that depend on the field.</summary>
-    private long[] Pairs() =>
-    [
-        .. from i in Enumerable.Range(0, (int)Maps)
-           from j in Enumerable.Range(i, (int)Maps - i)
-           where j >= matrices * matrices
-           select i * Maps + j,
-    ];
+    /// <summary>
+    /// Positions in the flat matrix of products: one of each set that symmetry makes equal or transposition of the field turns into
+    /// each other, and its transposed partner; all but 1 · 1.
+    /// </summary>
+    private (long[] Kept, long[] Partner) Products()
+    {
+        long Transposed(long map)
+        {
+            if (map == Maps - 1)
+                return map;
+            var (rest, b) = (map / matrices, map % matrices);
+            return (rest / matrices * matrices + b) * matrices + rest % matrices;
+        }
+
+        long Position(long i, long j) => Math.Min(i, j) * Maps + Math.Max(i, j);
+
+        var all =
+            from i in Enumerable.Range(0, (int)Maps - 1)
+            from j in Enumerable.Range(i, (int)Maps - i)
+            let own = Position(i, j)
+            let partner = Position(Transposed(i), Transposed(j))
+            where own <= partner
+            select (own, partner);
+        return ([.. all.Select(p => p.own)], [.. all.Select(p => p.partner)]);
+    }
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
@@ -106,7 +146,8 @@ public sealed class AxisFilterNetwork : SummaryNetwork
         if (disposing)
         {
             identity.Dispose();
-            pairs.Dispose();
+            first.Dispose();
+            second.Dispose();
         }
         base.Dispose(disposing);
     }

@@ -24,12 +24,12 @@ public sealed record NetworkDescription(string Kind, IReadOnlyList<long> FieldSh
 
     /// <summary>Products of transforms filtered along each axis; see <see cref="AxisFilterNetwork"/>. Offset and floor in units of the field.</summary>
     public static NetworkDescription AxisFilters(
-        IReadOnlyList<long> fieldShape, double offset, double floor = 0.01, long channels = 2, long hidden = 12, long matrices = 2) =>
+        IReadOnlyList<long> fieldShape, double offset, double floor = 0.01, long transforms = 1, long hidden = 12, long matrices = 2) =>
         new(AxisFilterNetwork.KindName, fieldShape, new Dictionary<string, long>
         {
             ["offset"] = (long)Math.Round(offset / AxisFilterNetwork.SettingUnit),
             ["floor"] = (long)Math.Round(floor / AxisFilterNetwork.SettingUnit),
-            ["channels"] = channels,
+            ["transforms"] = transforms,
             ["hidden"] = hidden,
             ["matrices"] = matrices,
         });

@@ -73,13 +73,14 @@ module LogNormalLikelihood =
 
         logDensity model (observed.``to`` torch.ScalarType.Float64 |> Tensors.keep)
 
-    /// ∂_θ ln p(f | θ), the score, of one field: (2).
-    let score model (field: Tensor) (theta: float[]) : float[] =
+    /// ∂_θ ln p(f | θ), the scores of fields (n, N, N) at one θ: n rows of 2.
+    let scores model (fields: Tensor) (theta: float[]) : float[][] =
         Tensors.using (fun () ->
-            let logLikelihood = logLikelihood model field
+            let rows = (Tensors.ofVector theta).unsqueeze(0L).expand(fields.shape[0], 2L)
+            let fields = fields.``to`` torch.ScalarType.Float64
 
-            Autodiff.grad (fun (t: Tensor) -> (logLikelihood (t.unsqueeze 0L)).squeeze()) (Tensors.ofVector theta)
-            |> Tensors.toArray)
+            Autodiff.grad (fun t -> (logDensity model fields t).sum ()) rows
+            |> Tensors.toRows)
 
     /// Σ_m x^m/m! t_m, for t_m that do not grow.
     let private exponentialSeries x (term: int -> float) =

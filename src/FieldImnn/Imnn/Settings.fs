@@ -11,7 +11,7 @@ type NetworkKind =
     | FilterBank of filters: int * size: int * levels: int
     /// Products of transforms of the logarithm of (field + offset), soft below `floor`, filtered along each axis: for fields that are
     /// not periodic and end at −offset.
-    | AxisFilters of offset: float * floor: float * channels: int * hidden: int * matrices: int
+    | AxisFilters of offset: float * floor: float * transforms: int * hidden: int * matrices: int
 
 /// What training minimises.
 type Loss =

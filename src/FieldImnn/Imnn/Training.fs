@@ -14,8 +14,8 @@ module Imnn =
         match kind with
         | Inception filters -> NetworkDescription.Inception(fieldShape, filters, summaries)
         | FilterBank(filters, size, levels) -> NetworkDescription.FilterBank(fieldShape, filters, size, levels)
-        | AxisFilters(offset, floor, channels, hidden, matrices) ->
-            NetworkDescription.AxisFilters(fieldShape, offset, floor, channels, hidden, matrices)
+        | AxisFilters(offset, floor, transforms, hidden, matrices) ->
+            NetworkDescription.AxisFilters(fieldShape, offset, floor, transforms, hidden, matrices)
 
     /// The network of a kind for fields of a shape, with weights from the seed.
     let network kind (fieldShape: int64[]) summaries seed =

@@ -24,10 +24,10 @@ module CorrelatedLogNormal =
     /// The network and training for fields at the fiducial, which end at −1/α.
     let training =
         { ImnnSettings.Default with
-            Network = AxisFilters(1.0 / fiducial[0], 0.01, 2, 12, 2)
+            Network = AxisFilters(1.0 / fiducial[0], 0.01, 1, 12, 2)
             Simulations = 500
             DerivativeSimulations = 500
-            LearningRate = 3e-3
+            LearningRate = 1e-2
             MinIterations = 500
             MaxIterations = 1000
             EvaluateEvery = 20
