@@ -44,7 +44,8 @@ let private denseFisher n (theta: float[]) =
     let byAlpha =
         float (n * n) / a2 * (2.0 - 4.0 * e + exp (3.0 * a2))
         + e * e / (a2 * a2) * (inverse * (a2 * xi).PointwiseExp()).Trace()
-        + ((1.0 - 2.0 * e) / (a2 * a2) + 1.0 + 2.0 * (1.0 - e) / a2) * ones.DotProduct(inverse * ones)
+        + ((1.0 - 2.0 * e) / (a2 * a2) + 1.0 + 2.0 * (1.0 - e) / a2)
+          * ones.DotProduct(inverse * ones)
 
     [| byAlpha; (1.0 - e) / alpha * b.Trace(); 0.5 * (b * b).Trace() |]
 
@@ -71,7 +72,8 @@ let private logL model field (theta: float[]) =
 
 let private shared = Path.Combine(root, "..", "shared", "reference")
 
-let private reference name =
+/// A table of ../shared/reference, which is not part of the repository: without it the test reports itself skipped.
+let reference name =
     let path = Path.Combine(shared, name)
 
     if File.Exists path then
@@ -79,7 +81,7 @@ let private reference name =
     else
         skiptest $"needs ../shared/reference/{name}"
 
-let private stored i =
+let stored i =
     ObservedField.read (reference $"targets/lognormal20_field_{i}.npy") [| 20; 20 |]
     |> ObservedField.toTensor
 
@@ -144,27 +146,32 @@ let private simulatorTests =
               let made = model.Simulate(Tensors.ofRows [| [| 0.8; 0.6 |] |], noise)
               close 1e-11 (Tensors.toArray made) expected $"{form}")
 
-      tensorTest "a field is bit-identical alone, in any batch, in any order, at any thread count, with its own θ" (fun () ->
-          let simulator =
-              CorrelatedLogNormal.simulator (CorrelatedLogNormalField(20, LogNormalForm.Standardised, 0.01))
+      tensorTest
+          "a field is bit-identical alone, in any batch, in any order, at any thread count, with its own θ"
+          (fun () ->
+              let simulator =
+                  CorrelatedLogNormal.simulator (CorrelatedLogNormalField(20, LogNormalForm.Standardised, 0.01))
 
-          let equal (a: Tensor) (b: Tensor) = Tensors.toArray a = Tensors.toArray b
-          let theta = Prior.sample 3 0L 13 CorrelatedLogNormal.prior
-          let keys = NoiseKey.Range(5UL, 100UL, 13)
-          let fields theta keys = Simulator.fields simulator (Tensors.ofRows theta) keys
-          let batch = fields theta keys
-          let alone = fields [| theta[7] |] [| keys[7] |]
-          let reversed = fields (Array.rev theta) (Array.rev keys)
-          Expect.isTrue (equal batch[7] alone[0]) "alone"
-          Expect.isTrue (equal batch[7] reversed[5]) "in another order"
-          let threads = TorchRuntime.Threads
-          TorchRuntime.Threads <- 1
-          let single = fields theta keys
-          TorchRuntime.Threads <- threads
-          Expect.isTrue (equal batch single) "at one thread"
-          let many = fields [| theta[7] |] (NoiseKey.Range(5UL, 0UL, 257))
-          Expect.isTrue (equal many[107] batch[7]) "one θ for a batch of 257, and θ's of their own"
-          Expect.isFalse (equal batch[6] batch[7]) "different keys, different fields")
+              let equal (a: Tensor) (b: Tensor) = Tensors.toArray a = Tensors.toArray b
+              let theta = Prior.sample 3 0L 13 CorrelatedLogNormal.prior
+              let keys = NoiseKey.Range(5UL, 100UL, 13)
+
+              let fields theta keys =
+                  Simulator.fields simulator (Tensors.ofRows theta) keys
+
+              let batch = fields theta keys
+              let alone = fields [| theta[7] |] [| keys[7] |]
+              let reversed = fields (Array.rev theta) (Array.rev keys)
+              Expect.isTrue (equal batch[7] alone[0]) "alone"
+              Expect.isTrue (equal batch[7] reversed[5]) "in another order"
+              let threads = TorchRuntime.Threads
+              TorchRuntime.Threads <- 1
+              let single = fields theta keys
+              TorchRuntime.Threads <- threads
+              Expect.isTrue (equal batch single) "at one thread"
+              let many = fields [| theta[7] |] (NoiseKey.Range(5UL, 0UL, 257))
+              Expect.isTrue (equal many[107] batch[7]) "one θ for a batch of 257, and θ's of their own"
+              Expect.isFalse (equal batch[6] batch[7]) "different keys, different fields")
 
       tensorTest "derivatives: forward rule, automatic differentiation and seed-matched differences agree" (fun () ->
           for form in forms do
@@ -204,10 +211,12 @@ let private simulatorTests =
 
           // ⟨f⟩ = 0, ⟨f²⟩ = (e^{α²} − 1)/α², ⟨f f'⟩ = (e^{α²ξ} − 1)/α² at a lag of (1, 1), ξ = e^{−2/4β²}
           let moment (a: Tensor) (b: Tensor) = (a * b).mean().ToDouble()
-          let variance xi = (exp (alpha * alpha * xi) - 1.0) / (alpha * alpha)
+
+          let variance xi =
+              (exp (alpha * alpha * xi) - 1.0) / (alpha * alpha)
 
           let neighbours =
-              moment (fields.narrow(1L, 0L, 63L).narrow (2L, 0L, 63L)) (fields.narrow(1L, 1L, 63L).narrow (2L, 1L, 63L))
+              moment (fields.narrow(1L, 0L, 63L).narrow(2L, 0L, 63L)) (fields.narrow(1L, 1L, 63L).narrow(2L, 1L, 63L))
 
           Expect.isLessThan (abs (fields.mean().ToDouble())) 0.02 "mean"
           Expect.isLessThan (abs (moment fields fields / variance 1.0 - 1.0)) 0.04 "variance"
@@ -259,15 +268,20 @@ let private exactTests =
               let model = CorrelatedLogNormalField 6
               close 1e-10 (lower (LogNormalLikelihood.fisher model theta)) (denseFisher 6 theta) $"6², %A{theta}")
 
-      tensorTest "the likelihood is that of a dense Gaussian with the Jacobian; without the Jacobian it is caught" (fun () ->
-          for form in forms do
-              let model = CorrelatedLogNormalField(6, form)
-              let d = Simulator.field (doubled model) [| 0.9; 0.6 |] 3UL
-              let points = [| [| 0.9; 0.6 |]; [| 0.7; 0.5 |]; [| 0.4; 0.75 |]; [| 0.85; 0.3 |] |]
-              let dense jacobian = points |> Array.map (denseLogLikelihood 6 form jacobian (Tensors.toArray d))
-              let ours = points |> Array.map (logL model d)
-              close 1e-11 ours (dense 1.0) $"{form}: ln p"
-              Expect.isGreaterThan (relative ours (dense 0.0)) 0.01 $"{form}: planted, no Jacobian")
+      tensorTest
+          "the likelihood is that of a dense Gaussian with the Jacobian; without the Jacobian it is caught"
+          (fun () ->
+              for form in forms do
+                  let model = CorrelatedLogNormalField(6, form)
+                  let d = Simulator.field (doubled model) [| 0.9; 0.6 |] 3UL
+                  let points = [| [| 0.9; 0.6 |]; [| 0.7; 0.5 |]; [| 0.4; 0.75 |]; [| 0.85; 0.3 |] |]
+
+                  let dense jacobian =
+                      points |> Array.map (denseLogLikelihood 6 form jacobian (Tensors.toArray d))
+
+                  let ours = points |> Array.map (logL model d)
+                  close 1e-11 ours (dense 1.0) $"{form}: ln p"
+                  Expect.isGreaterThan (relative ours (dense 0.0)) 0.01 $"{form}: planted, no Jacobian")
 
       tensorTest "there is nothing beyond the edge α = −1/min f, and the Gaussian limit at α = 0" (fun () ->
           let model = CorrelatedLogNormalField 6
@@ -280,7 +294,8 @@ let private exactTests =
           refuses<RangeException> [ "α" ] (fun () -> logL model d [| -0.1; 0.6 |] |> ignore)
 
           refuses<SettingException> [ "without pixel noise" ] (fun () ->
-              logL (CorrelatedLogNormalField(6, LogNormalForm.Standardised, 0.1)) d target |> ignore)
+              logL (CorrelatedLogNormalField(6, LogNormalForm.Standardised, 0.1)) d target
+              |> ignore)
 
           refuses<RangeException> [ "pixels > 0" ] (fun () ->
               logL (CorrelatedLogNormalField(6, LogNormalForm.Exponential)) d target |> ignore))
@@ -294,7 +309,8 @@ let private exactTests =
                   [| for b in beta do
                          for a in alpha -> [| a; b |] |]
                   |> Array.chunkBySize 2048
-                  |> Array.collect (fun rows -> Tensors.using (fun () -> logL (Tensors.ofRows rows) |> Tensors.toArray))
+                  |> Array.collect (fun rows ->
+                      Tensors.using (fun () -> logL (Tensors.ofRows rows) |> Tensors.toArray))
 
               let axis name =
                   (Npy.read (reference $"exact/lognormal20_axis_{name}.npy")).Data
@@ -302,8 +318,7 @@ let private exactTests =
               let ours = evaluate (axis "alpha") (axis "beta")
               let table = (Npy.read (reference $"exact/lognormal20_lnlike_field_{i}.npy")).Data
 
-              let pairs =
-                  Array.zip ours table |> Array.filter (fun (_, t) -> Double.IsFinite t)
+              let pairs = Array.zip ours table |> Array.filter (fun (_, t) -> Double.IsFinite t)
 
               let offset = fst pairs[0] - snd pairs[0]
               let worst = pairs |> Array.map (fun (a, t) -> abs (a - t - offset)) |> Array.max
@@ -317,7 +332,9 @@ let private exactTests =
               let line lo hi =
                   Array.init 250 (fun k -> lo + (hi - lo) * float k / 249.0)
 
-              let grid = (Npy.read (reference $"published/lognormal20_bhm_marginal_field_{i}.npy")).Data
+              let grid =
+                  (Npy.read (reference $"published/lognormal20_bhm_marginal_field_{i}.npy")).Data
+
               let ours = evaluate (line 0.0 2.0) (line 0.2 0.8)
               let highest = Array.max grid |> max (grid |> Seq.filter Double.IsFinite |> Seq.max)
               let best = Array.max ours
@@ -357,11 +374,13 @@ let private exactTests =
           let planted = scoreDeviations 10000 [| 0.99; 0.53 |] |> Array.map abs |> Array.max
           Expect.isGreaterThan planted 4.5 $"planted: {planted:F1} standard errors")
 
-      tensorTest "calibration over 200 fields: the truth's HPD level is uniform; a tempered likelihood is caught" (fun () ->
-          let p = uniformity (levels 200 1.0)
-          Expect.isGreaterThan p 0.005 $"p = {p:g3}"
-          let planted = uniformity (levels 200 1.8)
-          Expect.isLessThan planted 0.005 $"planted, over-confident: p = {planted:g3}") ]
+      tensorTest
+          "calibration over 200 fields: the truth's HPD level is uniform; a tempered likelihood is caught"
+          (fun () ->
+              let p = uniformity (levels 200 1.0)
+              Expect.isGreaterThan p 0.005 $"p = {p:g3}"
+              let planted = uniformity (levels 200 1.8)
+              Expect.isLessThan planted 0.005 $"planted, over-confident: p = {planted:g3}") ]
 
 let tests =
     testList "correlated log-normal" [ testList "simulator" simulatorTests; testList "exact" exactTests ]

@@ -13,6 +13,7 @@ let main argv =
           FieldTests.tests
           ExactTests.tests
           CorrelatedLogNormalTests.tests
+          HamiltonianTests.tests
           NetworkTests.tests
           ImnnTests.tests
           InferenceTests.tests

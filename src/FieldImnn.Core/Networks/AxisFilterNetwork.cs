@@ -7,9 +7,11 @@ namespace FieldImnn.Core.Networks;
 
 /// <summary>
 /// Products of filtered transforms of an N × N field that is not periodic and looks the same along both axes.
-/// (1) t = asinh((f + c)/2ε), which is ln((f + c)/ε) but for a soft floor at ε and defined for every f.
-/// (2) Transforms of each pixel, u_0 = t and u_c = Σ_h w_ch SiLU(a_h t + b_h).
-/// (3) Filters along each axis, y_cab = M_a u_c M_bᵀ with free N × N matrices M: at a border a filter may differ from the one inside.
+/// (1) t = asinh((f + c)/2ε) − asinh(c/2ε), which is ln(1 + f/c) but for a soft floor at f + c = ε, and defined for every f.
+/// (2) Transforms of each pixel, u_0 = t and u_c = Σ_h w_ch s_h(t), s_h(t) = SiLU(a_h t + b_h) without its value and slope at t = 0: so
+/// none of them is u_0 again, whose products would then be there twice.
+/// (3) Filters along each axis, y_cab = M_a u_c M_bᵀ. The matrices M are free but for a reach, M_ij = 0 where |i − j| exceeds it: at a
+/// border a filter may differ from the one inside.
 /// (4) Features: the means over pixels of every y and of every product y y', those that transposition turns into each other averaged.
 /// </summary>
 /// <remarks>
@@ -26,7 +28,7 @@ public sealed class AxisFilterNetwork : SummaryNetwork
 
     private readonly long n, transforms, matrices;
     private readonly double offset, floor;
-    private readonly Tensor identity, first, second;
+    private readonly Tensor identity, band, first, second;
 
     internal AxisFilterNetwork(NetworkDescription description, Generator generator)
         : base(description)
@@ -38,15 +40,16 @@ public sealed class AxisFilterNetwork : SummaryNetwork
         matrices = description.Setting("matrices");
         offset = description.Setting("offset") * SettingUnit;
         floor = description.Setting("floor") * SettingUnit;
-        var hidden = description.Setting("hidden");
+        var (hidden, reach) = (description.Setting("hidden"), description.Setting("reach"));
         AddWeight("slopes", generator, 1, hidden);
         AddWeight("offsets", generator, 2, hidden);
         AddWeight("sums", generator, 1 / Math.Sqrt(hidden), hidden, transforms);
-        AddWeight("filters", generator, 0.3 / Math.Sqrt(n), matrices, n, n);
+        AddWeight("filters", generator, 0.3 / Math.Sqrt(2 * reach + 1), matrices, n, n);
         using var scope = NewDisposeScope();
         identity = zeros(matrices, n, n);
         identity[0] = eye(n);
         identity.DetachFromDisposeScope();
+        band = torch.ones(n, n).tril(reach).triu(-reach).DetachFromDisposeScope();
         var (kept, partner) = Products();
         first = tensor(kept).DetachFromDisposeScope();
         second = tensor(partner).DetachFromDisposeScope();
@@ -67,7 +70,8 @@ public sealed class AxisFilterNetwork : SummaryNetwork
         CheckField(field);
         using var scope = NewDisposeScope();
         using var shift = tensor(offset, field.Primal.dtype);
-        return field.Add(shift).Map(f => f / (2 * floor)).Asinh().MoveToOuterDisposeScope();
+        using var centre = tensor(-Math.Asinh(offset / (2 * floor)), field.Primal.dtype);
+        return field.Add(shift).Map(f => f / (2 * floor)).Asinh().Add(centre).MoveToOuterDisposeScope();
     }
 
     /// <summary>Features (n, products) of t (n, N, N).</summary>
@@ -75,7 +79,8 @@ public sealed class AxisFilterNetwork : SummaryNetwork
     {
         Guard.Batched("log fields", statistics.Primal, n, n);
         using var scope = NewDisposeScope();
-        var m = Weight("filters") + identity.to(statistics.Primal.dtype, statistics.Primal.device);
+        var (type, device) = (statistics.Primal.dtype, statistics.Primal.device);
+        var m = Weight("filters") * band.to(type, device) + identity.to(type, device);
         // (rows, axis 1, axis 2, transforms) → (rows, transforms, a, b, pixels)
         var y = Transforms(statistics).Map(u => einsum("aij,njkc,blk->ncabil", m, u, m).flatten(4).flatten(1, 3));
         return Means(y).MoveToOuterDisposeScope();
@@ -85,13 +90,22 @@ public sealed class AxisFilterNetwork : SummaryNetwork
     private Dual Transforms(Dual t)
     {
         var (a, b, w) = (Weight("slopes"), Weight("offsets"), Weight("sums"));
-        var z = t.Primal.unsqueeze(-1) * a + b;
-        var s = z.sigmoid();
-        var column = t.Map(x => x.unsqueeze(-1).expand([.. x.shape, transforms]));
-        var u = column.Pointwise((z * s).matmul(w), () => ((1 + z * (1 - s)) * s * a).matmul(w));
+        var x = t.Primal.unsqueeze(-1);
+        var (atZero, slopeAtZero) = (b * b.sigmoid(), Slope(b) * a);
+        var z = x * a + b;
+        var column = t.Map(values => values.unsqueeze(-1).expand([.. values.shape, transforms]));
+        var u = column.Pointwise(
+            (z * z.sigmoid() - atZero - slopeAtZero * x).matmul(w),
+            () => (Slope(z) * a - slopeAtZero).matmul(w));
         return new Dual(
-            cat([t.Primal.unsqueeze(-1), u.Primal], -1),
+            cat([x, u.Primal], -1),
             t.Tangent is null ? null : cat([t.Tangent.unsqueeze(-1), u.Tangent!], -1));
+
+        static Tensor Slope(Tensor z)
+        {
+            var sigmoid = z.sigmoid();
+            return sigmoid * (1 + z * (1 - sigmoid));
+        }
     }
 
     /// <summary>Means of y (n, maps − 1, pixels) and of its products, (n, features).</summary>
@@ -146,6 +160,7 @@ public sealed class AxisFilterNetwork : SummaryNetwork
         if (disposing)
         {
             identity.Dispose();
+            band.Dispose();
             first.Dispose();
             second.Dispose();
         }

@@ -29,7 +29,7 @@ public abstract class SummaryNetwork : IDisposable
     /// <summary>What is needed to build this network again, but for its weights.</summary>
     public NetworkDescription Description { get; }
 
-    /// <summary>The network's kind: "inception", "filterBank", "axisFilters".</summary>
+    /// <summary>The network's kind: "inception", "filterBank", "axisFilters", "correlationFunction".</summary>
     public string Kind => Description.Kind;
 
     /// <summary>Number of features of one field.</summary>
@@ -79,8 +79,11 @@ public abstract class SummaryNetwork : IDisposable
             InceptionNetwork.KindName => new InceptionNetwork(description, generator),
             FilterBankNetwork.KindName => new FilterBankNetwork(description, generator),
             AxisFilterNetwork.KindName => new AxisFilterNetwork(description, generator),
+            CorrelationFunctionNetwork.KindName => new CorrelationFunctionNetwork(description),
             _ => throw new SettingException(
-                "kind of network", $"{InceptionNetwork.KindName}, {FilterBankNetwork.KindName} or {AxisFilterNetwork.KindName}", description.Kind),
+                "kind of network",
+                $"{InceptionNetwork.KindName}, {FilterBankNetwork.KindName}, {AxisFilterNetwork.KindName} or {CorrelationFunctionNetwork.KindName}",
+                description.Kind),
         };
         if (device is not null && device.type != DeviceType.CPU)
             network.To(ScalarType.Float32, device);

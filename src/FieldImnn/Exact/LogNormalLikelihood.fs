@@ -14,7 +14,13 @@ module LogNormalLikelihood =
     /// Which fields of f (b or 1, N, N) are within the support at α (b, 1, 1), and their g and ln(df/dg).
     let private invert (model: CorrelatedLogNormalField) (f: Tensor) (alpha: Tensor) =
         let standardised = model.Form = LogNormalForm.Standardised
-        let y = if standardised then alpha * f else f + torch.zeros_like alpha
+
+        let y =
+            if standardised then
+                alpha * f
+            else
+                f + torch.zeros_like alpha
+
         let least = if standardised then -1.0 else 0.0
         let inside = y.detach().gt(least.ToScalar()).all(-1L).all -1L
         // beyond the edge any field within it does: what comes of it is not used
@@ -36,13 +42,12 @@ module LogNormalLikelihood =
             if not (least >= 0.0) then
                 raise (RangeException("α of the log-normal likelihood", "a number ≥ 0", $"{least:g4}"))
 
-            let alpha = theta.narrow(1L, 0L, 1L).unsqueeze(2L).clamp_min (1e-12.ToScalar())
+            let alpha = theta.narrow(1L, 0L, 1L).unsqueeze(2L).clamp_min(1e-12.ToScalar())
             let struct (inside, g, logSlope) = invert model f alpha
             let factor = model.Factor(theta.select (1L, 1L))
             let white = CorrelatedLogNormalField.Whiten(factor, g)
             // ½ ln|Ξ| = N ln|K| = 2N Σ ln L_ii
-            let halfLogDet =
-                factor.diagonal(0L, -2L, -1L).log().sum -1L * float (2 * model.N)
+            let halfLogDet = factor.diagonal(0L, -2L, -1L).log().sum -1L * float (2 * model.N)
 
             let constant = 0.5 * float (model.N * model.N) * log (2.0 * System.Math.PI)
 
@@ -79,7 +84,7 @@ module LogNormalLikelihood =
             let rows = (Tensors.ofVector theta).unsqueeze(0L).expand(fields.shape[0], 2L)
             let fields = fields.``to`` torch.ScalarType.Float64
 
-            Autodiff.grad (fun t -> (logDensity model fields t).sum ()) rows
+            Autodiff.grad (fun t -> (logDensity model fields t).sum()) rows
             |> Tensors.toRows)
 
     /// Σ_m x^m/m! t_m, for t_m that do not grow.
@@ -126,7 +131,8 @@ module LogNormalLikelihood =
 
                 // tr[K⁻¹ K^m] of symmetric matrices is the sum of the products of their elements
                 let term m =
-                    (inverse.PointwiseMultiply(k.PointwisePower(float m)).Enumerate() |> Seq.sum) ** 2.0
+                    (inverse.PointwiseMultiply(k.PointwisePower(float m)).Enumerate() |> Seq.sum)
+                    ** 2.0
 
                 pixels / a2 * (2.0 - 4.0 * e + exp (3.0 * a2))
                 + e * e / (a2 * a2) * exponentialSeries a2 term

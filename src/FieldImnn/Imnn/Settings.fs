@@ -9,9 +9,11 @@ type NetworkKind =
     | Inception of filters: int
     /// Log band energies of learned filters (a side of `size` pixels) at each level of an average-pooling pyramid.
     | FilterBank of filters: int * size: int * levels: int
-    /// Products of transforms of the logarithm of (field + offset), soft below `floor`, filtered along each axis: for fields that are
-    /// not periodic and end at −offset.
-    | AxisFilters of offset: float * floor: float * transforms: int * hidden: int * matrices: int
+    /// Products of transforms of the logarithm of (field + offset), soft below `floor`, filtered along each axis by matrices of a
+    /// reach in pixels: for fields that are not periodic and end at −offset.
+    | AxisFilters of offset: float * floor: float * transforms: int * hidden: int * matrices: int * reach: int
+    /// The two-point correlation function in bins of one pixel up to a lag: no weights, so only the closed-form layer is fitted.
+    | CorrelationFunction of lags: int
 
 /// What training minimises.
 type Loss =

@@ -33,6 +33,7 @@ module PowerLaw =
             { Fisher = SpectrumLikelihood.fisher model
               LogLikelihood = SpectrumLikelihood.logLikelihood model }
           Training = ImnnSettings.Default
+          Beside = None
           QuotedFisher = Some(SpectrumLikelihood.quotedFisher model) }
 
     /// The problem on N × N pixels: the paper's is 128.

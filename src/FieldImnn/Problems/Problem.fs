@@ -12,6 +12,9 @@ type Problem =
         Exact: ExactAnswer
         /// The network and the training that suit its fields.
         Training: ImnnSettings
+        /// Further summaries of fields (n, shape…), (n, k), that inference by simulation compares beside the estimates: for what a
+        /// score at one fiducial cannot know, a hard edge for one.
+        Beside: (TorchSharp.torch.Tensor -> TorchSharp.torch.Tensor) option
         /// The Fisher matrix that the paper quotes as theory, where it quotes one that is not the exact one.
         QuotedFisher: (float[] -> MathNet.Numerics.LinearAlgebra.Matrix<float>) option
     }
