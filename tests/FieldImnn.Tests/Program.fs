@@ -17,6 +17,7 @@ let main argv =
           NetworkTests.tests
           ImnnTests.tests
           InferenceTests.tests
+          LogNormalCompressionTests.tests
           PlotTests.tests
           CommandTests.tests
           PackTests.tests ]

@@ -115,16 +115,30 @@ module HamiltonianMonteCarlo =
 
     let private number (v: float) = v.ToScalar()
 
+    /// For each chain the one state or the other.
+    let private choose (first: Tensor) (a: State) (b: State) =
+        let column = first.unsqueeze 1L
+
+        { Position = torch.where (column, a.Position, b.Position)
+          Value = torch.where (first, a.Value, b.Value)
+          Slope = torch.where (column, a.Slope, b.Slope) }
+
     /// The leapfrog integrator: positions move by step · scale · momentum, momenta are standard normal in units of 1/scale.
-    let private leapfrog logDensity (scale: Tensor) (step: float) steps (momentum: Tensor) (state: State) =
-        let mutable p = momentum + state.Slope * scale * number (0.5 * step)
-        let mutable s = state
+    /// A chain that comes to zero density or a slope that is not finite stays where it was and is told by the last result.
+    let private leapfrog logDensity (scale: Tensor) (step: float) steps (momentum: Tensor) (start: State) =
+        let mutable p = momentum + start.Slope * scale * number (0.5 * step)
+        let mutable s = start
+        let mutable lost = start.Value.isfinite().logical_not ()
 
         for i in 1..steps do
-            s <- at logDensity (s.Position + p * scale * number step)
+            let moved = (s.Position + p * scale * number step)
+            let next = at logDensity (torch.where (lost.unsqueeze 1L, s.Position, moved))
+            let finite = next.Value.isfinite().logical_and (next.Slope.isfinite().all 1L)
+            lost <- lost.logical_or (finite.logical_not ())
+            s <- choose lost s next
             p <- p + s.Slope * scale * number (if i = steps then 0.5 * step else step)
 
-        struct (s, p)
+        struct (s, p, lost)
 
     let private energy (state: State) (momentum: Tensor) =
         momentum.square().sum 1L * number 0.5 - state.Value
@@ -184,23 +198,28 @@ module HamiltonianMonteCarlo =
             use scope = torch.NewDisposeScope()
             let momentum = Noise.Normal(keys, [| d |], 0u, null, double)
             let steps = 1 + random.Next settings.LeapfrogSteps
-            let struct (proposed, final) = leapfrog logDensity scale size steps momentum state
-            let change = (energy state momentum - energy proposed final).nan_to_num(-infinity)
-            let acceptance = change.exp().clamp_max(number 1.0)
+            let struct (proposed, final, lost) =
+                leapfrog logDensity scale size steps momentum state
+
+            let change =
+                torch.where (
+                    lost,
+                    torch.full_like (lost, number -infinity, dtype = double),
+                    energy state momentum - energy proposed final
+                )
+
+            let acceptance = change.exp().clamp_max (number 1.0)
 
             let moves =
                 (Noise.Uniform(keys, [| 1L |], 1u, null, double)).squeeze(1L).lt acceptance
 
-            let choose (a: Tensor) (b: Tensor) =
-                let mask = if a.dim () = 2L then moves.unsqueeze 1L else moves
-                torch.where(mask, a, b).MoveToOuterDisposeScope()
-
             let old = state
+            let next = choose moves proposed old
 
             state <-
-                { Position = choose proposed.Position old.Position
-                  Value = choose proposed.Value old.Value
-                  Slope = choose proposed.Slope old.Slope }
+                { Position = next.Position.MoveToOuterDisposeScope()
+                  Value = next.Value.MoveToOuterDisposeScope()
+                  Slope = next.Slope.MoveToOuterDisposeScope() }
 
             for tensor in [ old.Position; old.Value; old.Slope ] do
                 tensor.Dispose()

@@ -29,9 +29,9 @@ module CorrelatedLogNormal =
             DerivativeSimulations = 500
             LearningRate = 1e-2
             MinIterations = 300
-            MaxIterations = 500
+            MaxIterations = 350
             EvaluateEvery = 25
-            HeldOut = 6000
+            HeldOut = 4000
             Quote = 20000
             Chunk = 250 }
 
