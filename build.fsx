@@ -16,7 +16,10 @@ let studies =
            [ "fig01-power-law-field"
              "fig02-power-law-training"
              "fig03-power-law-posterior"
-             "fig04-power-law-summaries" ]) ]
+             "fig04-power-law-summaries" ])
+          ("correlated-log-normal",
+           [ "fig10-correlated-log-normal-posteriors"
+             "fig11-correlated-log-normal-summaries" ]) ]
 
 let libraries = [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots" ]
 

@@ -18,7 +18,10 @@ let rounds =
 
 ConsoleProgress.finish ()
 let first, last = rounds.Head.Compressor, (List.last rounds).Compressor
-let at (c: Compressor) = $"({c.Fiducial[0]:F3}, {c.Fiducial[1]:F3})"
+
+let at (c: Compressor) =
+    $"({c.Fiducial[0]:F3}, {c.Fiducial[1]:F3})"
+
 let exact (c: Compressor) = problem.Exact.Fisher c.Fiducial
 let kept (c: Compressor) = Fisher.retained c.Fisher (exact c)
 let quoted = DarkMatter.quotedDeterminants.Head |> snd
@@ -53,4 +56,5 @@ Report.fields
 |> StudyOptions.results options "fig07"
 
 for round in rounds do
-    printfn $"at {at round.Compressor}: kept {kept round.Compressor:P1}; the mean estimate lies {round.Moved:F2} standard errors away"
+    printfn
+        $"at {at round.Compressor}: kept {kept round.Compressor:P1}; the mean estimate lies {round.Moved:F2} standard errors away"

@@ -7,13 +7,21 @@ open FieldImnn
 open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
-let sizes = if options.Quick then [ 16; 32; 64 ] else [ 16; 32; 64; 128 ]
+
+let sizes =
+    if options.Quick then
+        [ 16; 32; 64 ]
+    else
+        [ 16; 32; 64; 128 ]
+
 let progress = ConsoleProgress.create ()
 
 /// A compressor of a network kind at the target on N × N pixels, and the part of the exact det F that it keeps.
 let kept kind n =
     let problem = DarkMatter.create n options.Modes
-    let settings = StudyOptions.training options.Quick options.Seed (Progress.labelled $"N = {n}" progress) problem
+
+    let settings =
+        StudyOptions.training options.Quick options.Seed (Progress.labelled $"N = {n}" progress) problem
 
     let compressor =
         StudyOptions.compressorAt problem.Target { settings with Network = kind n } options problem

@@ -12,7 +12,8 @@ module internal Corner =
     // A layer wider than this many times the narrowest (a prior, a failed run) does not set the range of the axes.
     let private sensible = 6.0
     let private reach = 4.5
-    let private resolution = 101
+    /// Points a side of a density on a grid.
+    let resolution = 101
 
     /// The range of parameter i: mean ± 4.5 sd of each sensible layer, inside the bounds, with the truth in view.
     let range (layers: Posterior list) (truth: float[] option) i =
@@ -32,7 +33,8 @@ module internal Corner =
         | Some t when t[i] > high -> low, t[i] + 0.05 * (t[i] - low)
         | _ -> low, high
 
-    let private curve panel colour name showLegend dash width (x: float[]) (y: float[]) =
+    /// A line, in the legend if it says so.
+    let curve panel colour name showLegend dash width (x: float[]) (y: float[]) =
         Trace2D.initScatter (
             Trace2DStyle.Scatter(
                 X = x,
@@ -117,7 +119,8 @@ module internal Corner =
             Density = grid.Density |> Array2D.map (fun d -> round (1e5 * d / peak) / 1e5) },
         peak
 
-    let private regions panel first colour name density =
+    /// The two credible regions of a density: lines, filled for the first layer.
+    let regions panel first colour name density =
         let grid, peak = shape density
 
         match

@@ -37,8 +37,7 @@ module Tensors =
         torch.tensor(Array.concat rows).reshape(int64 rows.Length, int64 columns)
 
     /// Tensors of one shape as the rows of one.
-    let stack (tensors: Tensor list) : Tensor =
-        torch.stack (Array.ofList tensors, 0L)
+    let stack (tensors: Tensor list) : Tensor = torch.stack (Array.ofList tensors, 0L)
 
     /// All elements as float64, in row-major order.
     let toArray (tensor: Tensor) : float[] =

@@ -85,6 +85,7 @@ let private operations: (string * (Dual -> Dual) * Dual) list =
       "SiLU", (fun x -> x.SiLU()), image
       "square", (fun x -> x.Square()), image
       "logarithm", (fun x -> x.Log()), positive image
+      "inverse hyperbolic sine", (fun x -> x.Asinh()), image
       "mean", (fun x -> x.Mean()), image
       "average pooling", (fun x -> x.AveragePool()), image
       "max pooling", (fun x -> x.MaxPool()), image
@@ -285,10 +286,50 @@ let tests =
 
               near 1e-12 "first level" (difference (network.Forward(Dual x).Primal.narrow(1L, 0L, 4L)) expected))
 
+          testCase "axis filters: tangents and weight gradients" (fun () ->
+              use network =
+                  create (NetworkDescription.AxisFilters([| 7L; 7L |], 1.2, 0.01, 2L, 3L, 2L, 3L))
+
+              let x = sample [| 3L; 7L; 7L |] 2L
+              near 1e-5 "tangents" (tangentError network.Forward (positive x))
+              near 1e-5 "gradient" (gradientError network (positive x)))
+
+          testCase
+              "axis filters: features are the means of products written out; transposed fields have the same"
+              (fun () ->
+                  // one matrix and no nonlinear weight: u = (t, 0), y = (I + W) t (I + W)ᵀ, features ⟨y²⟩ and ⟨y⟩ among zeros
+                  use network =
+                      create (NetworkDescription.AxisFilters([| 5L; 5L |], 1.2, 0.01, 1L, 2L, 1L, 2L))
+
+                  use _ = torch.no_grad ()
+
+                  let weight name =
+                      network.Parameters
+                      |> Seq.pick (fun struct (n, w) -> if n = name then Some w else None)
+
+                  (weight "sums").zero_() |> ignore
+                  let f = (sample [| 1L; 5L; 5L |] 1L).Primal
+                  let t = ((f + 1.2) / 0.02).asinh() - Math.Asinh(1.2 / 0.02).ToScalar()
+                  let within = torch.ones(5L, 5L, dtype = float64).tril(2L).triu -2L
+                  let m = (weight "filters")[0] * within + torch.eye (5L, dtype = float64)
+                  let y = m.matmul(t[0]).matmul(m.t ())
+                  let features = network.Forward(Dual f).Primal[0]
+                  let sorted (x: Tensor) = let struct (v, _) = x.sort () in v
+                  let expected = torch.stack [| y.square().mean(); y.mean () |]
+                  let zeros = torch.zeros (features.shape[0] - 2L, dtype = float64)
+                  near 1e-12 "features" (difference (sorted features) (sorted (torch.cat [| expected; zeros |])))
+
+                  use isotropic =
+                      create (NetworkDescription.AxisFilters([| 5L; 5L |], 1.2, 0.01, 2L, 3L, 2L, 2L))
+
+                  let transposed = isotropic.Forward(Dual(f.mT)).Primal
+                  near 1e-12 "transposed" (difference transposed (isotropic.Forward(Dual f).Primal)))
+
           testCase "the same seed gives the same weights, another seed others" (fun () ->
               for description in
                   [ NetworkDescription.Inception([| 16L; 16L |], 2L)
-                    NetworkDescription.FilterBank [| 16L; 16L |] ] do
+                    NetworkDescription.FilterBank [| 16L; 16L |]
+                    NetworkDescription.AxisFilters([| 16L; 16L |], 1.0) ] do
                   let weights seed =
                       torch.rand 3L |> ignore // the global generator must not matter
                       use network = SummaryNetwork.Create(description, seed)
@@ -320,6 +361,10 @@ let tests =
                   "tangent"
 
               Expect.throwsT<SettingException> (fun () -> filterBank [| 18L; 18L |] 3L |> ignore) "pyramid"
+
+              Expect.throwsT<SettingException>
+                  (fun () -> create (NetworkDescription.AxisFilters([| 8L; 16L |], 1.0)) |> ignore)
+                  "axes of different length"
 
               Expect.throwsT<SettingException>
                   (fun () ->

@@ -53,6 +53,28 @@ let private pngSize (path: string) =
     Expect.sequenceEqual bytes[..7] [| 137uy; 80uy; 78uy; 71uy; 13uy; 10uy; 26uy; 10uy |] "signature"
     BinaryPrimitives.ReadInt32BigEndian(bytes.AsSpan(16, 4)), BinaryPrimitives.ReadInt32BigEndian(bytes.AsSpan(20, 4))
 
+let private contours =
+    test "contours: a panel for each observation, one colour and one entry of the legend for each name" {
+        let exact, other = gaussian 0.5, gaussian -0.5
+
+        let chart =
+            Plot.contours
+                2
+                [ "one", [ "exact", exact; "network", other ], Some [| 1.0; 2.0 |]
+                  "two", [ "network", other ], None
+                  "three", [ "exact", exact ], None ]
+
+        let entries =
+            traces "scatter" chart
+            |> List.filter (fun t -> t.TryGetTypedPropertyValue<bool> "showlegend" = Some true)
+
+        Expect.equal entries.Length 3 "exact, network and truth"
+        // two lines a layer, and the filling of the first of each panel
+        Expect.equal (traces "contour" chart).Length (2 * 4 + 3) "regions"
+        Expect.equal (fst (Plot.size chart)) (2 * 300 + 66 + 84 + 28) "two columns"
+        Expect.throwsT<FieldImnn.Core.SettingException> (fun () -> Plot.contours 2 [] |> ignore) "no panels"
+    }
+
 let private corner =
     testList
         "corner"
@@ -230,4 +252,4 @@ let private export =
                   | other -> failtestf "BrowserFailed expected, received %A" other)
           } ]
 
-let tests = testList "plots" [ corner; layout; export ]
+let tests = testList "plots" [ corner; contours; layout; export ]

@@ -14,9 +14,12 @@ let main argv =
           ExactTests.tests
           CosmologyTests.tests
           LogNormalTests.tests
+          CorrelatedLogNormalTests.tests
+          HamiltonianTests.tests
           NetworkTests.tests
           ImnnTests.tests
           InferenceTests.tests
+          LogNormalCompressionTests.tests
           PlotTests.tests
           CommandTests.tests
           PackTests.tests ]

@@ -64,6 +64,8 @@ public static class DualOperations
             throw new RangeException("field whose logarithm ln(1 + δ) is read", "pixels > −1", $"{least:g6}");
         return x.Pointwise(x.Primal.log1p(), () => (x.Primal + 1).reciprocal());
     }
+    /// <summary>asinh x = ln(x + √(x² + 1)); derivative 1/√(x² + 1).</summary>
+    public static Dual Asinh(this Dual x) => x.Pointwise(x.Primal.asinh(), () => (x.Primal.square() + 1).rsqrt());
 
     /// <summary>Mean over the image: (n, c, h, w) to (n, c).</summary>
     public static Dual Mean(this Dual x) => x.Map(t => t.mean([-2, -1]));

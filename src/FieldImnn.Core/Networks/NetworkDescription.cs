@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 using System.Linq;
 
@@ -7,7 +8,7 @@ namespace FieldImnn.Core.Networks;
 /// What a network is, without its weights, in types that any serialiser writes: its kind, the shape of the fields it reads and its
 /// whole-numbered settings. <see cref="SummaryNetwork.Create"/> builds the network from it.
 /// </summary>
-/// <param name="Kind">"inception", "filterBank" or "bandPower".</param>
+/// <param name="Kind">"inception", "filterBank", "bandPower", "axisFilters" or "correlationFunction".</param>
 /// <param name="FieldShape">Shape of one field: (N, N) and the like.</param>
 /// <param name="Settings">The kind's settings by name.</param>
 public sealed record NetworkDescription(string Kind, IReadOnlyList<long> FieldShape, IReadOnlyDictionary<string, long> Settings)
@@ -44,6 +45,22 @@ public sealed record NetworkDescription(string Kind, IReadOnlyList<long> FieldSh
         var settings = string.Join(", ", Settings.OrderBy(pair => pair.Key, System.StringComparer.Ordinal).Select(pair => $"{pair.Key} {pair.Value}"));
         return $"{Kind} ({settings}) on fields {Guard.Describe([.. FieldShape])}";
     }
+    /// <summary>Products of transforms filtered along each axis; see <see cref="AxisFilterNetwork"/>. Offset and floor in units of the field.</summary>
+    public static NetworkDescription AxisFilters(
+        IReadOnlyList<long> fieldShape, double offset, double floor = 0.01, long transforms = 1, long hidden = 12, long matrices = 2, long reach = 5) =>
+        new(AxisFilterNetwork.KindName, fieldShape, new Dictionary<string, long>
+        {
+            ["offset"] = (long)Math.Round(offset / AxisFilterNetwork.SettingUnit),
+            ["floor"] = (long)Math.Round(floor / AxisFilterNetwork.SettingUnit),
+            ["transforms"] = transforms,
+            ["hidden"] = hidden,
+            ["matrices"] = matrices,
+            ["reach"] = reach,
+        });
+
+    /// <summary>The correlation function up to a lag, without weights; see <see cref="CorrelationFunctionNetwork"/>.</summary>
+    public static NetworkDescription CorrelationFunction(IReadOnlyList<long> fieldShape, long lags) =>
+        new(CorrelationFunctionNetwork.KindName, fieldShape, new Dictionary<string, long> { ["lags"] = lags });
 
     /// <summary>A setting that must be there and at least <paramref name="least"/>.</summary>
     /// <exception cref="SettingException">It is missing or too small.</exception>

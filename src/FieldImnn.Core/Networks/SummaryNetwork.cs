@@ -29,7 +29,7 @@ public abstract class SummaryNetwork : IDisposable
     /// <summary>What is needed to build this network again, but for its weights.</summary>
     public NetworkDescription Description { get; }
 
-    /// <summary>The network's kind: "inception", "filterBank", "bandPower".</summary>
+    /// <summary>The network's kind: "inception", "filterBank", "bandPower", "axisFilters", "correlationFunction".</summary>
     public string Kind => Description.Kind;
 
     /// <summary>Number of features of one field.</summary>
@@ -80,6 +80,12 @@ public abstract class SummaryNetwork : IDisposable
         return network;
     }
 
+    private static readonly string[] Kinds =
+    [
+        InceptionNetwork.KindName, FilterBankNetwork.KindName, BandPowerNetwork.KindName,
+        AxisFilterNetwork.KindName, CorrelationFunctionNetwork.KindName,
+    ];
+
     private static SummaryNetwork Build(NetworkDescription description, Generator generator) => description.ReadsLogarithm
         ? new LogarithmNetwork(Build(description.OfField(), generator))
         : description.Kind switch
@@ -87,8 +93,9 @@ public abstract class SummaryNetwork : IDisposable
             InceptionNetwork.KindName => new InceptionNetwork(description, generator),
             FilterBankNetwork.KindName => new FilterBankNetwork(description, generator),
             BandPowerNetwork.KindName => new BandPowerNetwork(description),
-            _ => throw new SettingException(
-                "kind of network", $"{InceptionNetwork.KindName}, {FilterBankNetwork.KindName} or {BandPowerNetwork.KindName}", description.Kind),
+            AxisFilterNetwork.KindName => new AxisFilterNetwork(description, generator),
+            CorrelationFunctionNetwork.KindName => new CorrelationFunctionNetwork(description),
+            _ => throw new SettingException("kind of network", string.Join(", ", Kinds), description.Kind),
         };
 
     /// <summary>Adds a weight, normal with the given standard deviation.</summary>

@@ -13,6 +13,11 @@ type NetworkKind =
     | BandPower of bands: int
     /// Any of these, on ln(1 + δ) instead of the field δ, and the mean of that: for fields that are log-normal, or nearly so.
     | OfLogarithm of NetworkKind
+    /// Products of transforms of the logarithm of (field + offset), soft below `floor`, filtered along each axis by matrices of a
+    /// reach in pixels: for fields that are not periodic and end at −offset.
+    | AxisFilters of offset: float * floor: float * transforms: int * hidden: int * matrices: int * reach: int
+    /// The two-point correlation function in bins of one pixel up to a lag: no weights, so only the closed-form layer is fitted.
+    | CorrelationFunction of lags: int
 
 /// What training minimises.
 type Loss =

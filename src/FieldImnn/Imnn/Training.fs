@@ -16,6 +16,9 @@ module Imnn =
         | FilterBank(filters, size, levels) -> NetworkDescription.FilterBank(fieldShape, filters, size, levels)
         | BandPower bands -> NetworkDescription.BandPower(fieldShape, bands)
         | OfLogarithm kind -> (describe kind fieldShape summaries).OfLogarithm()
+        | AxisFilters(offset, floor, transforms, hidden, matrices, reach) ->
+            NetworkDescription.AxisFilters(fieldShape, offset, floor, transforms, hidden, matrices, reach)
+        | CorrelationFunction lags -> NetworkDescription.CorrelationFunction(fieldShape, lags)
 
     /// The network of a kind for fields of a shape, with weights from the seed.
     let network kind (fieldShape: int64[]) summaries seed =
@@ -122,7 +125,10 @@ module Imnn =
         let cancelled () =
             settings.Progress.Cancellation.IsCancellationRequested
 
-        while iteration < settings.MaxIterations
+        // a network without weights has nothing to train
+        let iterations = if weights.Length = 0 then 0 else settings.MaxIterations
+
+        while iteration < iterations
               && (iteration < settings.MinIterations || stale < settings.Patience)
               && not (cancelled ()) do
             use _ = torch.NewDisposeScope()

@@ -6,7 +6,7 @@ open FieldImnn.Core.Fields
 /// The paper's problems by name, as scripts and the command line ask for them.
 module Catalogue =
     /// Names of the problems.
-    let names = [ "power-law"; "dark-matter" ]
+    let names = [ "power-law"; "dark-matter"; "correlated-log-normal" ]
 
     /// "published" or "ideal" to a mode convention.
     let modes (name: string) =
@@ -20,4 +20,5 @@ module Catalogue =
         match name with
         | "power-law" -> PowerLaw.create 128 convention
         | "dark-matter" -> DarkMatter.create 128 convention
+        | "correlated-log-normal" -> CorrelatedLogNormal.create 20 // one convention only
         | other -> raise (SettingException("problem", String.concat ", " names, other))

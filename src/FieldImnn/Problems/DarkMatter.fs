@@ -100,6 +100,7 @@ module DarkMatter =
           Exact = exact model
           Training = training n
           Rounds = 3
+          Beside = None
           QuotedFisher = None }
 
     /// The problem on N × N pixels: the paper's is 128.

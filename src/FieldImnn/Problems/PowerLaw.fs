@@ -37,6 +37,7 @@ module PowerLaw =
               LogLikelihood = SpectrumLikelihood.logLikelihood model }
           Training = ImnnSettings.Default
           Rounds = 1
+          Beside = None
           QuotedFisher = Some(SpectrumLikelihood.quotedFisher model) }
 
     /// The problem on N × N pixels: the paper's is 128.

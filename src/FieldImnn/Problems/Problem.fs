@@ -14,6 +14,9 @@ type Problem =
         Training: ImnnSettings
         /// Rounds of training, each at the estimate of the one before, after which inference goes on in any case.
         Rounds: int
+        /// Further summaries of fields (n, shape…), (n, k), that inference by simulation compares beside the estimates: for what a
+        /// score at one fiducial cannot know, a hard edge for one.
+        Beside: (TorchSharp.torch.Tensor -> TorchSharp.torch.Tensor) option
         /// The Fisher matrix that the paper quotes as theory, where it quotes one that is not the exact one.
         QuotedFisher: (float[] -> MathNet.Numerics.LinearAlgebra.Matrix<float>) option
     }

@@ -35,7 +35,12 @@ module FieldInference =
                 GaussianApproximation.posterior problem.Prior estimate compressor.Fisher,
                 compressor.Simulations
             | AbcMethod settings ->
-                let result = Abc.infer settings problem.Simulator compressor problem.Prior field
+                let run =
+                    match problem.Beside with
+                    | None -> Abc.infer settings problem.Simulator compressor problem.Prior
+                    | Some beside -> Abc.inferBeside settings problem.Simulator compressor problem.Prior beside
+
+                let result = run field
                 "abc", result.Posterior, compressor.Simulations + result.Simulations
 
         let exact = ExactAnswer.posterior problem.Exact problem.Prior field

@@ -21,8 +21,7 @@ module Report =
         JsonArray(values |> Array.map (fun row -> numbers row))
 
     /// A JSON list of a matrix's rows.
-    let matrix (m: Matrix<float>) : JsonNode =
-        rows (m.ToRowArrays())
+    let matrix (m: Matrix<float>) : JsonNode = rows (m.ToRowArrays())
 
     /// A JSON object.
     let fields (pairs: (string * JsonNode) list) : JsonNode =

@@ -4,6 +4,7 @@ open System
 open System.IO
 open FieldImnn.Core
 open FieldImnn.Core.Fields
+open FieldImnn.Core.Random
 
 /// What every script of a study can be told on the command line.
 type StudyOptions =
@@ -16,11 +17,13 @@ type StudyOptions =
         Seed: uint64
         /// A shorter training and fewer simulations, for quick looks.
         Quick: bool
+        /// Folder of observed fields, where there are any.
+        Targets: string option
     }
 
 /// Options, compressors and results of a study's scripts.
 module StudyOptions =
-    /// Reads --out FOLDER, --modes ideal|published, --seed N and --quick (arguments without the script's own name).
+    /// Reads --out FOLDER, --modes ideal|published, --seed N, --targets FOLDER and --quick (arguments without the script's own name).
     let read defaultFolder (arguments: string[]) =
         let rec parse options =
             function
@@ -38,8 +41,15 @@ module StudyOptions =
                         Seed = UInt64.Parse seed }
                     rest
             | "--quick" :: rest -> parse { options with Quick = true } rest
+            | "--targets" :: folder :: rest -> parse { options with Targets = Some folder } rest
             | other :: _ ->
-                raise (SettingException("option", "--out FOLDER, --modes ideal|published, --seed N or --quick", other))
+                raise (
+                    SettingException(
+                        "option",
+                        "--out FOLDER, --modes ideal|published, --seed N, --targets FOLDER or --quick",
+                        other
+                    )
+                )
 
         let options =
             parse
@@ -47,7 +57,8 @@ module StudyOptions =
                   ModesName = "ideal"
                   Modes = ModeConvention.Ideal
                   Seed = 1UL
-                  Quick = false }
+                  Quick = false
+                  Targets = None }
                 (List.ofArray arguments)
 
         Files.ensureWritableFolder options.Out
@@ -113,6 +124,29 @@ module StudyOptions =
         let keep settings problem = trained settings options problem
 
         refitWith keep options.Quick options.Seed progress problem problem.Rounds fields
+
+    /// The study's observed fields (title, field): the .npy files of --targets whose names begin with the prefix, in order, then fields
+    /// simulated at the problem's target up to the wanted number.
+    let observed options prefix count (problem: Problem) =
+        let stored =
+            match options.Targets with
+            | None -> []
+            | Some folder when Directory.Exists folder ->
+                Directory.GetFiles(folder, prefix + "*.npy") |> Array.sort |> Array.toList
+            | Some folder -> raise (StoreException($"folder of targets '{folder}'", "a folder", "none"))
+            |> List.truncate count
+            |> List.map (fun path ->
+                let shape = problem.Simulator.FieldShape |> Array.map int
+
+                $"stored {Path.GetFileNameWithoutExtension path}",
+                ObservedField.read path shape |> ObservedField.toTensor)
+
+        let simulated =
+            [ for i in 1 .. count - stored.Length ->
+                  let seed = NoiseKey.SeedFor(options.Seed, $"target {i}")
+                  $"simulated field {i}", Simulator.field problem.Simulator problem.Target seed ]
+
+        stored @ simulated
 
     /// Writes the numbers behind a figure to results/NAME.json.
     let results options name json =

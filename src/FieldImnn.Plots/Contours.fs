@@ -1,0 +1,126 @@
+namespace FieldImnn.Plots
+
+open FieldImnn
+open FieldImnn.Core
+open Plotly.NET
+open Plotly.NET.LayoutObjects
+
+/// Credible regions of two parameters in several panels; a name has the same colour in all of them.
+module internal Contours =
+    let private side = 300.0
+    let private gapX, gapY = 66.0, 84.0
+    let private reach = 3.6
+
+    /// Mean ± 3.6 sd of every layer, inside the bounds, with the truth in view.
+    let private range (layers: Posterior list) (truth: float[] option) i =
+        let ends sign =
+            layers
+            |> List.map (fun l -> (Posterior.mean l)[i] + sign * reach * (Posterior.sd l)[i])
+
+        let lowest, highest = layers.Head.Bounds[i]
+        let low, high = max lowest (List.min (ends -1.0)), min highest (List.max (ends 1.0))
+
+        match truth with
+        | Some t -> min low t[i], max high t[i]
+        | None -> low, high
+
+    let chart columns (panels: (string * (string * Posterior) list * float[] option) list) =
+        if panels.IsEmpty || panels |> List.exists (fun (_, layers, _) -> layers.IsEmpty) then
+            raise (SettingException("panels", "at least one, each with at least one posterior", "fewer"))
+
+        for _, layers, _ in panels do
+            for _, l in layers do
+                if l.Names.Length <> 2 then
+                    raise (ShapeException("layers", "posteriors of 2 parameters", $"{l.Names.Length}"))
+
+        let columns = min columns panels.Length
+        let rows = (panels.Length + columns - 1) / columns
+
+        let frame =
+            { AreaWidth = float columns * side + float (columns - 1) * gapX
+              AreaHeight = float rows * side + float (rows - 1) * gapY
+              MarginLeft = 84
+              MarginRight = 28
+              MarginTop = 84
+              MarginBottom = 66
+              Rigid = true }
+
+        let placed =
+            panels
+            |> List.mapi (fun k (title, layers, truth) ->
+                let panel =
+                    { Id = k + 1
+                      Left = float (k % columns) * (side + gapX)
+                      Bottom = float (rows - 1 - k / columns) * (side + gapY)
+                      Width = side
+                      Height = side }
+
+                let ranges = Array.init 2 (range (List.map snd layers) truth)
+                panel, title, layers, truth, ranges)
+
+        let names =
+            panels
+            |> List.collect (fun (_, layers, _) -> List.map fst layers)
+            |> List.distinct
+
+        let colour name = List.findIndex ((=) name) names
+
+        // regions have no entry in the legend of their own: a line of no length outside the panel stands for them
+        let entry name =
+            let panel, _, _, _, ranges = placed.Head
+            let x, y = fst ranges[0] - 1.0, fst ranges[1] - 1.0
+
+            Corner.curve
+                panel
+                (Palette.line (colour name))
+                name
+                true
+                StyleParam.DrawingStyle.Solid
+                2.5
+                [| x; x |]
+                [| y; y |]
+
+        let traces =
+            [ for name in names do
+                  entry name
+
+              for panel, _, layers, truth, ranges in placed do
+                  for k, (name, l) in List.indexed layers do
+                      yield! Corner.regions panel (k = 0) (colour name) name (Posterior.density 0 1 Corner.resolution l)
+
+                  match truth with
+                  | None -> ()
+                  | Some t ->
+                      let (xLow, xHigh), (yLow, yHigh) = ranges[0], ranges[1]
+
+                      let dashed inLegend =
+                          Corner.curve panel Palette.ink "truth" inLegend StyleParam.DrawingStyle.Dash 1.5
+
+                      dashed (panel.Id = 1) [| t[0]; t[0] |] [| yLow; yHigh |]
+                      dashed false [| xLow; xHigh |] [| t[1]; t[1] |] ]
+
+        let axes =
+            [ for panel, _, layers, _, ranges in placed do
+                  let names = (snd layers.Head).Names
+
+                  let axis i =
+                      names[i], Style.range ranges[i] >> Style.ticks 6
+
+                  Style.withPanel frame panel (axis 0) (axis 1) ]
+
+        let headings =
+            placed
+            |> List.map (fun (panel, title, _, _, _) -> Style.heading frame panel title)
+
+        let top = (frame.AreaHeight + 38.0) / frame.AreaHeight
+
+        let legend =
+            Style.legend 0.0 top StyleParam.XAnchorPosition.Left StyleParam.YAnchorPosition.Bottom
+            |> Legend.style (Orientation = StyleParam.Orientation.Horizontal)
+
+        Style.figure
+            frame
+            traces
+            (axes
+             @ [ Layout.style (ShowLegend = true, Annotations = headings)
+                 Layout.setLegend (StyleParam.SubPlotId.Legend 1, legend) ])

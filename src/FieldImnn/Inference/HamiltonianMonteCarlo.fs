@@ -1,0 +1,263 @@
+namespace FieldImnn
+
+open System
+open FieldImnn.Core
+open FieldImnn.Core.Random
+open TorchSharp
+
+/// How Hamiltonian Monte Carlo is run.
+type HmcSettings =
+    {
+        /// Chains, all in one tensor.
+        Chains: int
+        /// Iterations that adapt the step and the masses, and are thrown away.
+        Warmup: int
+        /// Iterations kept of each chain.
+        Draws: int
+        /// A trajectory has 1 to this many leapfrog steps, at random, so that none returns to where it began.
+        LeapfrogSteps: int
+        /// Mean acceptance that the step size is adapted to.
+        Acceptance: float
+        Seed: uint64
+        Progress: Progress
+    }
+
+    /// 8 chains of 500 + 500 iterations.
+    static member Default =
+        { Chains = 8
+          Warmup = 500
+          Draws = 500
+          LeapfrogSteps = 20
+          Acceptance = 0.8
+          Seed = 1UL
+          Progress = Progress.silent }
+
+/// What Hamiltonian Monte Carlo returned, of the quantities that were observed.
+type HmcResult =
+    {
+        /// (chains, draws, quantities).
+        Draws: float[][][]
+        /// Split R̂ of every quantity.
+        RHat: float[]
+        /// Effective number of draws of every quantity.
+        EffectiveSize: float[]
+        /// Mean acceptance after the adaptation.
+        Acceptance: float
+        /// The adapted step, in units of the adapted scales.
+        Step: float
+        /// Trajectories after the adaptation whose energy error exceeded 1000 or was not finite: any is a sign of trouble.
+        Divergent: int
+    }
+
+/// Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011): the leapfrog integrator with a diagonal mass matrix, the step by dual
+/// averaging (Hoffman & Gelman 2014, §3.2), the masses by windows that double (as in Stan).
+module HamiltonianMonteCarlo =
+    /// Dual averaging of the logarithm of the step.
+    type private Step =
+        { Log: float
+          Averaged: float
+          Centre: float
+          Error: float
+          Count: float }
+
+    let private begin' step =
+        { Log = log step
+          Averaged = log step
+          Centre = log (10.0 * step)
+          Error = 0.0
+          Count = 0.0 }
+
+    /// One update towards the wanted acceptance, with the published constants γ = 0.05, t₀ = 10, κ = 0.75.
+    let private learn wanted acceptance step =
+        let count = step.Count + 1.0
+        let weight = 1.0 / (count + 10.0)
+        let error = (1.0 - weight) * step.Error + weight * (wanted - acceptance)
+        let logStep = step.Centre - sqrt count / 0.05 * error
+        let eta = count ** -0.75
+
+        { step with
+            Log = logStep
+            Averaged = eta * logStep + (1.0 - eta) * step.Averaged
+            Error = error
+            Count = count }
+
+    /// Iterations of the warm-up after which the masses are renewed: windows that double, between a first and a last part in which
+    /// the step alone adapts.
+    let private renewals warmup =
+        let first, last = warmup * 15 / 100, warmup * 9 / 10
+
+        let rec windows at length =
+            if at + 3 * length > last then
+                [ last ]
+            else
+                at + length :: windows (at + length) (2 * length)
+
+        Set.ofList (
+            if warmup < 20 then
+                []
+            else
+                windows first (max 5 (warmup / 20))
+        )
+
+    /// All chains: position (chains, d), log density (chains) and its gradient (chains, d).
+    type private State =
+        { Position: Tensor
+          Value: Tensor
+          Slope: Tensor }
+
+    let private at (logDensity: Tensor -> Tensor) (position: Tensor) =
+        let ones = torch.ones (position.shape[0], dtype = torch.ScalarType.Float64)
+        let value, slope = Autodiff.fjacobianTv logDensity position ones
+
+        { Position = position
+          Value = value
+          Slope = slope }
+
+    let private number (v: float) = v.ToScalar()
+
+    /// For each chain the one state or the other.
+    let private choose (first: Tensor) (a: State) (b: State) =
+        let column = first.unsqueeze 1L
+
+        { Position = torch.where (column, a.Position, b.Position)
+          Value = torch.where (first, a.Value, b.Value)
+          Slope = torch.where (column, a.Slope, b.Slope) }
+
+    /// The leapfrog integrator: positions move by step · scale · momentum, momenta are standard normal in units of 1/scale.
+    /// A chain that comes to zero density or a slope that is not finite stays where it was and is told by the last result.
+    let private leapfrog logDensity (scale: Tensor) (step: float) steps (momentum: Tensor) (start: State) =
+        let mutable p = momentum + start.Slope * scale * number (0.5 * step)
+        let mutable s = start
+        let mutable lost = start.Value.isfinite().logical_not()
+
+        for i in 1..steps do
+            let moved = (s.Position + p * scale * number step)
+            let next = at logDensity (torch.where (lost.unsqueeze 1L, s.Position, moved))
+            let finite = next.Value.isfinite().logical_and(next.Slope.isfinite().all 1L)
+            lost <- lost.logical_or (finite.logical_not ())
+            s <- choose lost s next
+            p <- p + s.Slope * scale * number (if i = steps then 0.5 * step else step)
+
+        struct (s, p, lost)
+
+    let private energy (state: State) (momentum: Tensor) =
+        momentum.square().sum 1L * number 0.5 - state.Value
+
+    /// s = √variance over the draws (rows of d) of all chains, drawn a little towards 10⁻³ where few stand behind it (as in Stan).
+    let private scaleOf (rows: float[][]) =
+        let count = float rows.Length
+
+        Array.init rows[0].Length (fun k ->
+            let mean = rows |> Array.averageBy (fun r -> r[k])
+            let variance = rows |> Array.averageBy (fun r -> (r[k] - mean) ** 2.0)
+            sqrt ((count * variance + 5.0 * 1e-3) / (count + 5.0)))
+
+    let private validate (settings: HmcSettings) (start: Tensor) =
+        Guard.AtLeast("chains", 1L, int64 settings.Chains) |> ignore
+        Guard.AtLeast("iterations of the warm-up", 0L, int64 settings.Warmup) |> ignore
+        Guard.AtLeast("draws", 4L, int64 settings.Draws) |> ignore
+        Guard.AtLeast("leapfrog steps", 1L, int64 settings.LeapfrogSteps) |> ignore
+
+        if not (settings.Acceptance > 0.0 && settings.Acceptance < 1.0) then
+            raise (SettingException("acceptance to adapt to", "a number between 0 and 1", $"{settings.Acceptance}"))
+
+        if start.dim () <> 2L || start.shape[0] <> int64 settings.Chains then
+            let came = Guard.Describe start.shape
+            raise (ShapeException("starting points", $"shape ({settings.Chains}, dimensions)", came))
+
+        Guard.Finite("starting points", start) |> ignore
+
+    /// Samples a log density, (chains, d) → (chains), float64 and differentiable, from a starting point for each chain
+    /// (chains, d). `observe` says what is kept of a position: (chains, d) → (chains, quantities).
+    let run (settings: HmcSettings) (logDensity: Tensor -> Tensor) (observe: Tensor -> Tensor) (start: Tensor) =
+        validate settings start
+        use _ = torch.NewDisposeScope()
+        use _ = torch.no_grad ()
+        let chains, d = settings.Chains, start.shape[1]
+        let seed = NoiseKey.SeedFor(settings.Seed, "hmc")
+        let random = Random(int (seed >>> 33))
+        let double = torch.ScalarType.Float64
+        let mutable state = at logDensity (start.``to``(double).clone())
+
+        if not (state.Value.isfinite().all().ToBoolean()) then
+            raise (RangeException("starting points", "points of positive density in every chain", "zero density"))
+
+        let mutable scale = torch.ones (d, dtype = double)
+        let mutable step = begin' 0.1
+        let seen = ResizeArray<float[]>()
+        let mutable accepted, divergent = 0.0, 0
+        let renewals = renewals settings.Warmup
+        let kept = ResizeArray<float[][]>()
+
+        for iteration in 1 .. settings.Warmup + settings.Draws do
+            settings.Progress.Cancellation.ThrowIfCancellationRequested()
+            let warming = iteration <= settings.Warmup
+            let keys = NoiseKey.Range(seed, uint64 iteration * uint64 chains, chains)
+            let size = exp (if warming then step.Log else step.Averaged)
+
+            use scope = torch.NewDisposeScope()
+            let momentum = Noise.Normal(keys, [| d |], 0u, null, double)
+            let steps = 1 + random.Next settings.LeapfrogSteps
+
+            let struct (proposed, final, lost) =
+                leapfrog logDensity scale size steps momentum state
+
+            let change =
+                torch.where (
+                    lost,
+                    torch.full_like (lost, number -infinity, dtype = double),
+                    energy state momentum - energy proposed final
+                )
+
+            let acceptance = change.exp().clamp_max(number 1.0)
+
+            let moves =
+                (Noise.Uniform(keys, [| 1L |], 1u, null, double)).squeeze(1L).lt acceptance
+
+            let old = state
+            let next = choose moves proposed old
+
+            state <-
+                { Position = next.Position.MoveToOuterDisposeScope()
+                  Value = next.Value.MoveToOuterDisposeScope()
+                  Slope = next.Slope.MoveToOuterDisposeScope() }
+
+            for tensor in [ old.Position; old.Value; old.Slope ] do
+                tensor.Dispose()
+
+            let mean = acceptance.mean().ToDouble()
+
+            if warming then
+                step <- learn settings.Acceptance mean step
+
+                seen.AddRange(Tensors.toRows state.Position)
+
+                if renewals.Contains iteration then
+                    scale <- (scaleOf (seen.ToArray()) |> Tensors.ofVector).MoveToOuterDisposeScope()
+                    step <- begin' (exp step.Averaged)
+                    seen.Clear()
+            else
+                accepted <- accepted + mean
+                divergent <- divergent + int (change.lt(number -1000.0).sum().ToInt64())
+                kept.Add(Tensors.toRows (observe state.Position))
+
+            Progress.report
+                settings.Progress
+                (if warming then "HMC (warm-up)" else "HMC (sampling)")
+                iteration
+                (settings.Warmup + settings.Draws)
+                $"acceptance {mean:F2}, step {size:g3}"
+
+        let draws =
+            Array.init chains (fun c -> kept |> Seq.map (fun rows -> rows[c]) |> Seq.toArray)
+
+        let each (diagnose: float[][] -> float) =
+            draws[0][0]
+            |> Array.mapi (fun k _ -> draws |> Array.map (Array.map (fun v -> v[k])) |> diagnose)
+
+        { Draws = draws
+          RHat = each ChainDiagnostics.rHat
+          EffectiveSize = each ChainDiagnostics.effectiveSize
+          Acceptance = accepted / float settings.Draws
+          Step = exp step.Averaged
+          Divergent = divergent }
