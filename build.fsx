@@ -17,6 +17,12 @@ let studies =
              "fig02-power-law-training"
              "fig03-power-law-posterior"
              "fig04-power-law-summaries" ])
+          ("dark-matter",
+           [ "fig05-dark-matter-power"
+             "fig06-dark-matter-field"
+             "fig07-dark-matter-training"
+             "fig08-dark-matter-posteriors"
+             "fig09-dark-matter-information" ])
           ("correlated-log-normal",
            [ "fig10-correlated-log-normal-posteriors"
              "fig11-correlated-log-normal-summaries" ]) ]

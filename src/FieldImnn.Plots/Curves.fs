@@ -131,21 +131,9 @@ module internal Curves =
                     Array.append (Array.map2 (+) c.Y c.Errors) (Array.map2 (-) c.Y c.Errors))
             |> span y
 
-        let legend =
-            Style.legend
-                0.0
-                ((frame.AreaHeight + 12.0) / frame.AreaHeight)
-                StyleParam.XAnchorPosition.Left
-                StyleParam.YAnchorPosition.Bottom
-            |> Legend.style (
-                Orientation = StyleParam.Orientation.Horizontal,
-                EntryWidthMode = StyleParam.EntryWidthMode.Fraction,
-                EntryWidth = 0.5
-            )
-
         Style.figure
             frame
             (List.mapi trace curves)
             [ Style.withPanel frame panel (x.Title, scale x across) (y.Title, scale y up)
               Layout.style (ShowLegend = true)
-              Layout.setLegend (StyleParam.SubPlotId.Legend 1, legend) ]
+              Layout.setLegend (StyleParam.SubPlotId.Legend 1, Style.legendAbove frame) ]

@@ -33,8 +33,13 @@ module internal Field =
 
         if high > low then low, high else low - 1.0, high + 1.0
 
-    let private image (frame: Canvas) (panel: Panel) colours (field: float[,]) =
-        let low, high = limits colours field
+    /// Limits that serve several fields.
+    let shared colours (fields: float[,] list) =
+        let lows, highs = fields |> List.map (limits colours) |> List.unzip
+        List.min lows, List.max highs
+
+    /// A field between the limits of a scale, which is shown beside it or not.
+    let imageWithin (low: float, high: float) showScale (frame: Canvas) (panel: Panel) colours (field: float[,]) =
         let rows, columns = Array2D.length1 field, Array2D.length2 field
 
         let bar =
@@ -69,7 +74,7 @@ module internal Field =
                     (match colours with
                      | Sequential -> Palette.sequential
                      | Diverging -> Palette.diverging),
-                ShowScale = true,
+                ShowScale = showScale,
                 ColorBar = bar,
                 XAxis = Style.axisX panel,
                 YAxis = Style.axisY panel,
@@ -77,6 +82,9 @@ module internal Field =
             )
         )
         :> Trace
+
+    let private image frame panel colours field =
+        imageWithin (limits colours field) true frame panel colours field
 
     /// Panels side by side, as tall as the first, each with its own colour bar.
     let panels (side: float) (content: (string * FieldColours * float[,]) list) =

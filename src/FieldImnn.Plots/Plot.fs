@@ -38,6 +38,11 @@ module Plot =
     /// layer is filled; the truth is dashed. Axes are shared, and a layer six times wider than the narrowest does not set their range.
     let corner (layers: (string * Posterior) list) (truth: float[] option) : GenericChart = Corner.chart layers truth
 
+    /// Observed fields in a row on one colour scale, and under each the 68 % and 95 % credible regions (HPD) of its two parameters, on
+    /// axes that all share, with the truth and named points marked.
+    let targets (content: Target list) (truth: float[] option) (fiducials: (string * float[]) list) : GenericChart =
+        Targets.chart content truth fiducials
+
     /// Curves against each other on one pair of axes, each linear or logarithmic: `Plot.curves xAxis yAxis curves`.
     let curves (x: CurveAxis) (y: CurveAxis) (content: Curve list) : GenericChart = Curves.chart x y content
 

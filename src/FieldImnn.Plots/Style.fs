@@ -176,6 +176,19 @@ module internal Style =
             TraceGroupGap = 0.0
         )
 
+    /// A legend of two columns above the plot area, which no curve can run through; the frame leaves room for it.
+    let legendAbove frame =
+        legend
+            0.0
+            ((frame.AreaHeight + 12.0) / frame.AreaHeight)
+            StyleParam.XAnchorPosition.Left
+            StyleParam.YAnchorPosition.Bottom
+        |> Legend.style (
+            Orientation = StyleParam.Orientation.Horizontal,
+            EntryWidthMode = StyleParam.EntryWidthMode.Fraction,
+            EntryWidth = 0.5
+        )
+
     // The frame travels in the layout's meta field, so that a finished chart can still be resized.
     let private encode frame =
         String.Format(

@@ -120,14 +120,7 @@ module internal Training =
             | _ -> max (List.min heights) (List.max heights - decades), List.max heights
 
         let margin = max 0.05 (0.06 * (high - low))
-        // curves that rise by decades leave the lower right corner to the legend; flat ones must make room for it
-        let room =
-            if high - low > 2.0 then
-                0.0
-            else
-                0.14 * (high - low) * float curves.Length
-
-        let bottom, top = low - margin - room, high + margin
+        let bottom, top = low - margin, high + margin
 
         let last =
             [ for _, batch, held in lines do
@@ -143,7 +136,7 @@ module internal Training =
               AreaHeight = 400.0
               MarginLeft = 106
               MarginRight = 26 + int (15.0 * longest)
-              MarginTop = 24
+              MarginTop = 30 + 24 * curves.Length
               MarginBottom = 68
               Rigid = false }
 
@@ -206,7 +199,4 @@ module internal Training =
                   ("iteration", Style.range (0.0, 1.02 * last))
                   ("det <b>F</b>", logarithmic (bottom, top))
               Layout.style (Annotations = labels, Shapes = rules, ShowLegend = true)
-              Layout.setLegend (
-                  StyleParam.SubPlotId.Legend 1,
-                  Style.legend 0.98 0.03 StyleParam.XAnchorPosition.Right StyleParam.YAnchorPosition.Bottom
-              ) ]
+              Layout.setLegend (StyleParam.SubPlotId.Legend 1, Style.legendAbove frame) ]

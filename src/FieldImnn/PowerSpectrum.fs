@@ -3,7 +3,7 @@ namespace FieldImnn
 open FieldImnn.Core.Networks
 open TorchSharp
 
-/// Power in bands of |k|: wavenumbers k and, over a set of fields, mean and standard error of P at each.
+/// Power in bands of |k|: wavenumbers k and, over a set of fields, mean and standard error of P at each (NaN for a single field).
 type MeasuredPower =
     { K: float[]
       Mean: float[]
@@ -29,10 +29,15 @@ module PowerSpectrum =
         Tensors.using (fun () ->
             let power = (network.Forward(Dual fields)).Primal.to_type torch.ScalarType.Float64
             let inBox = power * (pixel ** float shape.Length)
+            let n = float fields.shape[0]
 
             { K = network.Wavenumbers |> Array.map (fun k -> k / pixel)
               Mean = inBox.mean [| 0L |] |> Tensors.toArray
-              Error = inBox.std (0L) / sqrt (float fields.shape[0]) |> Tensors.toArray })
+              Error =
+                if n > 1.0 then
+                    inBox.std (0L) / sqrt n |> Tensors.toArray
+                else
+                    Array.create bands nan })
 
     /// P of the Gaussian field behind a log-normal one at θ, averaged over modes of equal |k|: (k, P_G), without k = 0.
     let gaussian (model: LogNormalModel) (theta: float[]) =

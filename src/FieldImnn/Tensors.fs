@@ -70,23 +70,43 @@ module Tensors =
 
 /// Linear algebra with typed errors.
 module Matrices =
-    /// The inverse of a symmetric positive definite matrix.
-    let inverse (name: string) (matrix: Matrix<float>) =
-        let failed what =
-            raise (SingularMatrixException(name, "a positive definite matrix", what))
+    let private failed name what =
+        raise (SingularMatrixException(name, "a positive definite matrix", what))
 
+    /// The square roots of a covariance's diagonal, and its correlation matrix.
+    let private correlated name (matrix: Matrix<float>) =
         if matrix.Exists(fun v -> not (Double.IsFinite v)) then
-            failed "NaN or infinite elements"
+            failed name "NaN or infinite elements"
 
         let scale = matrix.Diagonal().PointwiseAbs().PointwiseSqrt()
 
         if scale.Minimum() <= 0.0 then
-            failed $"a diagonal with {scale.Minimum() ** 2.0}"
+            failed name $"a diagonal with {scale.Minimum() ** 2.0}"
 
-        let correlation = matrix.MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
+        scale, matrix.MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
+
+    /// The inverse of a covariance on the directions that it has: those whose part of the correlation is lost in the rounding of single
+    /// precision (10⁻¹⁰ of the largest) count for nothing, since such a direction is a combination of the others.
+    let generalisedInverse (name: string) (matrix: Matrix<float>) =
+        let scale, correlation = correlated name matrix
+        let evd = correlation.Evd Symmetricity.Symmetric
+        let values = evd.EigenValues.Real()
+        let least = 1e-10 * values.Maximum()
+        let inverted = values.Map(fun v -> if v > least then 1.0 / v else 0.0)
+
+        (evd.EigenVectors
+         * Matrix<float>.Build.DiagonalOfDiagonalVector inverted
+         * evd.EigenVectors.Transpose())
+            .MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
+
+    /// The inverse of a symmetric positive definite matrix.
+    let inverse (name: string) (matrix: Matrix<float>) =
+        let scale, correlation = correlated name matrix
         let eigenvalues = correlation.Evd(Symmetricity.Symmetric).EigenValues.Real()
 
         if eigenvalues.Minimum() < 1e-13 * eigenvalues.Maximum() then
-            failed $"eigenvalues (of the correlation) from {eigenvalues.Minimum():g3} to {eigenvalues.Maximum():g3}"
+            failed
+                name
+                $"eigenvalues (of the correlation) from {eigenvalues.Minimum():g3} to {eigenvalues.Maximum():g3}"
 
         correlation.Inverse().MapIndexed(fun i j v -> v / (scale[i] * scale[j]))

@@ -6,6 +6,7 @@ open System.IO
 open System.Text.RegularExpressions
 open Expecto
 open FieldImnn
+open FieldImnn.Core
 open FieldImnn.Plots
 open Plotly.NET
 
@@ -252,4 +253,68 @@ let private export =
                   | other -> failtestf "BrowserFailed expected, received %A" other)
           } ]
 
-let tests = testList "plots" [ corner; contours; layout; export ]
+let private curves =
+    let curve name style y errors : Curve =
+        { Name = name
+          X = [| 1.0; 10.0; 100.0 |]
+          Y = y
+          Errors = errors
+          Style = style }
+
+    let axis title logarithmic =
+        { Title = title
+          Logarithmic = logarithmic }
+
+    testList
+        "curves"
+        [ test "each curve is one trace in its style, with its errors" {
+              let chart =
+                  Plot.curves
+                      (axis "k" true)
+                      (axis "P" false)
+                      [ curve "a" Solid [| 1.0; 2.0; 3.0 |] [||]
+                        curve "b" Points [| 1.0; 2.0; 3.0 |] [| 0.1; 0.1; 0.1 |] ]
+
+              Expect.equal (traces "scatter" chart).Length 2 "traces"
+              let page = Export.page chart
+              Expect.stringContains page "error_y" "error bars"
+              Expect.stringContains page "\"type\":\"log\"" "logarithmic axis"
+          }
+
+          test "curves of unequal lengths, and nothing to show on a logarithmic axis, are refused" {
+              TestSupport.refuses<ShapeException> [] (fun () ->
+                  Plot.curves (axis "k" true) (axis "P" true) [ curve "a" Solid [| 1.0 |] [||] ]
+                  |> ignore)
+
+              TestSupport.refuses<NonFiniteException> [] (fun () ->
+                  Plot.curves (axis "k" true) (axis "P" true) [ curve "a" Solid [| -1.0; -2.0; 0.0 |] [||] ]
+                  |> ignore)
+
+              TestSupport.refuses<SettingException> [] (fun () ->
+                  Plot.curves (axis "k" true) (axis "P" true) [] |> ignore)
+          }
+
+          test "targets: an image and its contours for each, and the marks once in the legend" {
+              let target title =
+                  { Title = title
+                    Field = image
+                    Layers = [ "exact", gaussian 0.5; "ABC", gaussian 0.4 ] }
+
+              let chart =
+                  Plot.targets [ target "one"; target "two" ] (Some [| 1.0; 2.0 |]) [ "fiducial", [| 1.2; 2.1 |] ]
+
+              Expect.equal (traces "heatmap" chart).Length 2 "images"
+              // two lines a layer, and the filling of the first
+              Expect.equal (traces "contour" chart).Length (2 * (2 * 2 + 1)) "contours"
+              TestSupport.refuses<SettingException> [] (fun () -> Plot.targets [] None [] |> ignore)
+          }
+
+          test "what follows an underscore in a parameter's name is a subscript" {
+              let named =
+                  { gaussian 0.5 with
+                      Names = [| "Ω_c"; "σ_8" |] }
+
+              Expect.stringContains (Export.page (Plot.corner [ "exact", named ] None)) "Ω<sub>c</sub>" "axis title"
+          } ]
+
+let tests = testList "plots" [ corner; contours; curves; layout; export ]

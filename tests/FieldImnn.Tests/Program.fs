@@ -18,6 +18,8 @@ let main argv =
           HamiltonianTests.tests
           NetworkTests.tests
           ImnnTests.tests
+          ObservationTests.tests
+          RefitTests.tests
           InferenceTests.tests
           LogNormalCompressionTests.tests
           PlotTests.tests

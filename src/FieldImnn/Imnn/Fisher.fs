@@ -41,9 +41,7 @@ module Fisher =
                 )
             )
 
-    /// All statistics of summaries x (n, s) and derivatives dx (m, p, s). With Hartlap's factor (n − s − 2)/(n − 1), which makes
-    /// the inverse of an estimated covariance unbiased (Hartlap et al. 2007, eq. 17).
-    let statistics (x: Tensor) (dx: Tensor) =
+    let private statisticsBy (invert: string -> Matrix<float> -> Matrix<float>) (x: Tensor) (dx: Tensor) =
         let n, s = int x.shape[0], int x.shape[1]
 
         if n < s + 3 then
@@ -63,7 +61,7 @@ module Fisher =
                 Tensors.toMatrix (dx.``to``(torch.ScalarType.Float64).mean([| 0L |]))
 
             let hartlap = float (n - s - 2) / float (n - 1)
-            let inverse = hartlap * Matrices.inverse "covariance of the summaries" covariance
+            let inverse = hartlap * invert "covariance of the summaries" covariance
 
             { Mean = Vector<float>.Build.DenseOfArray(Tensors.toArray (x.mean ([| 0L |])))
               Covariance = covariance
@@ -71,9 +69,17 @@ module Fisher =
               Fisher = derivative * inverse * derivative.Transpose()
               Simulations = n })
 
+    /// All statistics of summaries x (n, s) and derivatives dx (m, p, s). With Hartlap's factor (n − s − 2)/(n − 1), which makes
+    /// the inverse of an estimated covariance unbiased (Hartlap et al. 2007, eq. 17).
+    let statistics x dx = statisticsBy Matrices.inverse x dx
+
+    /// The same of features, some of which may be combinations of others and then add nothing.
+    let featureStatistics x dx =
+        statisticsBy Matrices.generalisedInverse x dx
+
     /// The linear layer (s, p) that keeps all of F: C⁻¹ μ,ᵀ.
     let bestLinear statistics =
-        Matrices.inverse "covariance of the features" statistics.Covariance
+        Matrices.generalisedInverse "covariance of the features" statistics.Covariance
         * statistics.MeanDerivative.Transpose()
 
     /// det F over the exact det: the part of the information that was kept, 1 for lossless.

@@ -102,7 +102,7 @@ module Imnn =
             | ClosedForm ->
                 let x1, x2 = halves x
                 let dx1, dx2 = halves dx
-                let linear = Some(Fisher.bestLinear (Fisher.statistics x1 dx1))
+                let linear = Some(Fisher.bestLinear (Fisher.featureStatistics x1 dx1))
                 (Fisher.statistics (Compressor.project linear x2) (Compressor.project linear dx2)).Fisher)
 
     /// The gradient steps: leaves the weights of the highest held-out det F in the network and returns the history.
@@ -265,7 +265,7 @@ module Imnn =
 
         let linear =
             match settings.Loss with
-            | ClosedForm -> Some(Fisher.bestLinear (Fisher.statistics fitX fitDx))
+            | ClosedForm -> Some(Fisher.bestLinear (Fisher.featureStatistics fitX fitDx))
             | Published _ -> None
 
         let statistics x dx =

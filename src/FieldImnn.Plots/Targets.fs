@@ -1,0 +1,171 @@
+namespace FieldImnn.Plots
+
+open FieldImnn
+open FieldImnn.Core
+open Plotly.NET
+open Plotly.NET.LayoutObjects
+
+/// An observed field with the posteriors of its two parameters.
+type Target =
+    {
+        Title: string
+        Field: float[,]
+        /// Posteriors by name; the first is filled.
+        Layers: (string * Posterior) list
+    }
+
+/// Observed fields in a row, and under each its posteriors, on axes that all of them share.
+module internal Targets =
+    let private side = 250.0
+    let private gapX, gapY = 44.0, 92.0
+
+    /// What all layers of all targets cover, with the marks in view.
+    let private range (targets: Target list) (marks: float[] list) i =
+        let layers = targets |> List.collect (fun t -> List.map snd t.Layers)
+        let low, high = layers.Head.Bounds[i]
+
+        let ends sign =
+            layers
+            |> List.map (fun l -> (Posterior.mean l)[i] + sign * 3.4 * (Posterior.sd l)[i])
+
+        let places = marks |> List.map (fun m -> m[i])
+        let least = List.min (ends -1.0 @ places) |> max low
+        let most = List.max (ends 1.0 @ places) |> min high
+        let margin = 0.04 * (most - least)
+        max low (least - margin), min high (most + margin)
+
+    let private mark panel first name (symbol: StyleParam.MarkerSymbol) (theta: float[]) =
+        Trace2D.initScatter (
+            Trace2DStyle.Scatter(
+                X = [| theta[0] |],
+                Y = [| theta[1] |],
+                Name = name,
+                LegendGroup = name,
+                ShowLegend = first,
+                Mode = StyleParam.Mode.Markers,
+                Marker =
+                    TraceObjects.Marker.init (
+                        Color = Color.fromString "white",
+                        Size = 10,
+                        Symbol = symbol,
+                        Outline = Line.init (Color = Palette.ink, Width = 2.0)
+                    ),
+                XAxis = Style.axisX panel,
+                YAxis = Style.axisY panel
+            )
+        )
+        :> Trace
+
+    let chart (targets: Target list) (truth: float[] option) (fiducials: (string * float[]) list) =
+        if targets.IsEmpty || targets |> List.exists _.Layers.IsEmpty then
+            raise (SettingException("targets", "at least one, each with at least one posterior", "fewer"))
+
+        for t in targets do
+            for _, l in t.Layers do
+                if l.Names.Length <> 2 then
+                    raise (ShapeException("layers", "posteriors of 2 parameters", $"{l.Names.Length}"))
+
+        let n = targets.Length
+
+        let frame =
+            { AreaWidth = float n * side + float (n - 1) * gapX
+              AreaHeight = 2.0 * side + gapY
+              MarginLeft = 92
+              MarginRight = 90
+              MarginTop = 46
+              MarginBottom = 66
+              Rigid = true }
+
+        let panel row k =
+            { Id = 2 * k + row + 1
+              Left = float k * (side + gapX)
+              Bottom = (if row = 0 then side + gapY else 0.0)
+              Width = side
+              Height = side }
+
+        let marks = Option.toList truth @ List.map snd fiducials
+        let ranges = Array.init 2 (range targets marks)
+
+        let names =
+            targets |> List.collect (fun t -> List.map fst t.Layers) |> List.distinct
+
+        let colour name = List.findIndex ((=) name) names
+        let limits = Field.shared Sequential (targets |> List.map _.Field)
+
+        let images =
+            targets
+            |> List.mapi (fun k t -> Field.imageWithin limits (k = n - 1) frame (panel 0 k) Sequential t.Field)
+
+        let entries =
+            names
+            |> List.map (fun name ->
+                Corner.curve
+                    (panel 1 0)
+                    (Palette.line (colour name))
+                    name
+                    true
+                    StyleParam.DrawingStyle.Solid
+                    2.5
+                    [| nan |]
+                    [| nan |])
+
+        let symbols =
+            [ StyleParam.MarkerSymbol.Diamond
+              StyleParam.MarkerSymbol.Square
+              StyleParam.MarkerSymbol.Circle ]
+
+        let posteriors =
+            [ for k, t in List.indexed targets do
+                  for q, (name, l) in List.indexed t.Layers do
+                      yield!
+                          Corner.regions
+                              (panel 1 k)
+                              (q = 0)
+                              (colour name)
+                              name
+                              (Posterior.density 0 1 Corner.resolution l)
+
+                  for theta in Option.toList truth do
+                      mark (panel 1 k) (k = 0) "truth" StyleParam.MarkerSymbol.X theta
+
+                  for q, (name, theta) in List.indexed fiducials do
+                      mark (panel 1 k) (k = 0) name symbols[q % symbols.Length] theta ]
+
+        let parameters = (snd targets.Head.Layers.Head).Names |> Array.map Style.symbol
+
+        let axes =
+            [ for k, t in List.indexed targets do
+                  let edge n =
+                      Style.range (-0.5, float n - 0.5) >> Style.ticks 5
+
+                  let labels = if k = 0 then id else Style.noTickLabels
+
+                  Style.withPanel
+                      frame
+                      (panel 0 k)
+                      ("x [pixel]", edge (Array2D.length2 t.Field))
+                      ((if k = 0 then "y [pixel]" else ""), edge (Array2D.length1 t.Field) >> labels)
+
+                  Style.withPanel
+                      frame
+                      (panel 1 k)
+                      (parameters[0], Style.range ranges[0] >> Style.ticks 5)
+                      ((if k = 0 then parameters[1] else ""), Style.range ranges[1] >> Style.ticks 5 >> labels) ]
+
+        let headings =
+            targets |> List.mapi (fun k t -> Style.heading frame (panel 0 k) t.Title)
+
+        let legend =
+            Style.legend
+                0.0
+                ((side + 6.0) / frame.AreaHeight)
+                StyleParam.XAnchorPosition.Left
+                StyleParam.YAnchorPosition.Bottom
+            |> Legend.style (Orientation = StyleParam.Orientation.Horizontal)
+
+        Style.figure
+            frame
+            (images @ entries @ posteriors)
+            (axes
+             @ [ Layout.style (ShowLegend = true, Annotations = headings)
+                 Layout.setLegend (StyleParam.SubPlotId.Legend 1, legend) ])

@@ -1,0 +1,201 @@
+/// Refitting and what its compressors are made of: band powers against sums in loops, the logarithm against reverse mode, training
+/// where the data are against the exact posterior.
+module RefitTests
+
+open System
+open System.Threading
+open Expecto
+open FieldImnn
+open FieldImnn.Core
+open FieldImnn.Core.Fields
+open FieldImnn.Core.Networks
+open FieldImnn.Core.Random
+open TestSupport
+open TorchSharp
+
+let private quick =
+    { ImnnSettings.Default with
+        HeldOut = 400
+        Quote = 3000
+        MaxIterations = 60
+        MinIterations = 60 }
+
+/// Published log-normal dark matter, small.
+let private problem = lazy (DarkMatter.create 32 ModeConvention.Published)
+
+let private kept kind =
+    let p = problem.Value
+
+    let compressor = Imnn.train { quick with Network = kind } p.Simulator p.Target
+
+    Fisher.retained compressor.Fisher (p.Exact.Fisher p.Target)
+
+let private progressOf cancelled =
+    { Progress.silent with
+        Cancellation = CancellationToken(cancelled: bool) }
+
+let tests =
+    testList
+        "refit"
+        [ tensorTest "band powers are means of |δ_k|² over rings, by sums in loops" (fun () ->
+              let n, bands = 8, 3
+
+              let network =
+                  SummaryNetwork.Create(NetworkDescription.BandPower([| 8L; 8L |], int64 bands), 0UL)
+
+              let field =
+                  Simulator.field (PowerLaw.create n ModeConvention.Ideal).Simulator [| 0.9; 0.6 |] 3UL
+
+              let d = Tensors.toArray field
+
+              let wave q =
+                  2.0 * Math.PI * float (if q <= n / 2 then q else q - n) / float n
+
+              let widest = sqrt 2.0 * Math.PI
+              let sums, counts = Array.zeroCreate bands, Array.zeroCreate<float> bands
+
+              for i in 0 .. n - 1 do
+                  for j in 0 .. n - 1 do
+                      if i + j > 0 then
+                          let mutable z = Numerics.Complex.Zero
+
+                          for x in 0 .. n - 1 do
+                              for y in 0 .. n - 1 do
+                                  let angle = -2.0 * Math.PI * float (i * x + j * y) / float n
+                                  z <- z + d[x * n + y] * Numerics.Complex.FromPolarCoordinates(1.0, angle)
+
+                          let k = sqrt (wave i ** 2.0 + wave j ** 2.0)
+                          let band = min (bands - 1) (int (ceil (k / widest * float bands - 1e-9)) - 1)
+                          sums[band] <- sums[band] + z.Magnitude ** 2.0 / float (n * n)
+                          counts[band] <- counts[band] + 1.0
+
+              let found = network.Forward(Dual(field.unsqueeze 0L)).Primal |> Tensors.toArray
+              close 1e-5 found (Array.map2 (/) sums counts) "P"
+              let power = PowerSpectrum.measure bands (2.0 * float n) (field.unsqueeze 0L)
+              close 1e-5 power.Mean (found |> Array.map (fun p -> 4.0 * p)) "in a box of pixels of 2"
+
+              refuses<SettingException> [ "bands" ] (fun () ->
+                  SummaryNetwork.Create(NetworkDescription.BandPower([| 8L; 8L |], 60L), 0UL)
+                  |> ignore))
+
+          tensorTest "tangents of band powers and of networks on the logarithm: reverse mode" (fun () ->
+              for description in
+                  [ NetworkDescription.BandPower([| 8L; 8L |], 4L)
+                    (NetworkDescription.BandPower([| 8L; 8L |], 4L)).OfLogarithm()
+                    NetworkDescription.FilterBank([| 8L; 8L |], 2L, 3L, 2L).OfLogarithm() ] do
+                  let network = SummaryNetwork.Create(description, 3UL)
+                  let simulator = (DarkMatter.create 8 ModeConvention.Ideal).Simulator
+                  let keys = NoiseKey.Range(2UL, 0UL, 3)
+
+                  let struct (d, t) =
+                      Simulator.withDerivatives simulator Autodiff (Tensors.ofVector [| 0.4; 0.7 |]) keys
+
+                  let forward = network.Forward(Dual(d, t.flatten (0L, 1L))).TangentByParameter
+
+                  for a in 0L .. 1L do
+                      let reverse =
+                          Autodiff.jacobianv (fun x -> network.Forward(Dual x).Primal) d (t.select (1L, a))
+
+                      close 1e-4 (Tensors.toArray (forward.select (1L, a))) (Tensors.toArray reverse) $"{description}"
+
+                  if description.ReadsLogarithm then
+                      refuses<RangeException> [ "> −1" ] (fun () ->
+                          network.Forward(Dual(torch.full (1L, 8L, 8L, -1.5))) |> ignore))
+
+          tensorTest
+              "information of the power spectrum: nearly all in that of ln(1 + δ), little in that of δ"
+              (fun () ->
+                  let logarithm, contrast = kept (OfLogarithm(BandPower 16)), kept (BandPower 16)
+                  Expect.isGreaterThan logarithm 0.85 "ln(1 + δ)"
+                  Expect.isLessThan contrast 0.6 "δ")
+
+          tensorTest "a compressor on the logarithm is saved and loaded" (fun () ->
+              inFolder (fun folder ->
+                  let p = problem.Value
+
+                  let settings =
+                      { quick with
+                          Network = OfLogarithm(FilterBank(3, 3, 2))
+                          MaxIterations = 3
+                          MinIterations = 3 }
+
+                  let saved = Imnn.train settings p.Simulator p.Target
+                  let path = IO.Path.Combine(folder, "c.imnn")
+                  CompressorFile.save path saved
+
+                  let fields =
+                      Simulator.fields p.Simulator (Tensors.ofVector p.Target) (NoiseKey.Range(3UL, 0UL, 4))
+
+                  Expect.equal
+                      (Compressor.estimates (CompressorFile.load path) fields)
+                      (Compressor.estimates saved fields)
+                      "estimates"))
+
+          tensorTest "rounds end at the estimate, where the posterior is; one round from afar does not" (fun () ->
+              let p = problem.Value
+              let field = Simulator.field p.Simulator p.Target 11UL
+
+              let settings =
+                  { quick with
+                      Network = OfLogarithm(BandPower 16) }
+
+              let train _ fiducial =
+                  Imnn.train settings p.Simulator fiducial
+
+              let rounds =
+                  Refit.run Progress.silent train p.Prior p.Fiducial 6 (field.unsqueeze 0L)
+
+              let exact = ExactAnswer.posteriorOn 61 p.Exact p.Prior field
+              let last = List.last rounds
+
+              let away (estimate: float[]) =
+                  Array.map3 (fun e m s -> abs (e - m) / s) estimate (Posterior.mean exact) (Posterior.sd exact)
+                  |> Array.max
+
+              Expect.isLessThan last.Moved 1.0 "the last estimate stands"
+              Expect.isTrue (rounds.Length > 1 && rounds.Length < 6) $"{rounds.Length} rounds: it stops by itself"
+              Expect.isGreaterThan rounds.Head.Moved 1.0 "the first fiducial is far away"
+              // the maximum of the likelihood and the posterior's mean differ by less than a deviation
+              Expect.isLessThan (away last.Estimates[0]) 1.0 "estimate against the exact posterior"
+
+              let cancelled =
+                  Refit.run (progressOf true) train p.Prior p.Fiducial 6 (field.unsqueeze 0L)
+
+              Expect.equal cancelled.Length 1 "a cancelled run keeps what it has"
+
+              refuses<RangeException> [ "fiducial" ] (fun () ->
+                  Refit.run Progress.silent train p.Prior [| 5.0; 0.5 |] 2 (field.unsqueeze 0L)
+                  |> ignore))
+
+          tensorTest
+              "training goes on from the weights of an earlier compressor of the same network, and of no other"
+              (fun () ->
+                  let p = problem.Value
+
+                  let bank =
+                      { quick with
+                          Network = OfLogarithm(FilterBank(4, 5, 2)) }
+
+                  let first = Imnn.train bank p.Simulator p.Target
+
+                  let short =
+                      { bank with
+                          MaxIterations = 1
+                          MinIterations = 1
+                          EvaluateEvery = 1
+                          LearningRate = 1e-6 }
+
+                  let again = Imnn.trainFrom (Some first) short p.Simulator p.Target
+                  let fresh = Imnn.train short p.Simulator p.Target
+                  let det (c: Compressor) = c.Fisher.Determinant()
+                  Expect.isGreaterThan (det again) (0.9 * det first) "weights are kept"
+                  Expect.isLessThan (det fresh) (0.8 * det again) "planted: weights of its own"
+
+                  refuses<SettingException> [ "filters 4"; "filters 5" ] (fun () ->
+                      Imnn.trainFrom
+                          (Some first)
+                          { short with
+                              Network = OfLogarithm(FilterBank(5, 5, 2)) }
+                          p.Simulator
+                          p.Target
+                      |> ignore)) ]
