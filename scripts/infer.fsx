@@ -25,7 +25,8 @@ type Arguments =
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
-            | Problem _ -> "the field's model: power-law (default) or correlated-log-normal (20 × 20; --modes has no effect on it)."
+            | Problem _ ->
+                "the field's model: power-law (default) or correlated-log-normal (20 × 20; --modes has no effect on it)."
             | Modes _ ->
                 "ideal (default), a Gaussian random field, or published, the original authors' simulator to the letter."
             | Field _ ->

@@ -57,59 +57,82 @@ let tests =
     testSequenced
     <| testList
         "log-normal compression"
-        [ tensorTest "the correlation function is the sum over pairs written out, and its tangent their derivative" (fun () ->
-              use network =
-                  SummaryNetwork.Create(NetworkDescription.CorrelationFunction([| 5L; 7L |], 3L), 1UL)
+        [ tensorTest
+              "the correlation function is the sum over pairs written out, and its tangent their derivative"
+              (fun () ->
+                  use network =
+                      SummaryNetwork.Create(NetworkDescription.CorrelationFunction([| 5L; 7L |], 3L), 1UL)
 
-              let f =
-                  Noise.Normal(NoiseKey.Range(1UL, 0UL, 1), [| 5L; 7L |], ``type`` = torch.ScalarType.Float64)
+                  let f =
+                      Noise.Normal(NoiseKey.Range(1UL, 0UL, 1), [| 5L; 7L |], ``type`` = torch.ScalarType.Float64)
 
-              let direction = (f * 0.3).sin ()
-              let made = network.Forward(Dual(f, direction))
-              let loops (x: Tensor) = correlationByLoops (Tensors.toArray2D x[0]) 3
-              close 1e-12 (Tensors.toArray made.Primal) (loops f) "ξ"
-              let h = 1e-5.ToScalar()
+                  let direction = (f * 0.3).sin()
+                  let made = network.Forward(Dual(f, direction))
 
-              let difference =
-                  Array.map2 (fun a b -> (a - b) / 2e-5) (loops (f + direction * h)) (loops (f - direction * h))
+                  let loops (x: Tensor) =
+                      correlationByLoops (Tensors.toArray2D x[0]) 3
 
-              close 1e-8 (Tensors.toArray made.Tangent) difference "tangent"
+                  close 1e-12 (Tensors.toArray made.Primal) (loops f) "ξ"
+                  let h = 1e-5.ToScalar()
 
-              refuses<SettingException> [ "below the side, 5" ] (fun () ->
-                  SummaryNetwork.Create(NetworkDescription.CorrelationFunction([| 5L; 7L |], 5L), 1UL)
-                  |> ignore))
+                  let difference =
+                      Array.map2 (fun a b -> (a - b) / 2e-5) (loops (f + direction * h)) (loops (f - direction * h))
 
-          tensorTest "the axis filters keep most of the information out of sample, the correlation function little" (fun () ->
-              let network, summary = kept trained.Value, kept correlation.Value
-              Expect.isGreaterThan network 0.75 $"network kept {network:P1}"
-              Expect.isLessThan network 1.1 $"network kept {network:P1}: more than there is"
-              Expect.isLessThan summary 0.2 $"correlation function kept {summary:P1}"
-              Expect.equal correlation.Value.History.Length 0 "nothing to train")
+                  close 1e-8 (Tensors.toArray made.Tangent) difference "tangent"
 
-          tensorTest "with the edge beside the estimates the posterior is near the exact one; without it, it is not" (fun () ->
-              let field = Simulator.field problem.Simulator [| 1.0; 0.5 |] 5UL
-              let abc = AbcMethod AbcSettings.Default
-              let beside = FieldInference.infer abc problem trained.Value field
-              let alone = FieldInference.infer abc { problem with Beside = None } trained.Value field
-              Expect.isLessThan beside.AreaRatio 1.6 $"area ratio {beside.AreaRatio:F2}"
+                  refuses<SettingException> [ "below the side, 5" ] (fun () ->
+                      SummaryNetwork.Create(NetworkDescription.CorrelationFunction([| 5L; 7L |], 5L), 1UL)
+                      |> ignore))
 
-              let shift =
-                  Array.map3
-                      (fun a b s -> abs (a - b) / s)
-                      (Posterior.mean beside.Posterior)
-                      (Posterior.mean beside.Exact)
-                      (Posterior.sd beside.Exact)
+          tensorTest
+              "the axis filters keep most of the information out of sample, the correlation function little"
+              (fun () ->
+                  let network, summary = kept trained.Value, kept correlation.Value
+                  Expect.isGreaterThan network 0.75 $"network kept {network:P1}"
+                  Expect.isLessThan network 1.1 $"network kept {network:P1}: more than there is"
+                  Expect.isLessThan summary 0.2 $"correlation function kept {summary:P1}"
+                  Expect.equal correlation.Value.History.Length 0 "nothing to train")
 
-              Expect.isLessThan (Array.max shift) 1.0 "means, in exact sds"
-              Expect.isGreaterThan alone.AreaRatio (2.0 * beside.AreaRatio) $"without the edge {alone.AreaRatio:F2}")
+          tensorTest
+              "with the edge beside the estimates the posterior is near the exact one; without it, it is not"
+              (fun () ->
+                  let field = Simulator.field problem.Simulator [| 1.0; 0.5 |] 5UL
+                  let abc = AbcMethod AbcSettings.Default
+                  let beside = FieldInference.infer abc problem trained.Value field
+
+                  let alone =
+                      FieldInference.infer abc { problem with Beside = None } trained.Value field
+
+                  Expect.isLessThan beside.AreaRatio 1.6 $"area ratio {beside.AreaRatio:F2}"
+
+                  let shift =
+                      Array.map3
+                          (fun a b s -> abs (a - b) / s)
+                          (Posterior.mean beside.Posterior)
+                          (Posterior.mean beside.Exact)
+                          (Posterior.sd beside.Exact)
+
+                  Expect.isLessThan (Array.max shift) 1.0 "means, in exact sds"
+
+                  Expect.isGreaterThan
+                      alone.AreaRatio
+                      (2.0 * beside.AreaRatio)
+                      $"without the edge {alone.AreaRatio:F2}")
 
           tensorTest "compressors of both kinds load as they were saved" (fun () ->
               inFolder (fun folder ->
                   let fields =
-                      Simulator.fields problem.Simulator (Tensors.ofVector problem.Target) (NoiseKey.Range(3UL, 0UL, 4))
+                      Simulator.fields
+                          problem.Simulator
+                          (Tensors.ofVector problem.Target)
+                          (NoiseKey.Range(3UL, 0UL, 4))
 
                   for saved in [ trained.Value; correlation.Value ] do
                       let path = Path.Combine(folder, "a.imnn")
                       CompressorFile.save path saved
                       let loaded = CompressorFile.load path
-                      Expect.equal (Compressor.estimates loaded fields) (Compressor.estimates saved fields) "estimates")) ]
+
+                      Expect.equal
+                          (Compressor.estimates loaded fields)
+                          (Compressor.estimates saved fields)
+                          "estimates")) ]

@@ -294,30 +294,36 @@ let tests =
               near 1e-5 "tangents" (tangentError network.Forward (positive x))
               near 1e-5 "gradient" (gradientError network (positive x)))
 
-          testCase "axis filters: features are the means of products written out; transposed fields have the same" (fun () ->
-              // one matrix and no nonlinear weight: u = (t, 0), y = (I + W) t (I + W)ᵀ, features ⟨y²⟩ and ⟨y⟩ among zeros
-              use network =
-                  create (NetworkDescription.AxisFilters([| 5L; 5L |], 1.2, 0.01, 1L, 2L, 1L, 2L))
+          testCase
+              "axis filters: features are the means of products written out; transposed fields have the same"
+              (fun () ->
+                  // one matrix and no nonlinear weight: u = (t, 0), y = (I + W) t (I + W)ᵀ, features ⟨y²⟩ and ⟨y⟩ among zeros
+                  use network =
+                      create (NetworkDescription.AxisFilters([| 5L; 5L |], 1.2, 0.01, 1L, 2L, 1L, 2L))
 
-              use _ = torch.no_grad ()
-              let weight name = network.Parameters |> Seq.pick (fun struct (n, w) -> if n = name then Some w else None)
-              (weight "sums").zero_ () |> ignore
-              let f = (sample [| 1L; 5L; 5L |] 1L).Primal
-              let t = ((f + 1.2) / 0.02).asinh () - Math.Asinh(1.2 / 0.02).ToScalar()
-              let within = torch.ones(5L, 5L, dtype = float64).tril(2L).triu -2L
-              let m = (weight "filters")[0] * within + torch.eye (5L, dtype = float64)
-              let y = m.matmul(t[0]).matmul (m.t ())
-              let features = network.Forward(Dual f).Primal[0]
-              let sorted (x: Tensor) = let struct (v, _) = x.sort () in v
-              let expected = torch.stack [| y.square().mean (); y.mean () |]
-              let zeros = torch.zeros (features.shape[0] - 2L, dtype = float64)
-              near 1e-12 "features" (difference (sorted features) (sorted (torch.cat [| expected; zeros |])))
+                  use _ = torch.no_grad ()
 
-              use isotropic =
-                  create (NetworkDescription.AxisFilters([| 5L; 5L |], 1.2, 0.01, 2L, 3L, 2L, 2L))
+                  let weight name =
+                      network.Parameters
+                      |> Seq.pick (fun struct (n, w) -> if n = name then Some w else None)
 
-              let transposed = isotropic.Forward(Dual(f.mT)).Primal
-              near 1e-12 "transposed" (difference transposed (isotropic.Forward(Dual f).Primal)))
+                  (weight "sums").zero_() |> ignore
+                  let f = (sample [| 1L; 5L; 5L |] 1L).Primal
+                  let t = ((f + 1.2) / 0.02).asinh() - Math.Asinh(1.2 / 0.02).ToScalar()
+                  let within = torch.ones(5L, 5L, dtype = float64).tril(2L).triu -2L
+                  let m = (weight "filters")[0] * within + torch.eye (5L, dtype = float64)
+                  let y = m.matmul(t[0]).matmul(m.t ())
+                  let features = network.Forward(Dual f).Primal[0]
+                  let sorted (x: Tensor) = let struct (v, _) = x.sort () in v
+                  let expected = torch.stack [| y.square().mean(); y.mean () |]
+                  let zeros = torch.zeros (features.shape[0] - 2L, dtype = float64)
+                  near 1e-12 "features" (difference (sorted features) (sorted (torch.cat [| expected; zeros |])))
+
+                  use isotropic =
+                      create (NetworkDescription.AxisFilters([| 5L; 5L |], 1.2, 0.01, 2L, 3L, 2L, 2L))
+
+                  let transposed = isotropic.Forward(Dual(f.mT)).Primal
+                  near 1e-12 "transposed" (difference transposed (isotropic.Forward(Dual f).Primal)))
 
           testCase "the same seed gives the same weights, another seed others" (fun () ->
               for description in

@@ -38,7 +38,8 @@ module CorrelatedLogNormal =
     /// −1/min f of fields (n, N, N), (n, 1): the edge that each of them sets to α. A score estimate cannot know it: it is linear in α
     /// about the fiducial, and above it grows ever less, so that far larger α, which the edge rules out, have the same estimate.
     let edge (fields: Tensor) : Tensor =
-        Tensors.scoped (fun () -> -(fields.flatten(1L).amin([| 1L |], keepdim = true).clamp_max(-1e-3.ToScalar()).reciprocal()))
+        Tensors.scoped (fun () ->
+            -(fields.flatten(1L).amin([| 1L |], keepdim = true).clamp_max(-1e-3.ToScalar()).reciprocal()))
 
     /// The problem on N × N pixels with the network trained at a given fiducial. The quoted Fisher matrix is that of f = e^{αg}, which
     /// the authors' notebooks hold against this field.

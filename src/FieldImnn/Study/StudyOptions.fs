@@ -105,7 +105,9 @@ module StudyOptions =
             |> List.truncate count
             |> List.map (fun path ->
                 let shape = problem.Simulator.FieldShape |> Array.map int
-                $"stored {Path.GetFileNameWithoutExtension path}", ObservedField.read path shape |> ObservedField.toTensor)
+
+                $"stored {Path.GetFileNameWithoutExtension path}",
+                ObservedField.read path shape |> ObservedField.toTensor)
 
         let simulated =
             [ for i in 1 .. count - stored.Length ->
