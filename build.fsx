@@ -430,7 +430,15 @@ let merge (folder: string) (quick: bool) (seconds: (string * float) list) =
     let text = merged.ToJsonString(JsonSerializerOptions(WriteIndented = true))
     File.WriteAllText(Path.Combine(folder, "results.json"), text + "\n")
 
-let reproduce study quick =
+/// Options beyond --quick go to every script of the study. Figures of other modes than the default get a folder of their own.
+let reproduce study (options: string list) =
+    let quick = List.contains "--quick" options
+
+    let suffix =
+        match options |> List.tryFindIndex ((=) "--modes") with
+        | Some at when at + 1 < options.Length && options[at + 1] <> "ideal" -> $"-{options[at + 1]}"
+        | _ -> ""
+
     let scripts =
         match Map.tryFind study studies with
         | Some scripts -> scripts
@@ -439,7 +447,7 @@ let reproduce study quick =
             misuse $"Unknown study '{study}'; the studies are: {known}."
 
     let clock = Stopwatch.StartNew()
-    let folder = artifacts study
+    let folder = artifacts (study + suffix)
     let results = Path.Combine(folder, "results")
 
     if Directory.Exists results then
@@ -453,8 +461,7 @@ let reproduce study quick =
             let own = Stopwatch.StartNew()
             let path = at $"scripts/{script}.fsx"
 
-            let arguments =
-                [ "fsi"; path; "--out"; folder ] @ if quick then [ "--quick" ] else []
+            let arguments = [ "fsi"; path; "--out"; folder ] @ options
 
             let code = stream "dotnet" arguments
 
@@ -487,7 +494,9 @@ let help () =
     format                     format F# and C# in place
     bench [ARGUMENTS]          build and run the benchmarks
     pack                       NuGet packages of the libraries, in artifacts/packages
-    reproduce STUDY [--quick]  every figure and number of a study ({known}), in artifacts/STUDY"""
+    reproduce STUDY [--quick] [OPTIONS]
+                               every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
+                               --modes published, --targets FOLDER). Studies: {known}"""
 
     0
 
@@ -506,9 +515,8 @@ let command arguments =
     | [ "format" ] -> format ()
     | "bench" :: rest -> bench rest
     | [ "pack" ] -> pack ()
-    | [ "reproduce"; study ] -> reproduce study false
-    | [ "reproduce"; study; "--quick" ]
-    | [ "reproduce"; "--quick"; study ] -> reproduce study true
+    | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)
+    | "reproduce" :: study :: rest -> reproduce study rest
     | _ ->
         let given = String.Join(" ", arguments)
         misuse $"Unknown command or arguments: '{given}'."

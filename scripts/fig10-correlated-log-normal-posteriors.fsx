@@ -17,7 +17,8 @@ let abc =
     AbcMethod
         { AbcSettings.Default with
             Seed = options.Seed
-            Progress = progress }
+            Progress = progress
+            Simulations = (if options.Quick then 5000 else 20000) }
 
 let first =
     fields
@@ -50,7 +51,7 @@ let panel (title, _) (result: InferenceResult) =
 let ratios (results: InferenceResult list) =
     results |> List.map (fun r -> r.AreaRatio)
 
-Plot.contours 2 (List.map2 panel fields results)
+Plot.contours 2 [| "α"; "β [pixels]" |] (List.map2 panel fields results)
 |> Plot.withCaption
     $"Posteriors of the non-Gaussianity α and the smoothing length β [pixels] of four log-normal fields of 20 × 20 pixels at (α, β) = (1, 0.5) (dashed); contours hold 68 %% and 95 %%. Exact: field-level likelihood. Network: ABC on two score estimates and the lowest pixel's edge −1/min f, the network trained at ({there[0]}, {there[1]}), where it keeps {results.Head.FisherRetained:P0} of the exact det F; area over the exact area above each panel, on average {List.average (ratios results):F2} (trained once, at ({problem.Fiducial[0]}, {problem.Fiducial[1]}): {List.average (ratios first):F2}). Fisher: the exact Fisher matrix at the truth, about the exact mean. The exact width changes from field to field; the Fisher ellipse, and a compression to a few numbers, cannot follow it all the way."
 |> Export.figure options.Out "fig10-posteriors"

@@ -22,7 +22,8 @@ let abc =
     AbcMethod
         { AbcSettings.Default with
             Seed = options.Seed
-            Progress = progress }
+            Progress = progress
+            Simulations = (if options.Quick then 5000 else 20000) }
 
 let network = FieldInference.infer abc problem compressor field
 
@@ -76,6 +77,7 @@ let kept (result: InferenceResult) = result.FisherRetained
 
 Plot.contours
     2
+    [| "α"; "β [pixels]" |]
     [ "near the exact answer",
       [ "exact", network.Exact
         "network and edge", posterior network
@@ -87,7 +89,7 @@ Plot.contours
         "exact", network.Exact ],
       Some problem.Target ]
 |> Plot.withCaption
-    $"One log-normal field of 20 × 20 pixels at (α, β) = (1, 0.5) (dashed): {title}; contours hold 68 %% and 95 %%. Left: the exact posterior; ABC on the network's two score estimates and the edge −1/min f, {network.AreaRatio:F2} times the exact area; and the exact posterior where each pixel has noise of {pixelNoise}, so that the field is latent and is sampled with α and β ({hmc.Chains} chains of {hmc.Draws} draws, R̂ ≤ {Array.max chains.RHat:F3}, effective draws ≥ {Array.min chains.EffectiveSize:F0}). Right, on a wider scale: the two-point correlation function to {largestLag} pixels keeps {kept correlation:P2} of det F at ({problem.Fiducial[0]}, {problem.Fiducial[1]}) and has {correlation.AreaRatio:F0} times the exact area. The network keeps {kept network:P0} there, but its estimates alone have {estimatesAlone.AreaRatio:F0} times the area: score estimates from one fiducial do not tell far larger α apart, which the lowest pixel excludes."
+    $"One log-normal field of 20 × 20 pixels at (α, β) = (1, 0.5) (dashed): {title}; contours hold 68 %% and 95 %%. Left: the exact posterior; ABC on the network's two score estimates and the edge −1/min f, {network.AreaRatio:F2} times the exact area; and the exact posterior where each pixel has noise of {pixelNoise}, so that the field is latent and is sampled with α and β ({hmc.Chains} chains of {hmc.Draws} draws, R̂ ≤ {Array.max chains.RHat:F3}, effective draws ≥ {Array.min chains.EffectiveSize:F0}). Right, on a wider scale: the two-point correlation function to {largestLag} pixels keeps {kept correlation:G2} of the exact det F at ({problem.Fiducial[0]}, {problem.Fiducial[1]}) and has {correlation.AreaRatio:F0} times the exact area. The network keeps {kept network:P0} there, but its estimates alone have {estimatesAlone.AreaRatio:F0} times the area: score estimates from one fiducial do not tell far larger α apart, which the lowest pixel excludes."
 |> Export.figure options.Out "fig11-summaries"
 
 let numbers result =

@@ -8,7 +8,7 @@ open Plotly.NET.LayoutObjects
 /// Credible regions of two parameters in several panels; a name has the same colour in all of them.
 module internal Contours =
     let private side = 300.0
-    let private gapX, gapY = 66.0, 84.0
+    let private gapX, gapY = 92.0, 104.0
     let private reach = 3.6
 
     /// Mean ± 3.6 sd of every layer, inside the bounds, with the truth in view.
@@ -24,7 +24,7 @@ module internal Contours =
         | Some t -> min low t[i], max high t[i]
         | None -> low, high
 
-    let chart columns (panels: (string * (string * Posterior) list * float[] option) list) =
+    let chart columns (axes: string[]) (panels: (string * (string * Posterior) list * float[] option) list) =
         if panels.IsEmpty || panels |> List.exists (fun (_, layers, _) -> layers.IsEmpty) then
             raise (SettingException("panels", "at least one, each with at least one posterior", "fewer"))
 
@@ -33,15 +33,31 @@ module internal Contours =
                 if l.Names.Length <> 2 then
                     raise (ShapeException("layers", "posteriors of 2 parameters", $"{l.Names.Length}"))
 
+        if axes.Length <> 2 then
+            raise (ShapeException("names of the axes", "2", $"{axes.Length}"))
+
         let columns = min columns panels.Length
         let rows = (panels.Length + columns - 1) / columns
 
+        let names =
+            panels
+            |> List.collect (fun (_, layers, _) -> List.map fst layers)
+            |> List.distinct
+
+        let width = float columns * side + float (columns - 1) * gapX
+        // an entry is its name and a stroke of some 60 pixels
+        let lines =
+            ceil (
+                (names |> List.sumBy (fun name -> 60.0 + 15.0 * Style.width name))
+                / (width - 120.0)
+            )
+
         let frame =
-            { AreaWidth = float columns * side + float (columns - 1) * gapX
+            { AreaWidth = width
               AreaHeight = float rows * side + float (rows - 1) * gapY
               MarginLeft = 84
               MarginRight = 28
-              MarginTop = 84
+              MarginTop = 58 + int (26.0 * lines)
               MarginBottom = 66
               Rigid = true }
 
@@ -57,11 +73,6 @@ module internal Contours =
 
                 let ranges = Array.init 2 (range (List.map snd layers) truth)
                 panel, title, layers, truth, ranges)
-
-        let names =
-            panels
-            |> List.collect (fun (_, layers, _) -> List.map fst layers)
-            |> List.distinct
 
         let colour name = List.findIndex ((=) name) names
 
@@ -99,12 +110,10 @@ module internal Contours =
                       dashed (panel.Id = 1) [| t[0]; t[0] |] [| yLow; yHigh |]
                       dashed false [| xLow; xHigh |] [| t[1]; t[1] |] ]
 
-        let axes =
-            [ for panel, _, layers, _, ranges in placed do
-                  let names = (snd layers.Head).Names
-
+        let changes =
+            [ for panel, _, _, _, ranges in placed do
                   let axis i =
-                      names[i], Style.range ranges[i] >> Style.ticks 6
+                      axes[i], Style.range ranges[i] >> Style.ticks 6
 
                   Style.withPanel frame panel (axis 0) (axis 1) ]
 
@@ -121,6 +130,6 @@ module internal Contours =
         Style.figure
             frame
             traces
-            (axes
+            (changes
              @ [ Layout.style (ShowLegend = true, Annotations = headings)
                  Layout.setLegend (StyleParam.SubPlotId.Legend 1, legend) ])

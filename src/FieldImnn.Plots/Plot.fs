@@ -46,10 +46,14 @@ module Plot =
     /// Curves against each other on one pair of axes, each linear or logarithmic: `Plot.curves xAxis yAxis curves`.
     let curves (x: CurveAxis) (y: CurveAxis) (content: Curve list) : GenericChart = Curves.chart x y content
 
-    /// The 68 % and 95 % credible regions (HPD) of two parameters, in panels (title, layers, truth) of so many columns. A name has one
-    /// colour throughout; the first layer of a panel is filled, its truth is dashed, and all its layers are in view.
-    let contours columns (panels: (string * (string * Posterior) list * float[] option) list) : GenericChart =
-        Contours.chart columns panels
+    /// The 68 % and 95 % credible regions (HPD) of two parameters, in panels (title, layers, truth) of so many columns, with the
+    /// names of both axes. A name has one colour throughout; the first layer of a panel is filled, its truth is dashed, and all its layers are in view.
+    let contours
+        columns
+        (axes: string[])
+        (panels: (string * (string * Posterior) list * float[] option) list)
+        : GenericChart =
+        Contours.chart columns axes panels
 
     /// Network outputs (above) and score estimates (below, with the 1:1 line) against the true parameters, one column for each.
     let summaries (names: string[]) (theta: float[][]) (raw: float[][]) (estimates: float[][]) : GenericChart =

@@ -96,17 +96,7 @@ let private scoreDeviations count (at: float[]) =
         CorrelatedLogNormalLikelihood.scores model fields at
         |> Array.map (fun s -> [| s[0] * s[0]; s[0] * s[1]; s[1] * s[1] |])
 
-    Array.map2
-        (fun e f ->
-            let values = products |> Array.map (fun p -> p[e])
-            let mean = Array.average values
-
-            let error =
-                sqrt ((values |> Array.averageBy (fun v -> (v - mean) ** 2.0)) / float count)
-
-            (mean - f) / error)
-        [| 0; 1; 2 |]
-        (lower (CorrelatedLogNormalLikelihood.fisher model target))
+    meanDeviations products (lower (CorrelatedLogNormalLikelihood.fisher model target))
 
 /// HPD levels of the truth over fields drawn at truths from a narrowed prior; `temper` plants a fault in the log-likelihood.
 let private levels count temper =
@@ -175,19 +165,7 @@ let private simulatorTests =
 
       tensorTest "derivatives: forward rule, automatic differentiation and seed-matched differences agree" (fun () ->
           for form in forms do
-              let simulator = doubled (CorrelatedLogNormalField(7, form, 0.05))
-              let theta, keys = Tensors.ofVector fiducial, NoiseKey.Range(2UL, 0UL, 3)
-              let struct (d1, rule) = Simulator.withDerivatives simulator Autodiff theta keys
-
-              let struct (d2, auto) =
-                  Simulator.withDerivatives { simulator with Tangents = None } Autodiff theta keys
-
-              let struct (_, difference) =
-                  Simulator.withDerivatives simulator (FiniteDifference [| 1e-5; 1e-5 |]) theta keys
-
-              close 1e-13 (Tensors.toArray d1) (Tensors.toArray d2) "fields"
-              close 1e-11 (Tensors.toArray rule) (Tensors.toArray auto) $"{form}: automatic"
-              close 1e-7 (Tensors.toArray rule) (Tensors.toArray difference) $"{form}: differences")
+              derivativesAgree $"{form}" (doubled (CorrelatedLogNormalField(7, form, 0.05))) [| 1e-5; 1e-5 |] fiducial)
 
       tensorTest "pixel noise is added to the same field, with the wanted deviation" (fun () ->
           let made sigma =

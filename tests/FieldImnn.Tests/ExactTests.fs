@@ -95,12 +95,7 @@ let private scoreVariance modes count at =
             let s = ExactAnswer.score exact fields[int64 i] at
             [| s[0] * s[0]; s[0] * s[1]; s[1] * s[1] |])
 
-    let mean = Array.init 3 (fun e -> products |> Array.averageBy (fun p -> p[e]))
-
-    let error =
-        Array.init 3 (fun e -> sqrt ((products |> Array.averageBy (fun p -> (p[e] - mean[e]) ** 2.0)) / float count))
-
-    Array.map3 (fun m e f -> (m - f) / e) mean error (lower (SpectrumLikelihood.fisher model fiducial))
+    meanDeviations products (lower (SpectrumLikelihood.fisher model fiducial))
 
 let tests =
     testList

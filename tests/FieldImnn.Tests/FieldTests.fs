@@ -177,18 +177,7 @@ let tests =
                           { simulator with
                               DrawNoise = fun keys -> (simulator.DrawNoise keys).``to`` torch.ScalarType.Float64 }
 
-                      let theta, keys = Tensors.ofVector [| 0.9; 0.6 |], NoiseKey.Range(2UL, 0UL, 3)
-                      let struct (d1, rule) = Simulator.withDerivatives doubled Autodiff theta keys
-
-                      let struct (d2, auto) =
-                          Simulator.withDerivatives { doubled with Tangents = None } Autodiff theta keys
-
-                      let struct (_, difference) =
-                          Simulator.withDerivatives doubled (FiniteDifference [| 1e-4; 1e-4 |]) theta keys
-
-                      close 1e-12 (Tensors.toArray d1) (Tensors.toArray d2) "fields"
-                      close 1e-12 (Tensors.toArray rule) (Tensors.toArray auto) "automatic"
-                      close 1e-7 (Tensors.toArray rule) (Tensors.toArray difference) "differences")
+                      derivativesAgree $"{modes}" doubled [| 1e-4; 1e-4 |] [| 0.9; 0.6 |])
 
           tensorTest "impossible grids, modes and parameters are refused" (fun () ->
               refuses<SettingException> [ "1, 2 or 3"; "4" ] (fun () -> FourierGrid(4, 8, 1.0) |> ignore)

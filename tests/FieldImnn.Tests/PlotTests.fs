@@ -61,6 +61,7 @@ let private contours =
         let chart =
             Plot.contours
                 2
+                [| "A"; "B" |]
                 [ "one", [ "exact", exact; "network", other ], Some [| 1.0; 2.0 |]
                   "two", [ "network", other ], None
                   "three", [ "exact", exact ], None ]
@@ -72,8 +73,11 @@ let private contours =
         Expect.equal entries.Length 3 "exact, network and truth"
         // two lines a layer, and the filling of the first of each panel
         Expect.equal (traces "contour" chart).Length (2 * 4 + 3) "regions"
-        Expect.equal (fst (Plot.size chart)) (2 * 300 + 66 + 84 + 28) "two columns"
-        Expect.throwsT<FieldImnn.Core.SettingException> (fun () -> Plot.contours 2 [] |> ignore) "no panels"
+        Expect.equal (fst (Plot.size chart)) (2 * 300 + 92 + 84 + 28) "two columns"
+
+        Expect.throwsT<FieldImnn.Core.SettingException>
+            (fun () -> Plot.contours 2 [| "A"; "B" |] [] |> ignore)
+            "no panels"
     }
 
 let private corner =

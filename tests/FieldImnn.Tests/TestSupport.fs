@@ -3,7 +3,9 @@ module TestSupport
 open System
 open System.IO
 open Expecto
+open FieldImnn
 open FieldImnn.Core
+open FieldImnn.Core.Random
 open TorchSharp
 
 /// Largest |a − b| over the largest |b|.
@@ -38,6 +40,33 @@ let uniformity (values: float[]) =
     * Seq.sum (seq { for j in 1..100 -> (if j % 2 = 1 then 1.0 else -1.0) * exp (-2.0 * float (j * j) * t * t) })
     |> max 0.0
     |> min 1.0
+
+/// How far the means of the columns of samples (n, k) are from what is expected of them, in their standard errors.
+let meanDeviations (samples: float[][]) (expected: float[]) =
+    expected
+    |> Array.mapi (fun k e ->
+        let values = samples |> Array.map (fun s -> s[k])
+        let mean = Array.average values
+
+        let error =
+            sqrt ((values |> Array.averageBy (fun v -> (v - mean) ** 2.0)) / float values.Length)
+
+        (mean - e) / error)
+
+/// Expects a simulator's own rule, automatic differentiation and seed-matched differences of the given step to give the same fields
+/// and derivatives at θ; noise in float64.
+let derivativesAgree what simulator (step: float[]) (theta: float[]) =
+    let theta, keys = Tensors.ofVector theta, NoiseKey.Range(2UL, 0UL, 3)
+
+    let run simulator derivatives =
+        let struct (d, t) = Simulator.withDerivatives simulator derivatives theta keys
+        Tensors.toArray d, Tensors.toArray t
+
+    let fields, rule = run simulator Autodiff
+    let again, automatic = run { simulator with Tangents = None } Autodiff
+    close 1e-12 fields again $"{what}: fields"
+    close 1e-11 rule automatic $"{what}: automatic"
+    close 1e-7 rule (snd (run simulator (FiniteDifference step))) $"{what}: differences"
 
 /// Expects exactly this typed error of FieldImnn's, with a message that holds the given words.
 let refuses<'error when 'error :> FieldImnnException> (words: string list) (action: unit -> unit) =

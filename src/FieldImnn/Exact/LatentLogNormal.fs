@@ -13,7 +13,8 @@ type LatentResult =
 /// Correlated log-normal fields seen through pixel noise, d = f + σ_n ε: the field f is latent and is sampled with θ = (α, β).
 /// The unknowns are ε (N²) and η, θ's logits between the bounds of a flat prior:
 /// ln p(ε, η | d) = −½ |ε|² + ln p(f = d − σ_n ε | θ) + Σ ln(dθ/dη), up to a constant. In ε, not in the field's own white noise z: d pins
-/// f down to σ_n, which in z would tie every pixel to θ.
+/// f down to σ_n, which in z would tie every pixel to θ. It suits noise below the field's own changes from pixel to pixel; where the
+/// noise is larger the field is smoother than ε, the chains mix slowly, and R̂ tells.
 module LatentLogNormal =
     let private bounds (prior: Prior) =
         prior.Marginals

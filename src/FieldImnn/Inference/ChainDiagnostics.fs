@@ -83,4 +83,4 @@ module ChainDiagnostics =
         let draws = float (split.Length * n)
         let time = add -1.0 infinity 0
         // antithetic chains may be worth more than their draws, but not without limit (as in Stan)
-        min (draws / max time (1.0 / Math.Log10 draws)) (draws * Math.Log10 draws)
+        draws / max time (1.0 / Math.Log10 draws)

@@ -60,7 +60,8 @@ module HamiltonianMonteCarlo =
           Error: float
           Count: float }
 
-    let private begin' step =
+    /// A start from a step; the search is drawn to ten times that.
+    let private initial step =
         { Log = log step
           Averaged = log step
           Centre = log (10.0 * step)
@@ -105,6 +106,7 @@ module HamiltonianMonteCarlo =
           Value: Tensor
           Slope: Tensor }
 
+    /// The state at a position.
     let private at (logDensity: Tensor -> Tensor) (position: Tensor) =
         let ones = torch.ones (position.shape[0], dtype = torch.ScalarType.Float64)
         let value, slope = Autodiff.fjacobianTv logDensity position ones
@@ -131,7 +133,7 @@ module HamiltonianMonteCarlo =
         let mutable lost = start.Value.isfinite().logical_not()
 
         for i in 1..steps do
-            let moved = (s.Position + p * scale * number step)
+            let moved = s.Position + p * scale * number step
             let next = at logDensity (torch.where (lost.unsqueeze 1L, s.Position, moved))
             let finite = next.Value.isfinite().logical_and(next.Slope.isfinite().all 1L)
             lost <- lost.logical_or (finite.logical_not ())
@@ -140,6 +142,7 @@ module HamiltonianMonteCarlo =
 
         struct (s, p, lost)
 
+    /// ½ |momentum|² − ln p, which a perfect integrator keeps.
     let private energy (state: State) (momentum: Tensor) =
         momentum.square().sum 1L * number 0.5 - state.Value
 
@@ -183,7 +186,7 @@ module HamiltonianMonteCarlo =
             raise (RangeException("starting points", "points of positive density in every chain", "zero density"))
 
         let mutable scale = torch.ones (d, dtype = double)
-        let mutable step = begin' 0.1
+        let mutable step = initial 0.1
         let seen = ResizeArray<float[]>()
         let mutable accepted, divergent = 0.0, 0
         let renewals = renewals settings.Warmup
@@ -229,12 +232,11 @@ module HamiltonianMonteCarlo =
 
             if warming then
                 step <- learn settings.Acceptance mean step
-
                 seen.AddRange(Tensors.toRows state.Position)
 
                 if renewals.Contains iteration then
                     scale <- (scaleOf (seen.ToArray()) |> Tensors.ofVector).MoveToOuterDisposeScope()
-                    step <- begin' (exp step.Averaged)
+                    step <- initial (exp step.Averaged)
                     seen.Clear()
             else
                 accepted <- accepted + mean
