@@ -40,7 +40,7 @@ type Arguments =
             | Compressor _ ->
                 "a trained compressor to use instead of training one; must be of the same problem and modes."
             | Rounds _ ->
-                "rounds of training at the most, each at the estimate of the one before; they end by themselves when the estimate moves by less than its error (default 1 for power-law, 3 for dark-matter)."
+                "rounds of training at the most, each at the estimate of the one before; they end by themselves when the estimate moves by less than its error (default 1 for power-law, 4 for dark-matter)."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 let parser =

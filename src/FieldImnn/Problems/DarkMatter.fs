@@ -99,7 +99,7 @@ module DarkMatter =
           Target = [| 0.2589; 0.8159 |]
           Exact = exact model
           Training = training n
-          Rounds = 3
+          Rounds = 4
           Beside = None
           QuotedFisher = None }
 
