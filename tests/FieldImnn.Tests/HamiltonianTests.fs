@@ -185,7 +185,7 @@ let tests =
                       { HmcSettings.Default with
                           Warmup = 300
                           Draws = 500
-                          LeapfrogSteps = 16 }
+                          LeapfrogSteps = 10 }
 
                   let start =
                       ExactAnswer.posterior problem.Exact problem.Prior d
