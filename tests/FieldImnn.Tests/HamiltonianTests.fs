@@ -100,7 +100,7 @@ let tests =
                   Expect.isLessThan shift 4.5 "means, in standard errors"
                   Expect.isLessThan spread 0.1 "variances"
                   Expect.isLessThan (Array.max result.RHat) 1.02 "R̂"
-                  Expect.isGreaterThan (Array.min result.EffectiveSize) 400.0 "effective size of 4,000 draws"
+                  Expect.isGreaterThan (Array.min result.EffectiveSize) 300.0 "effective size of 4,000 draws"
                   Expect.isLessThan (abs (result.Acceptance - 0.8)) 0.15 "acceptance"
                   Expect.equal result.Divergent 0 "divergent"
                   let wrong = mean |> Array.mapi (fun k m -> m + 0.2 * sqrt covariance[k, k])
@@ -112,6 +112,16 @@ let tests =
               let chains = autoregressive rho (Array.zeroCreate 4) 5000
               let expected = 20000.0 * (1.0 - rho) / (1.0 + rho)
               Expect.isLessThan (abs (ChainDiagnostics.effectiveSize chains / expected - 1.0)) 0.2 "effective size"
+              // ρ² is the correlation of the squares
+              let squares = 20000.0 * (1.0 - rho * rho) / (1.0 + rho * rho)
+              let swinging = autoregressive -rho (Array.zeroCreate 4) 5000
+              Expect.isGreaterThan (ChainDiagnostics.effectiveSize swinging) 20000.0 "antithetic mean"
+
+              Expect.isLessThan
+                  (abs (ChainDiagnostics.effectiveSizeOfMoments swinging / squares - 1.0))
+                  0.2
+                  "antithetic variance"
+
               Expect.isLessThan (ChainDiagnostics.rHat chains) 1.01 "R̂"
               let apart = autoregressive rho [| 0.0; 0.0; 0.0; 1.0 |] 5000
               Expect.isGreaterThan (ChainDiagnostics.rHat apart) 1.05 "planted: a chain elsewhere"
@@ -173,9 +183,9 @@ let tests =
 
                   let hmc =
                       { HmcSettings.Default with
-                          Warmup = 200
-                          Draws = 200
-                          LeapfrogSteps = 16 }
+                          Warmup = 300
+                          Draws = 500
+                          LeapfrogSteps = 10 }
 
                   let start =
                       ExactAnswer.posterior problem.Exact problem.Prior d

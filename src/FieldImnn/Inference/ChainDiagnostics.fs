@@ -84,3 +84,12 @@ module ChainDiagnostics =
         let time = add -1.0 infinity 0
         // antithetic chains may be worth more than their draws, but not without limit (as in Stan)
         draws / max time (1.0 / Math.Log10 draws)
+
+    /// The smaller of the effective numbers of draws for the mean and for the variance: chains that swing from side to side know
+    /// their middle better than their width.
+    let effectiveSizeOfMoments (chains: float[][]) =
+        let middle = chains |> Array.averageBy Array.average
+
+        let squares = chains |> Array.map (Array.map (fun v -> (v - middle) ** 2.0))
+
+        min (effectiveSize chains) (effectiveSize squares)

@@ -39,7 +39,7 @@ type HmcResult =
         Draws: float[][][]
         /// Split R̂ of every quantity.
         RHat: float[]
-        /// Effective number of draws of every quantity.
+        /// Effective number of draws of every quantity, for its mean or its variance, whichever is smaller.
         EffectiveSize: float[]
         /// Mean acceptance after the adaptation.
         Acceptance: float
@@ -259,7 +259,7 @@ module HamiltonianMonteCarlo =
 
         { Draws = draws
           RHat = each ChainDiagnostics.rHat
-          EffectiveSize = each ChainDiagnostics.effectiveSize
+          EffectiveSize = each ChainDiagnostics.effectiveSizeOfMoments
           Acceptance = accepted / float settings.Draws
           Step = exp step.Averaged
           Divergent = divergent }

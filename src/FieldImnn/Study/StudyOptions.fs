@@ -138,8 +138,7 @@ module StudyOptions =
             |> List.map (fun path ->
                 let shape = problem.Simulator.FieldShape |> Array.map int
 
-                $"stored {Path.GetFileNameWithoutExtension path}",
-                ObservedField.read path shape |> ObservedField.toTensor)
+                Path.GetFileNameWithoutExtension path, ObservedField.read path shape |> ObservedField.toTensor)
 
         let simulated =
             [ for i in 1 .. count - stored.Length ->
