@@ -90,6 +90,7 @@ module internal Style =
     let axis text (low: float, high: float) anchor (change: LinearAxis -> LinearAxis) =
         LinearAxis.init (
             Title = title text,
+            AxisType = StyleParam.AxisType.Linear, // told, not guessed from the first trace
             ShowLine = true,
             LineColor = Palette.ink,
             LineWidth = 1.0,
