@@ -22,6 +22,9 @@ let main argv =
           RefitTests.tests
           InferenceTests.tests
           LogNormalCompressionTests.tests
+          FlowTests.tests
+          DelfiTests.tests
+          DiagnosticsTests.tests
           PlotTests.tests
           CommandTests.tests
           PackTests.tests ]
