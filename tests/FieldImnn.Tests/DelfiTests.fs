@@ -203,10 +203,12 @@ let private neural =
 let private pmcSettings =
     { PmcSettings.Default with
         Population = 1000
-        Simulations = 100000
+        Budget = 100000
         Schedule = Listed [ 6.0; 3.0; 1.5; 0.5 ]
         LeastAcceptance = 0.0
-        Chunk = 1000
+        Simulations =
+            { SimulationSettings.Default with
+                Chunk = 1000 }
         Seed = 4UL }
 
 let private pmc settings =
@@ -261,9 +263,14 @@ let private populations =
                   { pmcSettings with
                       Schedule = Shrinking 0.5
                       Population = 200
-                      Simulations = 3000 }
+                      Budget = 3000 }
 
-              let a, b = pmc settings, pmc { settings with Chunk = 37 }
+              let a, b =
+                  pmc settings,
+                  pmc
+                      { settings with
+                          Simulations = { settings.Simulations with Chunk = 37 } }
+
               Expect.equal a.Posterior.Samples b.Posterior.Samples "samples"
               Expect.equal a.Posterior.Weights b.Posterior.Weights "weights"
               Expect.isLessThanOrEqual a.Simulations 3000 "budget"
@@ -327,14 +334,7 @@ let private fields =
         let seen = Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0])
 
         let judge what tolerance posterior =
-            let shift =
-                Array.map3
-                    (fun a b s -> abs (a - b) / s)
-                    (Posterior.mean posterior)
-                    (Posterior.mean exact)
-                    (Posterior.sd exact)
-                |> Array.max
-
+            let shift = Posterior.shift exact posterior
             let area = Posterior.area posterior / Posterior.area exact
             Expect.isLessThan shift tolerance $"{what}: shift {shift:F2} sds"
             Expect.isLessThan (abs (area - 1.0)) tolerance $"{what}: area ratio {area:F3}"
@@ -353,7 +353,7 @@ let private fields =
             PopulationMonteCarlo.run
                 { PmcSettings.Default with
                     Population = 300
-                    Simulations = 4000
+                    Budget = 4000
                     Regression = true }
                 problem.Simulator
                 compress

@@ -26,6 +26,7 @@ let main argv =
           DelfiTests.tests
           DiagnosticsTests.tests
           PlotTests.tests
+          InferencePlotTests.tests
           CommandTests.tests
           PackTests.tests ]
     |> testSequenced

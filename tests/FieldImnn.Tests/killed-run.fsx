@@ -14,9 +14,11 @@ let result =
     PopulationMonteCarlo.run
         { PmcSettings.Default with
             Population = 100
-            Simulations = 1500
-            Chunk = 50
-            Folder = Some fsi.CommandLineArgs[1] }
+            Budget = 1500
+            Simulations =
+                { SimulationSettings.Default with
+                    Chunk = 50
+                    Folder = Some fsi.CommandLineArgs[1] } }
         simulator
         Tensors.toRows
         (Matrix<float>.Build.DenseDiagonal(1, 1, 100.0))

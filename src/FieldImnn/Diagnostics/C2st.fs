@@ -19,8 +19,8 @@ type C2stResult =
     }
 
 /// The classifier two-sample test as in the benchmark of Lueckmann et al. 2021 (arXiv:2101.04653): samples z-scored by the first set; a
-/// network of two hidden layers of 10·d ReLU units, Adam at 1e-3 in batches of 200 until the loss has not fallen by 1e-4 for ten epochs;
-/// five folds. (scikit-learn's weight decay, 1e-4 over the batch, is left out: it changes nothing.)
+/// network of two hidden layers of 10·d ReLU units, Adam at 1e-3 in batches of 200; five folds. Where theirs trains until its own loss stands,
+/// ours ends ten epochs after a tenth of its training samples, held out, was told apart best: over-fitting cannot hide a difference.
 module C2st =
     let private folds = 5
 
@@ -86,7 +86,18 @@ module C2st =
                       Seed = seed
                       Progress = Progress.silent }
 
-                EnsembleTraining.train settings bank loss 1e-4 data training None |> ignore
+                let heldOut = training.shape[1] / 10L
+
+                EnsembleTraining.train
+                    settings
+                    bank
+                    loss
+                    1e-4
+                    data
+                    (training.narrow (1L, heldOut, training.shape[1] - heldOut))
+                    (training.narrow (1L, 0L, heldOut))
+                |> ignore
+
                 use _ = torch.no_grad ()
 
                 let struct (score, label) =

@@ -124,13 +124,10 @@ module Delfi =
 
     /// Largest change of a posterior since another, in its sds or as a part of its sds.
     let private change (before: Posterior) (after: Posterior) =
-        let sd, sdBefore = Posterior.sd after, Posterior.sd before
+        let width =
+            Array.map2 (fun a b -> abs (log (a / b))) (Posterior.sd after) (Posterior.sd before)
 
-        let shift =
-            Array.map3 (fun a b s -> abs (a - b) / s) (Posterior.mean after) (Posterior.mean before) sd
-
-        let width = Array.map2 (fun s b -> abs (log (s / b))) sd sdBefore
-        max (Array.max shift) (Array.max width)
+        max (Posterior.shift after before) (Array.max width)
 
     /// Runs DELFI for targets: each is a set of observed summaries (m, d) that share one θ, so one observed field is a set of one. All
     /// targets share all simulations. The simulator's fields (n, shape…) become summaries (rows) by `compress`.

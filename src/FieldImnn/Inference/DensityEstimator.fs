@@ -35,7 +35,7 @@ type EstimatorSettings =
             { LearningRate = 1e-3
               Batch = 100
               MaxEpochs = 1000
-              Patience = 12
+              Patience = 20
               Reductions = 2
               Clip = 5.0
               Seed = 1UL
@@ -217,7 +217,7 @@ module DensityEstimator =
                     0.0
                     data
                     (rows count (int64 n - count))
-                    (Some held)
+                    held
 
             use _ = torch.no_grad ()
             let residual, whitened = parts (EnsembleTraining.pick data held)

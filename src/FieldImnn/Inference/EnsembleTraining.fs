@@ -24,13 +24,13 @@ type EnsembleSettings =
         Progress: Progress
     }
 
-/// Losses of one epoch, one for each member.
+/// Losses of one epoch, one for each member; NaN for a member that had ended before.
 type EnsembleRecord =
     {
         Epoch: int
         /// Mean over the epoch's batches, while the weights changed.
         Training: float[]
-        /// On rows that were not trained on, after the epoch; NaN where there are none.
+        /// On rows that were not trained on, after the epoch.
         HeldOut: float[]
     }
 
@@ -93,8 +93,7 @@ module EnsembleTraining =
     let private member' i (tensor: Tensor) = tensor.select (0L, int64 (i: int))
 
     /// Trains on rows (members, n) of the data (all rows, columns), with the loss of a batch (members, b, columns) → (members), a mean
-    /// over b. With held-out rows (members, m) the best weights on them win; without, training ends where its own loss no longer
-    /// falls by the tolerance, and the last weights stand.
+    /// over b. The weights that are best on the held-out rows (members, m) win; better is what is lower by the tolerance.
     let train
         settings
         (bank: WeightBank)
@@ -102,16 +101,16 @@ module EnsembleTraining =
         tolerance
         (data: Tensor)
         (rows: Tensor)
-        (heldOut: Tensor option)
+        (heldOut: Tensor)
         =
         validate settings
         use _ = torch.NewDisposeScope()
         let members, n = bank.Members, int rows.shape[1]
         use generator = new torch.Generator(NoiseKey.SeedFor(settings.Seed, "shuffles"))
         let step = stepper bank settings.Clip
-        let heldOutData = heldOut |> Option.map (pick data)
+        let all = pick data heldOut
 
-        let evaluate (all: Tensor) =
+        let evaluate () =
             Tensors.using (fun () ->
                 use _ = torch.no_grad ()
 
@@ -124,12 +123,7 @@ module EnsembleTraining =
                 torch.stack(parts).sum(0L) |> Tensors.toArray)
 
         let best = bank.Values.clone ()
-
-        let lowest =
-            heldOutData
-            |> Option.map evaluate
-            |> Option.defaultValue (Array.create members infinity)
-
+        let lowest = evaluate ()
         let rates = Array.create members settings.LearningRate
         let stale = Array.create members 0
         let reduced = Array.create members 0
@@ -139,10 +133,7 @@ module EnsembleTraining =
         /// Back to the best weights and on with a smaller step, or the end.
         let retreat i =
             use _ = torch.no_grad ()
-
-            if heldOut.IsSome then
-                (member' i bank.Values).copy_(member' i best) |> ignore
-
+            (member' i bank.Values).copy_(member' i best) |> ignore
             stale[i] <- 0
             reduced[i] <- reduced[i] + 1
 
@@ -173,13 +164,13 @@ module EnsembleTraining =
 
             epoch <- epoch + 1
             let training = Tensors.toArray total
-            let held = heldOutData |> Option.map evaluate
-            let watched = defaultArg held training
+            let held = evaluate ()
+            let ended = Array.copy finished
 
             for i in 0 .. members - 1 do
                 if not finished[i] then
-                    if watched[i] < lowest[i] - tolerance then
-                        lowest[i] <- watched[i]
+                    if held[i] < lowest[i] - tolerance then
+                        lowest[i] <- held[i]
                         stale[i] <- 0
                         use _ = torch.no_grad ()
                         (member' i best).copy_(member' i bank.Values) |> ignore
@@ -189,17 +180,19 @@ module EnsembleTraining =
                     if stale[i] >= settings.Patience || not (Double.IsFinite training[i]) then
                         retreat i
 
+            let running = Array.map2 (fun ended loss -> if ended then nan else loss) ended
+
             history.Add
                 { Epoch = epoch
-                  Training = training
-                  HeldOut = defaultArg held (Array.create members nan) }
+                  Training = running training
+                  HeldOut = running held }
 
             Progress.report
                 settings.Progress
                 "training networks"
                 epoch
                 settings.MaxEpochs
-                $"loss {Array.average training:F3}, held out {Array.average lowest:F3}"
+                $"loss {Array.average training:F3}, best held out {Array.average lowest:F3}"
 
         for i in 0 .. members - 1 do
             if not finished[i] then

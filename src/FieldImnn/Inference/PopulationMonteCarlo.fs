@@ -19,29 +19,24 @@ type PmcSettings =
         Population: int
         Schedule: PmcSchedule
         /// Budget: a population that would need more is not begun or is given up, and the one before it stands.
-        Simulations: int
+        Budget: int
         /// A population that accepts less than this part is the last.
         LeastAcceptance: float
         /// Local-linear regression of the last population, as in rejection ABC.
         Regression: bool
-        Chunk: int
-        /// Where finished chunks of simulations are kept, so that a run that was stopped goes on from them.
-        Folder: string option
+        Simulations: SimulationSettings
         Seed: uint64
-        Progress: Progress
     }
 
     /// 500 particles, ε halving its quantile, at most 10,000 simulations or down to an acceptance of 3 %.
     static member Default =
         { Population = 500
           Schedule = Shrinking 0.5
-          Simulations = 10000
+          Budget = 10000
           LeastAcceptance = 0.03
           Regression = false
-          Chunk = 200
-          Folder = None
-          Seed = 1UL
-          Progress = Progress.silent }
+          Simulations = SimulationSettings.Default
+          Seed = 1UL }
 
 /// One population.
 type PmcGeneration =
@@ -53,6 +48,8 @@ type PmcGeneration =
         Simulations: int
         /// 1/Σw².
         EffectiveSize: float
+        /// Its particles, as they are.
+        Posterior: Posterior
     }
 
 /// What population Monte Carlo found.
@@ -76,7 +73,7 @@ module PopulationMonteCarlo =
     let private validate (settings: PmcSettings) =
         Guard.AtLeast("population", 20L, int64 settings.Population) |> ignore
 
-        Guard.AtLeast("PMC simulations", int64 settings.Population, int64 settings.Simulations)
+        Guard.AtLeast("PMC simulations", int64 settings.Population, int64 settings.Budget)
         |> ignore
 
         match settings.Schedule with
@@ -145,11 +142,6 @@ module PopulationMonteCarlo =
     let run (settings: PmcSettings) simulator compress fisher (prior: Prior) observed : PmcResult =
         validate settings
 
-        let simulating =
-            { Chunk = settings.Chunk
-              Folder = settings.Folder
-              Progress = settings.Progress }
-
         let distance = Rejection.distance fisher observed
 
         let posterior particles =
@@ -161,7 +153,7 @@ module PopulationMonteCarlo =
 
             let estimates =
                 Simulations.until
-                    simulating
+                    settings.Simulations
                     simulator
                     compress
                     settings.Seed
@@ -190,7 +182,8 @@ module PopulationMonteCarlo =
                     { Epsilon = epsilon
                       Acceptance = float accepted.Length / float estimates.Length
                       Simulations = used
-                      EffectiveSize = Posterior.effectiveSize (posterior particles) }
+                      EffectiveSize = Posterior.effectiveSize (posterior particles)
+                      Posterior = posterior particles }
                 ),
                 used
 
@@ -199,7 +192,7 @@ module PopulationMonteCarlo =
 
         let rec go number (particles: Particles) (generations: PmcGeneration list) listed used =
             let latest = List.head generations
-            let left = settings.Simulations - used
+            let left = settings.Budget - used
 
             let next =
                 match settings.Schedule, listed with
@@ -226,7 +219,7 @@ module PopulationMonteCarlo =
         let uniform theta =
             Array.create (Array.length theta) (1.0 / float settings.Population)
 
-        match population 0 first (Prior.sample (seed 0) 0L settings.Simulations prior) uniform 0 with
+        match population 0 first (Prior.sample (seed 0) 0L settings.Budget prior) uniform 0 with
         | None, used ->
             raise (
                 SettingException(
@@ -254,7 +247,7 @@ module PopulationMonteCarlo =
               Simulations = used }
 
     /// Population Monte Carlo with a trained compressor, for one observed field (shape…).
-    let infer settings simulator compressor prior (field: Tensor) =
+    let infer (settings: PmcSettings) simulator compressor prior (field: Tensor) =
         run
             settings
             simulator

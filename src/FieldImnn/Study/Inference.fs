@@ -52,9 +52,8 @@ module InferenceMethod =
             PmcMethod
                 { PmcSettings.Default with
                     Seed = seed
-                    Progress = progress
-                    Folder = folder
-                    Simulations = some PmcSettings.Default.Simulations }
+                    Simulations = simulations
+                    Budget = some PmcSettings.Default.Budget }
         | "delfi" ->
             DelfiMethod
                 { DelfiSettings.Default with
