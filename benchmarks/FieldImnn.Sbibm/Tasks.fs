@@ -23,7 +23,14 @@ let private gaussian name prior single sequential =
       Simulator =
         Simulator.create name (List.ofArray prior.Names) [ 10 ] [ 10 ] (fun theta noise ->
             theta + sqrt 0.1 * noise.``to`` torch.float64)
-      Estimator = EstimatorSettings.Default
+      // the whitening alone is the truth here: the flows have nothing to add, and need not try for long
+      Estimator =
+        { EstimatorSettings.Default with
+            Members = 3
+            Training =
+                { EstimatorSettings.Default.Training with
+                    Batch = 200
+                    Patience = 6 } }
       Sampler = Walkers(walkers = 600, burn = 150, steps = 600, candidates = 20000)
       Single = [ maf single ]
       Sequential = [ maf sequential ] }

@@ -89,7 +89,10 @@ module FieldInference =
             "gaussian", GaussianApproximation.posterior problem.Prior estimate compressor.Fisher, 0
         | AbcMethod settings ->
             let metric = metric settings.Seed
-            let result = Abc.run settings problem.Simulator compress metric problem.Prior observed
+
+            let result =
+                Abc.run settings problem.Simulator compress metric problem.Prior observed
+
             "abc", result.Posterior, result.Simulations
         | PmcMethod settings ->
             let metric = metric settings.Seed
@@ -104,7 +107,9 @@ module FieldInference =
 
             "delfi", result.Posteriors[0], result.Simulations
         | NpeMethod settings ->
-            let amortised = NeuralPosterior.learn settings problem.Simulator compress problem.Prior
+            let amortised =
+                NeuralPosterior.learn settings problem.Simulator compress problem.Prior
+
             "npe", NeuralPosterior.posterior amortised observed, amortised.Simulations
 
     /// The posterior of one field (shape…) by a method, with the exact one.

@@ -1,6 +1,7 @@
 namespace FieldImnn
 
 open System.IO
+open System.Text.Json.Nodes
 open FieldImnn.Core
 open FieldImnn.Core.Random
 
@@ -76,15 +77,16 @@ module SimulationBudget =
           Folder = Path.Combine(options.Out, "simulations")
           Progress = progress }
 
-    /// The problem of a name, its compressor from the study's folder, and the field (shape…) to infer, at the problem's target.
+    /// The problem of a name, the field (shape…) to infer, at the problem's target, and its compressor from the study's folder, trained
+    /// in as many rounds as the problem wants.
     let subject options progress name =
         let problem = Catalogue.problem name options.Modes
-        let compressor = StudyOptions.compressor options progress problem
 
         let field =
             Simulator.field problem.Simulator problem.Target (NoiseKey.SeedFor(options.Seed, "target"))
 
-        problem, compressor, field
+        let rounds = StudyOptions.refit options progress problem (field.unsqueeze 0L)
+        problem, (List.last rounds).Compressor, field
 
     /// Each method and seed has a folder of its own.
     let private simulating settings (problem: Problem) (name: string) (seed: uint64) =
@@ -176,3 +178,18 @@ module SimulationBudget =
                   Low = List.min values
                   Middle = List.average values
                   High = List.max values |} |]
+
+    /// All points as JSON, by method.
+    let report (points: BudgetPoint list) =
+        let point p =
+            Report.fields
+                [ "seed", Report.value p.Seed
+                  "simulations", Report.value p.Simulations
+                  "areaRatio", Report.value p.AreaRatio
+                  "shift", Report.value p.Shift
+                  "c2st", Report.value p.C2st ]
+
+        points
+        |> List.groupBy _.Method
+        |> List.map (fun (name, own) -> name, JsonArray(own |> List.map point |> Array.ofList) :> JsonNode)
+        |> Report.fields
