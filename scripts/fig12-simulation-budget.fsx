@@ -43,7 +43,7 @@ for name in [ "power-law"; "dark-matter" ] do
           panel points "shift of the mean / exact sd" false 0.0 _.Shift
           panel points "C2ST against the exact posterior" false 0.5 _.C2st ]
     |> Plot.withCaption
-        $"How far the inferred posterior of one {name} field at ({target}), {options.ModesName} modes, is from the exact one of all its pixels, against the number of simulations beyond those of the compressor. Lines: mean of {settings.Seeds.Length} seeds; bands: their range; dashed: an exact result. C2ST 0.5 means that no classifier tells the two apart. All use the same two summaries, so what the compression lost stays. {describe points SimulationBudget.methods[0]}. {describe points SimulationBudget.methods[3]}."
+        $"How far the inferred posterior of one {name} field at ({target}), {options.ModesName} modes, is from the exact one of all its pixels, against the number of simulations beyond those of the compressor. Lines: mean over {settings.Seeds.Length} seed(s); bands: their range; dashed: an exact result. C2ST 0.5 means that no classifier tells the two apart. All use the same two summaries, so what the compression lost stays. {describe points SimulationBudget.methods[0]}. {describe points SimulationBudget.methods[3]}."
     |> Export.figure options.Out $"fig12-simulation-budget-{name}"
 
     SimulationBudget.report points |> StudyOptions.results options $"fig12-{name}"

@@ -31,7 +31,7 @@ let private gaussian name prior single sequential =
                 { EstimatorSettings.Default.Training with
                     Batch = 200
                     Patience = 6 } }
-      Sampler = Walkers(walkers = 600, burn = 150, steps = 600, candidates = 20000)
+      Sampler = Walkers(walkers = 2000, burn = 200, steps = 300, candidates = 100000)
       Single = [ maf single ]
       Sequential = [ maf sequential ] }
 

@@ -1,6 +1,7 @@
 namespace FieldImnn.Plots
 
 open System
+open System.Globalization
 open FieldImnn.Core
 open Plotly.NET
 open Plotly.NET.LayoutObjects
@@ -76,18 +77,34 @@ module internal Bands =
         let pad = max 1e-6 (0.06 * (high - low))
         low - pad, high + pad
 
+    /// Labelled ticks of a logarithmic axis: every decade of a long one, 1, 2 and 5 of each of a short one.
+    let private logTicks (low: float, high: float) =
+        let steps =
+            if high - low > 2.5 then [ 1.0 ]
+            elif high - low > 1.6 then [ 1.0; 3.0 ]
+            else [ 1.0; 2.0; 5.0 ]
+
+        [| for decade in floor low .. ceil high do
+               for step in steps do
+                   let value = step * 10.0 ** decade
+
+                   if log10 value >= low && log10 value <= high then
+                       value, value.ToString("#,0.###", CultureInfo.InvariantCulture).Replace(",", " ") |]
+        |> Array.unzip
+
     let private scale logarithmic limits (axis: LinearAxis) =
         let axis = axis |> Style.range limits
 
         if logarithmic then
-            let low, high = fst limits, snd limits
+            let values, texts = logTicks limits
 
             axis
-            |> LinearAxis.style (AxisType = StyleParam.AxisType.Log)
-            |> (if high - low > 2.5 then
-                    LinearAxis.style (DTick = 1.0)
-                else
-                    LinearAxis.style (DTick = "D2"))
+            |> LinearAxis.style (
+                AxisType = StyleParam.AxisType.Log,
+                TickMode = StyleParam.TickMode.Array,
+                TickVals = values,
+                TickText = texts
+            )
         else
             axis |> Style.ticks 6
 
