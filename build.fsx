@@ -25,7 +25,11 @@ let studies =
              "fig09-dark-matter-information" ])
           ("correlated-log-normal",
            [ "fig10-correlated-log-normal-posteriors"
-             "fig11-correlated-log-normal-summaries" ]) ]
+             "fig11-correlated-log-normal-summaries" ])
+          ("simulation-budget",
+           [ "fig12-simulation-budget"
+             "fig13-delfi-training"
+             "fig14-posteriors-by-round" ]) ]
 
 let libraries = [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots" ]
 
@@ -377,6 +381,23 @@ let bench arguments =
 
     stream "dotnet" (program project :: arguments)
 
+/// Neural likelihood against the published benchmark, on its public reference posteriors.
+let sbibm arguments =
+    let project = "benchmarks/FieldImnn.Sbibm"
+    let data = at "../shared/reference/sbibm"
+
+    if not (Directory.Exists(at project) && Directory.Exists data) then
+        fail $"This needs {project} and the benchmark's public data in ../shared/reference/sbibm."
+
+    perform
+        [ restoring
+          quiet "Building" (fun () -> dotnet "sbibm" ([ "build"; at project ] @ release)) ]
+
+    let out = artifacts "sbibm.json"
+    let code = stream "dotnet" (program project :: data :: out :: arguments)
+    printfn $"Written to {shown out}."
+    code
+
 // ------------------------------------------------------------------------------------------------------------ pack
 
 let version () =
@@ -493,6 +514,7 @@ let help () =
     check                      format, warnings as errors, every script type-checks
     format                     format F# and C# in place
     bench [ARGUMENTS]          build and run the benchmarks
+    benchmark sbibm [--full]   neural likelihood against the published table, in artifacts/sbibm.json
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
                                every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
@@ -514,6 +536,7 @@ let command arguments =
     | [ "check" ] -> check ()
     | [ "format" ] -> format ()
     | "bench" :: rest -> bench rest
+    | "benchmark" :: "sbibm" :: rest -> sbibm rest
     | [ "pack" ] -> pack ()
     | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)
     | "reproduce" :: study :: rest -> reproduce study rest

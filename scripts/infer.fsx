@@ -35,7 +35,8 @@ type Arguments =
             | Theta _ ->
                 "parameters of the field to simulate when there is no --field, with commas between them; within the prior (default: the problem's example, 0.9,0.6 or 0.2589,0.8159)."
             | Out _ -> "the folder for posterior.csv, summary.json, corner.html, corner.png and compressor.imnn."
-            | Method _ -> "abc (default): rejection with regression adjustment; gaussian: the Gaussian approximation."
+            | Method _ ->
+                "abc (default): rejection with regression adjustment; delfi: sequential neural likelihood; pmc: population Monte Carlo; npe: neural posterior; gaussian: the Gaussian approximation. What was simulated is kept in OUT/simulations: a run that was stopped goes on from there."
             | Seed _ -> "seed of the training, the simulations and the simulated field (default 1)."
             | Compressor _ ->
                 "a trained compressor to use instead of training one; must be of the same problem and modes."
@@ -59,15 +60,12 @@ let infer (arguments: ParseResults<Arguments>) =
     let progress = ConsoleProgress.create ()
 
     let inferenceMethod =
-        match arguments.GetResult(Method, "abc") with
-        | "abc" ->
-            AbcMethod
-                { AbcSettings.Default with
-                    Seed = seed
-                    Progress = progress
-                    Simulations = (if quick then 3000 else AbcSettings.Default.Simulations) }
-        | "gaussian" -> GaussianMethod
-        | other -> raise (SettingException("method", "abc or gaussian", other))
+        InferenceMethod.create
+            (arguments.GetResult(Method, "abc"))
+            quick
+            seed
+            progress
+            (Some(Path.Combine(out, "simulations")))
 
     let theta =
         match arguments.TryGetResult Theta with

@@ -58,3 +58,17 @@ module Plot =
     /// Network outputs (above) and score estimates (below, with the 1:1 line) against the true parameters, one column for each.
     let summaries (names: string[]) (theta: float[][]) (raw: float[][]) (estimates: float[][]) : GenericChart =
         Summaries.chart names theta raw estimates
+
+    /// Curves with bands over a logarithmic abscissa, in panels side by side; a dashed line is where an ideal curve would lie.
+    let bands (abscissa: string) (panels: BandPanel list) : GenericChart = Bands.chart abscissa panels
+
+    /// Histograms of the ranks of the truth (parts of one), a panel for each parameter, with the band that holds a bin of a calibrated
+    /// inference with a probability of 95 %.
+    let ranks (bins: int) (parameters: (string * float[]) list) : GenericChart = CalibrationPlot.ranks bins parameters
+
+    /// How often regions hold the truth against their credibility (expected coverage, TARP), from levels in [0, 1]; the band holds a
+    /// point of a calibrated curve with a probability of 95 %.
+    let coverage (curves: (string * float[]) list) : GenericChart = CalibrationPlot.coverage curves
+
+    /// Losses of an ensemble of density estimators against epoch, a panel for each round: training dotted, held out solid.
+    let ensemble (rounds: (string * EnsembleRecord[]) list) : GenericChart = EnsembleLosses.chart rounds

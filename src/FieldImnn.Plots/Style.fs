@@ -190,6 +190,32 @@ module internal Style =
             EntryWidth = 0.5
         )
 
+    /// A row of equal panels with a gap between them: the frame, and panel i from 0.
+    let row count (width: float, height: float) gap marginTop =
+        { AreaWidth = float count * width + float (count - 1) * gap
+          AreaHeight = height
+          MarginLeft = 92
+          MarginRight = 24
+          MarginTop = marginTop
+          MarginBottom = 68
+          Rigid = false },
+        fun i ->
+            { Id = i + 1
+              Left = float i * (width + gap)
+              Bottom = 0.0
+              Width = width
+              Height = height }
+
+    /// A legend in one line above the panels, so many of their heights above them.
+    let legendLine above layout =
+        layout
+        |> Layout.style (ShowLegend = true)
+        |> Layout.setLegend (
+            StyleParam.SubPlotId.Legend 1,
+            legend 0.5 (1.0 + above) StyleParam.XAnchorPosition.Center StyleParam.YAnchorPosition.Bottom
+            |> Legend.style (Orientation = StyleParam.Orientation.Horizontal)
+        )
+
     // The frame travels in the layout's meta field, so that a finished chart can still be resized.
     let private encode frame =
         String.Format(

@@ -54,7 +54,8 @@ let tests =
                   refused [ "--theta"; "2.0,0.5" ] [ "A"; "2" ] folder
                   refused [ "--rounds"; "0" ] [ "rounds"; "0" ] folder
                   refused [ "--problem"; "dark-matter"; "--theta"; "0.3,2.5" ] [ "σ_8"; "2.5" ] folder
-                  refused [ "--modes"; "perfect" ] [ "ideal or published"; "perfect" ] folder))
+                  refused [ "--modes"; "perfect" ] [ "ideal or published"; "perfect" ] folder
+                  refused [ "--method"; "magic" ] [ "abc, delfi, pmc, npe, gaussian"; "magic" ] folder))
 
           testCase
               "infers a stored field to files that scripts can read, and again from the saved compressor"
@@ -114,7 +115,8 @@ let tests =
                                 "--compressor"
                                 kept
                                 "--method"
-                                "gaussian" ]
+                                "delfi"
+                                "--quick" ]
 
                       Expect.equal code 0 errors
 

@@ -22,7 +22,11 @@ let main argv =
           RefitTests.tests
           InferenceTests.tests
           LogNormalCompressionTests.tests
+          FlowTests.tests
+          DelfiTests.tests
+          DiagnosticsTests.tests
           PlotTests.tests
+          InferencePlotTests.tests
           CommandTests.tests
           PackTests.tests ]
     |> testSequenced

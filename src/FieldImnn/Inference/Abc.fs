@@ -20,6 +20,8 @@ type AbcAcceptance =
     | Within of epsilon: float
     /// This part of all simulations, the nearest ones.
     | Nearest of quantile: float
+    /// The first so many with distance ρ below ε: simulating ends with the last of them, and `Simulations` is then a limit.
+    | Until of accepted: int * epsilon: float
 
 /// How rejection ABC is run.
 type AbcSettings =
@@ -30,6 +32,8 @@ type AbcSettings =
         /// Local-linear regression of θ on θ̂ with Epanechnikov weights (Beaumont, Zhang & Balding 2002): takes out what a finite ε adds.
         Regression: bool
         Chunk: int
+        /// Where finished chunks of simulations are kept, so that a run that was stopped goes on from them.
+        Folder: string option
         Seed: uint64
         Progress: Progress
     }
@@ -41,6 +45,7 @@ type AbcSettings =
           Acceptance = Nearest 0.2
           Regression = true
           Chunk = 200
+          Folder = None
           Seed = 1UL
           Progress = Progress.silent }
 
@@ -73,6 +78,9 @@ module Abc =
 
         match settings.Acceptance with
         | Within epsilon -> Guard.Positive("ε", epsilon) |> ignore
+        | Until(accepted, epsilon) ->
+            Guard.AtLeast("accepted simulations", 10L, int64 accepted) |> ignore
+            Guard.Positive("ε", epsilon) |> ignore
         | Nearest q when not (q > 0.0 && q <= 1.0) -> refuse "accepted quantile" "a number in (0, 1]" q
         | Nearest _ -> ()
 
@@ -86,15 +94,9 @@ module Abc =
         | None -> Prior.sample seed 0L n prior, Array.zeroCreate n
         | Some(centre, covariance) ->
             let factor = covariance.Cholesky().Factor
-            let block = 4096
-
-            let standard =
-                Prior.create [ for i in 1 .. centre.Count -> $"z{i}", Normal(0.0, 1.0) ]
 
             let draws =
-                Seq.initInfinite (fun i -> Prior.sample seed (int64 i * int64 block) block standard)
-                |> Seq.truncate (50 + 20 * n / block) // ends even where hardly a draw falls into the prior
-                |> Seq.concat
+                Rejection.draws seed n (Rejection.standardNormal centre.Count)
                 |> Seq.map (fun z ->
                     let z = Vector<float>.Build.DenseOfArray z
                     (centre + factor * z).ToArray(), 0.5 * z.DotProduct z)
@@ -111,56 +113,24 @@ module Abc =
 
             draws |> Array.map fst, draws |> Array.map (fun (theta, half) -> half + Prior.logDensity prior theta)
 
-    /// Weighted least squares of θ on θ̂ − θ̂_obs; returns θ moved to θ̂ = θ̂_obs.
-    let private regress (theta: float[][]) (away: float[][]) (weights: float[]) =
-        let design =
-            Matrix<float>.Build.DenseOfRowArrays(away |> Array.map (Array.append [| 1.0 |]))
-
-        let response = Matrix<float>.Build.DenseOfRowArrays theta
-        let weighted = design.MapIndexed(fun i _ v -> v * weights[i])
-
-        let coefficients =
-            (design.TransposeThisAndMultiply weighted).Solve(weighted.TransposeThisAndMultiply response)
-
-        let shift =
-            design.SubMatrix(0, design.RowCount, 1, design.ColumnCount - 1)
-            * coefficients.SubMatrix(1, coefficients.RowCount - 1, 0, coefficients.ColumnCount)
-
-        (response - shift).ToRowArrays()
-
     /// The accepted of one round: samples, weights and the largest accepted distance.
-    let private accept
-        acceptance
-        regression
-        (prior: Prior)
-        (fisher: Matrix<float>)
-        observed
-        (theta: float[][])
-        estimates
-        logWeights
-        =
-        let away = estimates |> Array.map (fun e -> Array.map2 (-) e observed)
-
-        let distance =
-            away
-            |> Array.map (fun a ->
-                let v = Vector<float>.Build.DenseOfArray a
-                sqrt (v.DotProduct(fisher * v)))
+    let private accept acceptance regression (prior: Prior) fisher observed (theta: float[][]) estimates logWeights =
+        let distances = estimates |> Array.map (Rejection.distance fisher observed)
 
         let epsilon =
             match acceptance with
-            | Within epsilon -> epsilon
-            | Nearest quantile ->
-                let sorted = Array.sort distance
-                sorted[max 0 (int (quantile * float sorted.Length) - 1)]
+            | Within epsilon
+            | Until(_, epsilon) -> epsilon
+            | Nearest part -> Rejection.quantile part distances
 
         let accepted =
-            [| 0 .. distance.Length - 1 |] |> Array.filter (fun i -> distance[i] <= epsilon)
+            [| 0 .. distances.Length - 1 |]
+            |> Array.filter (fun i -> distances[i] <= epsilon)
 
         let least = 2 * (observed.Length + 1)
 
         if accepted.Length < least then
-            let came = $"{accepted.Length} of {distance.Length} within ρ ≤ {epsilon:g3}"
+            let came = $"{accepted.Length} of {distances.Length} within ρ ≤ {epsilon:g3}"
 
             raise (
                 SettingException("ABC acceptance", $"at least {least} accepted; more simulations or a larger ε", came)
@@ -172,19 +142,9 @@ module Abc =
         let highest = pick logWeights |> Array.max
         let importance = pick logWeights |> Array.map (fun w -> exp (w - highest))
 
-        let samples, weights =
-            if regression then
-                let kernel =
-                    pick distance |> Array.map (fun r -> 1.0 - (r / (epsilon * 1.0000001)) ** 2.0)
-
-                let weights = Array.map2 (*) importance kernel
-                let moved = regress (pick theta) (pick away) weights
-                // an adjusted sample may leave the prior: it then has no weight
-                moved, Array.map2 (fun t w -> if Prior.contains prior t then w else 0.0) moved weights
-            else
-                pick theta, importance
-
-        Posterior.ofSamples prior.Names (Prior.bounds prior) samples weights, epsilon, accepted.Length
+        Rejection.posterior regression prior observed fisher epsilon (pick theta) (pick estimates) importance,
+        epsilon,
+        accepted.Length
 
     /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and
     /// accepted by their distance under F.
@@ -198,22 +158,38 @@ module Abc =
         =
         validate settings
 
-        let simulate purpose (theta: float[][]) =
-            let seed = NoiseKey.SeedFor(settings.Seed, $"abc fields {purpose}")
-
-            Tensors.chunks settings.Chunk theta.Length
-            |> Array.collect (fun struct (start, length) ->
-                settings.Progress.Cancellation.ThrowIfCancellationRequested()
-                Progress.report settings.Progress $"ABC ({purpose})" start theta.Length ""
-
-                Tensors.using (fun () ->
-                    let parameters = Tensors.ofRows theta[start .. start + length - 1]
-                    compress (Simulator.fields simulator parameters (NoiseKey.Range(seed, uint64 start, length)))))
+        let simulating =
+            { Chunk = settings.Chunk
+              Folder = settings.Folder
+              Progress = settings.Progress }
 
         let round purpose n gaussian acceptance regression =
             let seed = int (NoiseKey.SeedFor(settings.Seed, $"abc parameters {purpose}") >>> 33)
             let theta, logWeights = propose seed prior n gaussian
-            accept acceptance regression prior fisher observed theta (simulate purpose theta) logWeights
+
+            let accepts, wanted =
+                match acceptance with
+                | Until(accepted, epsilon) -> (fun e -> Rejection.distance fisher observed e <= epsilon), accepted
+                | Within epsilon -> (fun e -> Rejection.distance fisher observed e <= epsilon), Int32.MaxValue
+                | Nearest _ -> (fun _ -> false), Int32.MaxValue
+
+            let estimates =
+                Simulations.until simulating simulator compress settings.Seed $"ABC {purpose}" accepts wanted theta
+
+            let made = estimates.Length
+
+            let posterior, epsilon, accepted =
+                accept
+                    acceptance
+                    regression
+                    prior
+                    fisher
+                    observed
+                    (Array.truncate made theta)
+                    estimates
+                    (Array.truncate made logWeights)
+
+            posterior, epsilon, accepted, made
 
         let over widen posterior =
             Some(
@@ -227,17 +203,17 @@ module Abc =
             match settings.Proposal with
             | FromPrior -> None, 0
             | Focused widen ->
-                let first, _, _ = round "pilot 1" pilot None (Nearest 0.15) false
-                let second, _, _ = round "pilot 2" pilot (over 1.5 first) (Nearest 0.3) true
+                let first, _, _, _ = round "pilot 1" pilot None (Nearest 0.15) false
+                let second, _, _, _ = round "pilot 2" pilot (over 1.5 first) (Nearest 0.3) true
                 over widen second, 2 * pilot
 
-        let posterior, epsilon, accepted =
+        let posterior, epsilon, accepted, made =
             round "sampling" settings.Simulations proposal settings.Acceptance settings.Regression
 
         { Posterior = posterior
           Epsilon = epsilon
           Accepted = accepted
-          Simulations = settings.Simulations + pilots }
+          Simulations = made + pilots }
 
     /// ABC with a trained compressor, for one observed field (shape…).
     let infer (settings: AbcSettings) simulator compressor prior (field: Tensor) =
@@ -249,23 +225,19 @@ module Abc =
             prior
             (Compressor.estimate compressor field)
 
-    /// ABC with a trained compressor, for one observed field (shape…), on its estimates and on further summaries `beside` them, fields
-    /// (n, shape…) → (n, k). All are compared by the inverse of their covariance at the compressor's fiducial, from 1,000 simulations:
-    /// for the estimates alone that is F.
-    let inferBeside (settings: AbcSettings) simulator compressor prior (beside: Tensor -> Tensor) (field: Tensor) =
-        let compress (fields: Tensor) =
-            Array.map2 Array.append (Compressor.estimates compressor fields) (Tensors.toRows (beside fields))
+    /// Estimates of fields (n, shape…), with further summaries `beside` them, fields (n, shape…) → (n, k): rows.
+    let beside compressor (beside: Tensor -> Tensor) (fields: Tensor) =
+        Array.map2 Array.append (Compressor.estimates compressor fields) (Tensors.toRows (beside fields))
 
-        let metric =
-            Tensors.using (fun () ->
-                let keys = NoiseKey.Range(NoiseKey.SeedFor(settings.Seed, "abc metric"), 0UL, 1000)
+    /// What compares summaries of several kinds: the inverse of their covariance at the compressor's fiducial, from 1,000 simulations.
+    /// For the estimates alone that is F.
+    let metric seed simulator compressor (compress: Tensor -> float[][]) =
+        Tensors.using (fun () ->
+            let keys = NoiseKey.Range(NoiseKey.SeedFor(seed, "abc metric"), 0UL, 1000)
 
-                Simulator.fields simulator (Tensors.ofVector compressor.Fiducial) keys
-                |> compress
-                |> Tensors.ofRows
-                |> Fisher.covariance
-                |> Tensors.toMatrix
-                |> Matrices.inverse "covariance of the summaries")
-
-        let observed = Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0])
-        run settings simulator compress metric prior observed
+            Simulator.fields simulator (Tensors.ofVector compressor.Fiducial) keys
+            |> compress
+            |> Tensors.ofRows
+            |> Fisher.covariance
+            |> Tensors.toMatrix
+            |> Matrices.inverse "covariance of the summaries")

@@ -6,16 +6,45 @@ open FieldImnn.Core
 /// What an ensemble run returned.
 type EnsembleResult =
     {
+        /// All walkers of the first kept step, then all of the next, …
         Samples: float[][]
         /// Part of the proposed moves that were accepted.
         Acceptance: float
         /// Walkers that never moved: any is a sign of trouble.
         Stuck: int
+        /// Integrated autocorrelation time of every parameter, in steps; samples over it, or over twice it, count as independent.
+        AutocorrelationTime: float[]
     }
 
 /// The affine-invariant ensemble sampler with stretch moves (Goodman & Weare 2010, a = 2).
 module EnsembleSampler =
     let private stretch = 2.0
+
+    /// Integrated autocorrelation time τ = 1 + 2 Σ ρ(t) of chains (steps, walkers), with the walkers' mean ρ and Sokal's window: the sum
+    /// ends at the first t ≥ 5 τ(t). A chain shorter than some 50 τ gives a value that is too low.
+    let autocorrelationTime (chains: float[][]) =
+        let steps, walkers = chains.Length, chains[0].Length
+        let mean = chains |> Array.averageBy Array.average
+        let centred = chains |> Array.map (Array.map (fun v -> v - mean))
+
+        let covariance lag =
+            let mutable sum = 0.0
+
+            for t in 0 .. steps - 1 - lag do
+                for w in 0 .. walkers - 1 do
+                    sum <- sum + centred[t][w] * centred[t + lag][w]
+
+            sum / float (walkers * (steps - lag))
+
+        let variance = covariance 0
+
+        let rec add lag tau =
+            if lag >= steps || float lag >= 5.0 * tau then
+                tau
+            else
+                add (lag + 1) (tau + 2.0 * covariance lag / variance)
+
+        if variance > 0.0 then add 1 1.0 else nan
 
     /// Samples a log density (rows of θ → values) from an even number of starting points inside its support: after `burn` steps,
     /// `steps` steps of the whole ensemble. Nothing of zero density is ever returned.
@@ -25,6 +54,8 @@ module EnsembleSampler =
         if walkers < 4 || walkers % 2 = 1 then
             raise (SettingException("walkers", "an even number ≥ 4", $"{walkers}"))
 
+        Guard.AtLeast("burn-in steps", 0L, int64 burn) |> ignore
+        Guard.AtLeast("steps", 1L, int64 steps) |> ignore
         let p = start[0].Length
         let random = Random seed
         let position = start |> Array.map Array.copy
@@ -33,7 +64,7 @@ module EnsembleSampler =
         let mutable accepted = 0
         let kept = ResizeArray<float[]>()
 
-        if value |> Array.exists Double.IsNegativeInfinity then
+        if value |> Array.exists (Double.IsFinite >> not) then
             raise (RangeException("walkers' starting points", "points of positive density", "points where it is zero"))
 
         for step in 1 .. burn + steps do
@@ -64,6 +95,49 @@ module EnsembleSampler =
             if step > burn then
                 kept.AddRange(position |> Array.map Array.copy)
 
-        { Samples = kept.ToArray()
+        let samples = kept.ToArray()
+
+        { Samples = samples
           Acceptance = float accepted / float (walkers * (burn + steps))
-          Stuck = moved |> Array.filter not |> Array.length }
+          Stuck = moved |> Array.filter not |> Array.length
+          AutocorrelationTime =
+            Array.init p (fun k ->
+                samples
+                |> Array.map (fun s -> s[k])
+                |> Array.chunkBySize walkers
+                |> autocorrelationTime) }
+
+    /// Starting points, drawn from candidates by their log weights: of density over that of the candidates' own distribution. They hold
+    /// every separate region in its due share, which walkers by themselves seldom change.
+    let start (seed: int) walkers (logWeights: float[]) (candidates: float[][]) =
+        let highest = logWeights |> Array.filter Double.IsFinite |> Array.fold max -infinity
+
+        if Double.IsNegativeInfinity highest then
+            raise (RangeException("walkers' starting points", "a density above zero somewhere", "zero everywhere"))
+
+        let weights =
+            logWeights
+            |> Array.map (fun v -> if Double.IsFinite v then exp (v - highest) else 0.0)
+
+        let cumulative = weights |> Array.scan (+) 0.0 |> Array.tail
+        let total = cumulative[cumulative.Length - 1]
+        let random = Random seed
+
+        let drawn =
+            Array.init walkers (fun _ ->
+                let at = Array.BinarySearch(cumulative, random.NextDouble() * total)
+                min (candidates.Length - 1) (if at >= 0 then at + 1 else ~~~at))
+
+        let distinct = drawn |> Array.distinct |> Array.length
+        let least = 2 * (candidates[0].Length + 1)
+
+        if distinct < least then
+            raise (
+                SettingException(
+                    "candidates for walkers",
+                    $"so many that {least} lie where the density is",
+                    $"{distinct}"
+                )
+            )
+
+        drawn |> Array.map (fun i -> candidates[i])

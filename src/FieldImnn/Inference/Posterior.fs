@@ -179,6 +179,11 @@ module Posterior =
     let area posterior =
         sqrt ((covariance posterior).Determinant())
 
+    /// Largest distance of a posterior's means from those of a reference, in the reference's standard deviations.
+    let shift reference posterior =
+        Array.map3 (fun a b s -> abs (a - b) / s) (mean posterior) (mean reference) (sd reference)
+        |> Array.max
+
     /// Effective number of samples, 1/Σw² (Kish).
     let effectiveSize posterior =
         1.0 / (posterior.Weights |> Array.sumBy (fun w -> w * w))

@@ -90,6 +90,17 @@ module Marginal =
 
             Math.Clamp(mean + sd * z, lo, hi)
 
+    /// The probability below the value, from 0 to 1: the inverse of the quantile.
+    let cumulative marginal value =
+        match marginal with
+        | Uniform(lo, hi) -> Math.Clamp((value - lo) / (hi - lo), 0.0, 1.0)
+        | Normal(mean, sd) -> Normal.CDF(mean, sd, value)
+        | TruncatedNormal(mean, sd, lo, hi) ->
+            let standard v = (v - mean) / sd
+
+            between (standard lo) (standard (Math.Clamp(value, lo, hi)))
+            / between (standard lo) (standard hi)
+
 /// What is known of the parameters beforehand: independent marginals, in the simulator's order.
 type Prior =
     { Names: string[]

@@ -1,0 +1,240 @@
+namespace FieldImnn
+
+open System
+open FieldImnn.Core
+open FieldImnn.Core.Flows
+open FieldImnn.Core.Random
+open TorchSharp
+
+/// The kind of conditional density, and its size.
+type DensityKind =
+    /// A masked autoregressive flow: layers, and the hidden units of each layer's network.
+    | Maf of layers: int * hidden: int list
+    /// A neural spline flow: layers of splines after an affine one, bins of a spline.
+    | Spline of layers: int * bins: int * hidden: int list
+    /// A mixture of Gaussians.
+    | Mixture of components: int * hidden: int list
+
+/// How a conditional density is learned.
+type EstimatorSettings =
+    {
+        Kind: DensityKind
+        /// Networks in the ensemble.
+        Members: int
+        /// The part of the simulations that is held out of training, for early stopping and stacking.
+        HeldOut: float
+        Training: EnsembleSettings
+    }
+
+    /// Four masked autoregressive flows of three layers.
+    static member Default =
+        { Kind = Maf(3, [ 50; 50 ])
+          Members = 4
+          HeldOut = 0.1
+          Training =
+            { LearningRate = 1e-3
+              Batch = 100
+              MaxEpochs = 1000
+              Patience = 20
+              Reductions = 2
+              Clip = 5.0
+              Seed = 1UL
+              Progress = Progress.silent } }
+
+/// A learned conditional density q(x | c): an ensemble behind its whitening, stacked.
+type DensityEstimator =
+    {
+        Density: ConditionalDensity
+        Whitening: Whitening
+        /// The member's weights in the mixture, which sum to one.
+        Stacking: float[]
+        History: EnsembleRecord[]
+        /// Mean ln q of the held-out simulations.
+        HeldOutLogDensity: float
+    }
+
+    interface IDisposable with
+        member this.Dispose() = this.Density.Dispose()
+
+/// Learning, evaluating and sampling conditional densities.
+module DensityEstimator =
+    /// An untrained ensemble with weights from the seed.
+    let create kind members dimensions conditions (seed: uint64) : ConditionalDensity =
+        let seed = NoiseKey.SeedFor(seed, "weights of density estimators")
+
+        match kind with
+        | Maf(layers, hidden) ->
+            new MaskedAutoregressiveFlow(members, dimensions, conditions, layers, Array.ofList hidden, seed)
+        | Spline(layers, bins, hidden) ->
+            new SplineFlow(members, dimensions, conditions, layers, bins, Array.ofList hidden, seed)
+        | Mixture(components, hidden) ->
+            new MixtureDensity(members, dimensions, conditions, components, Array.ofList hidden, seed)
+
+    /// The weights w that maximise Σ_i ln Σ_m w_m q_m(i), from ln q (members, points): stacking (Yao et al. 2018), a convex problem, by
+    /// expectation maximisation.
+    let internal stack (logDensities: float[][]) =
+        let members, n = logDensities.Length, logDensities[0].Length
+
+        let highest =
+            Array.init n (fun i -> logDensities |> Array.map (fun row -> row[i]) |> Array.max)
+
+        let relative =
+            logDensities
+            |> Array.map (fun row -> Array.map2 (fun l h -> exp (l - h)) row highest)
+
+        let improve (weights: float[]) =
+            let total =
+                Array.init n (fun i -> Seq.sumBy (fun m -> weights[m] * relative[m][i]) [ 0 .. members - 1 ])
+
+            Array.init members (fun m -> weights[m] * (Array.map2 (/) relative[m] total |> Array.average))
+
+        [ 1..200 ]
+        |> List.fold (fun weights _ -> improve weights) (Array.create members (1.0 / float members))
+
+    let private every members (rows: Tensor) =
+        rows.unsqueeze(0L).expand(int64 members, -1L, -1L)
+
+    /// Whitened x and conditions of rows, on the network's terms: (1, n, d) and (1, n, c), float32.
+    let private prepare estimator (x: Tensor) (condition: Tensor) =
+        let whitened = Whitening.condition estimator.Whitening condition
+        let residual = Whitening.residual estimator.Whitening x whitened
+        let members = estimator.Stacking.Length
+        every members (residual.``to`` torch.float32), every members (whitened.``to`` torch.float32)
+
+    /// ln q(x | c) of rows (n, d) and (n, c); one row of x stands for all conditions.
+    let logDensity estimator (x: float[][]) (condition: float[][]) : float[] =
+        if x.Length <> 1 && x.Length <> condition.Length then
+            raise (ShapeException("x of a density", $"1 or {condition.Length} rows", $"{x.Length}"))
+
+        let logWeights = estimator.Stacking |> Array.map log |> Tensors.ofVector
+        let shift = Whitening.logDeterminant estimator.Whitening
+
+        EnsembleTraining.singleThreaded (fun () ->
+            Tensors.chunks 4096 condition.Length
+            |> Array.collect (fun struct (start, length) ->
+                Tensors.using (fun () ->
+                    use _ = torch.no_grad ()
+                    let part = if x.Length = 1 then x else x[start .. start + length - 1]
+
+                    let residual, whitened =
+                        prepare
+                            estimator
+                            (Tensors.ofRows part)
+                            (Tensors.ofRows condition[start .. start + length - 1])
+
+                    let byMember = estimator.Density.LogDensity(residual, whitened).``to`` torch.float64
+                    ((byMember + logWeights.unsqueeze 1L).logsumexp 0L - shift) |> Tensors.toArray)))
+
+    /// x distributed as q(x | c), one for each row of conditions; draw i is a function of the seed, i and its condition.
+    let sample estimator (seed: uint64) (condition: float[][]) : float[][] =
+        let d = int64 estimator.Density.Dimensions
+        let members = estimator.Stacking.Length
+        let cumulative = estimator.Stacking |> Array.scan (+) 0.0 |> Array.tail
+
+        EnsembleTraining.singleThreaded (fun () ->
+            Tensors.chunks 4096 condition.Length
+            |> Array.collect (fun struct (start, length) ->
+                Tensors.using (fun () ->
+                    use _ = torch.no_grad ()
+
+                    let keys =
+                        NoiseKey.Range(NoiseKey.SeedFor(seed, "density samples"), uint64 start, length)
+
+                    let normal = Noise.Normal(keys, [| d |])
+                    let uniform = Noise.Uniform(keys, [| 2L |], 1u)
+
+                    let whitened =
+                        Whitening.condition
+                            estimator.Whitening
+                            (Tensors.ofRows condition[start .. start + length - 1])
+
+                    let drawn =
+                        estimator.Density.Sample(
+                            every members normal,
+                            uniform.select(1L, 0L).unsqueeze(0L).expand(int64 members, -1L),
+                            every members (whitened.``to`` torch.float32)
+                        )
+
+                    let chosen =
+                        Tensors.toArray (uniform.select (1L, 1L))
+                        |> Array.map (fun u ->
+                            cumulative
+                            |> Array.findIndex (fun c -> u * cumulative[members - 1] <= c)
+                            |> int64)
+
+                    let index = torch.tensor(chosen).view(1L, -1L, 1L).expand(1L, -1L, d)
+                    let residual = drawn.gather(0L, index).squeeze(0L).``to`` torch.float64
+                    Whitening.restore estimator.Whitening residual whitened |> Tensors.toRows)))
+
+    /// Learns q(x | c) from rows of x (n, d) and conditions (n, c).
+    let fit (settings: EstimatorSettings) (x: float[][]) (condition: float[][]) : DensityEstimator =
+        Guard.AtLeast("members of an ensemble", 1L, int64 settings.Members) |> ignore
+
+        if not (settings.HeldOut > 0.0 && settings.HeldOut < 1.0) then
+            raise (SettingException("held-out part", "a number between 0 and 1", $"{settings.HeldOut}"))
+
+        let n, d, c = x.Length, x[0].Length, condition[0].Length
+        let whitening = Whitening.fit x condition
+        let seed = settings.Training.Seed
+
+        let untrained =
+            { Density = create settings.Kind settings.Members d c seed
+              Whitening = whitening
+              Stacking = Array.create settings.Members (1.0 / float settings.Members)
+              History = [||]
+              HeldOutLogDensity = nan }
+
+        EnsembleTraining.singleThreaded (fun () ->
+            use _ = torch.NewDisposeScope()
+
+            let data =
+                let whitened = Whitening.condition whitening (Tensors.ofRows condition)
+                let residual = Whitening.residual whitening (Tensors.ofRows x) whitened
+                torch.cat([| residual; whitened |], 1L).``to`` torch.float32
+
+            let parts (batch: Tensor) =
+                batch.narrow (2L, 0L, int64 d), batch.narrow (2L, int64 d, int64 c)
+
+            let loss batch =
+                let residual, whitened = parts batch
+                -untrained.Density.LogDensity(residual, whitened).mean [| 1L |]
+
+            // which simulations are held out is drawn anew, so that rounds of simulations count alike
+            use generator = new torch.Generator(NoiseKey.SeedFor(seed, "held out"))
+            let order = torch.randperm (int64 n, generator = generator)
+            let count = max 1L (int64 (settings.HeldOut * float n))
+
+            let rows first length =
+                order.narrow(0L, first, length).unsqueeze(0L).expand(int64 settings.Members, -1L)
+
+            let held = rows 0L count
+
+            let history =
+                EnsembleTraining.train
+                    settings.Training
+                    untrained.Density.Weights
+                    loss
+                    0.0
+                    data
+                    (rows count (int64 n - count))
+                    held
+
+            use _ = torch.no_grad ()
+            let residual, whitened = parts (EnsembleTraining.pick data held)
+
+            let logDensities =
+                untrained.Density.LogDensity(residual, whitened) |> Tensors.toRows
+
+            let stacking = stack logDensities
+
+            let mixed i =
+                let terms = Array.mapi (fun m w -> log w + logDensities[m][i]) stacking
+                let highest = Array.max terms
+                highest + log (terms |> Array.sumBy (fun t -> exp (t - highest)))
+
+            { untrained with
+                Stacking = stacking
+                History = history
+                HeldOutLogDensity =
+                    (Array.init (int count) mixed |> Array.average)
+                    - Whitening.logDeterminant whitening })

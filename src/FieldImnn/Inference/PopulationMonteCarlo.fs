@@ -1,0 +1,257 @@
+namespace FieldImnn
+
+open System
+open FieldImnn.Core
+open FieldImnn.Core.Random
+open MathNet.Numerics.LinearAlgebra
+
+/// How ε falls from one population to the next.
+type PmcSchedule =
+    /// To the distance that this part of the last population does not exceed.
+    | Shrinking of quantile: float
+    /// As listed.
+    | Listed of epsilons: float list
+
+/// How population Monte Carlo is run.
+type PmcSettings =
+    {
+        /// Particles of a population.
+        Population: int
+        Schedule: PmcSchedule
+        /// Budget: a population that would need more is not begun or is given up, and the one before it stands.
+        Budget: int
+        /// A population that accepts less than this part is the last.
+        LeastAcceptance: float
+        /// Local-linear regression of the last population, as in rejection ABC.
+        Regression: bool
+        Simulations: SimulationSettings
+        Seed: uint64
+    }
+
+    /// 500 particles, ε halving its quantile, at most 10,000 simulations or down to an acceptance of 3 %.
+    static member Default =
+        { Population = 500
+          Schedule = Shrinking 0.5
+          Budget = 10000
+          LeastAcceptance = 0.03
+          Regression = false
+          Simulations = SimulationSettings.Default
+          Seed = 1UL }
+
+/// One population.
+type PmcGeneration =
+    {
+        Epsilon: float
+        /// Accepted of the simulations that this population took.
+        Acceptance: float
+        /// Simulations so far.
+        Simulations: int
+        /// 1/Σw².
+        EffectiveSize: float
+        /// Its particles, as they are.
+        Posterior: Posterior
+    }
+
+/// What population Monte Carlo found.
+type PmcResult =
+    {
+        Posterior: Posterior
+        Generations: PmcGeneration[]
+        /// Every simulation that was made, those of a population that was given up included.
+        Simulations: int
+    }
+
+/// Adaptive population Monte Carlo ABC (Beaumont, Cornuet, Marin & Robert 2009; Toni et al. 2009), with the Fisher distance.
+/// Each particle comes from one of the last population, chosen by weight, moved by a Gaussian of twice the last population's weighted
+/// covariance, and drawn anew where it leaves the prior; its weight is w ∝ π(θ) / Σ_j w_j N(θ; θ_j, 2Σ).
+module PopulationMonteCarlo =
+    type private Particles =
+        { Theta: float[][]
+          Estimates: float[][]
+          Weights: float[] }
+
+    let private validate (settings: PmcSettings) =
+        Guard.AtLeast("population", 20L, int64 settings.Population) |> ignore
+
+        Guard.AtLeast("PMC simulations", int64 settings.Population, int64 settings.Budget)
+        |> ignore
+
+        match settings.Schedule with
+        | Shrinking q when not (q > 0.0 && q < 1.0) ->
+            raise (SettingException("quantile of ε", "a number between 0 and 1", $"{q}"))
+        | Listed epsilons when
+            epsilons.IsEmpty
+            || List.exists (fun e -> not (e > 0.0)) epsilons
+            || epsilons |> List.pairwise |> List.exists (fun (a, b) -> b >= a)
+            ->
+            raise (SettingException("schedule of ε", "falling numbers > 0", $"%A{epsilons}"))
+        | _ -> ()
+
+    /// The weights of particles that came from a weighted population by a Gaussian kernel, normalised.
+    let internal weights prior (population: Posterior) (kernel: Matrix<float>) (theta: float[][]) =
+        let whiten = kernel.Cholesky().Factor.Inverse()
+
+        let place (t: float[]) =
+            (whiten * Vector<float>.Build.DenseOfArray t).ToArray()
+
+        let from = population.Samples |> Array.map place
+
+        let raw =
+            theta
+            |> Array.map (fun t ->
+                let at = place t
+                let mutable density = 0.0
+
+                for j in 0 .. from.Length - 1 do
+                    let mutable squared = 0.0
+
+                    for k in 0 .. at.Length - 1 do
+                        squared <- squared + (at[k] - from[j][k]) ** 2.0
+
+                    density <- density + population.Weights[j] * exp (-0.5 * squared)
+
+                exp (Prior.logDensity prior t) / density)
+
+        let total = Array.sum raw
+        raw |> Array.map (fun w -> w / total)
+
+    /// Proposals 0 … n − 1 from a population, all within the prior.
+    let private propose seed prior n (population: Posterior) (kernel: Matrix<float>) =
+        let factor = kernel.Cholesky().Factor
+        let cumulative = population.Weights |> Array.scan (+) 0.0 |> Array.tail
+        let normals = Rejection.standardNormal factor.RowCount
+
+        // the first number chooses the ancestor
+        { Names = Array.append [| "ancestor" |] normals.Names
+          Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals }
+        |> Rejection.draws seed n
+        |> Seq.map (fun draw ->
+            let at = Array.BinarySearch(cumulative, draw[0] * cumulative[cumulative.Length - 1])
+
+            let ancestor =
+                population.Samples[min (cumulative.Length - 1) (if at >= 0 then at else ~~~at)]
+
+            (Vector<float>.Build.DenseOfArray ancestor
+             + factor * Vector<float>.Build.DenseOfArray draw[1..])
+                .ToArray())
+        |> Seq.filter (Prior.contains prior)
+        |> Seq.truncate n
+        |> Seq.toArray
+
+    /// Runs population Monte Carlo for an observed estimate; arguments as for Abc.run.
+    let run (settings: PmcSettings) simulator compress fisher (prior: Prior) observed : PmcResult =
+        validate settings
+
+        let distance = Rejection.distance fisher observed
+
+        let posterior particles =
+            Posterior.ofSamples prior.Names (Prior.bounds prior) particles.Theta particles.Weights
+
+        /// Simulates proposals until the population is full, or not at all where the budget does not last.
+        let population number epsilon (proposals: float[][]) weigh used =
+            let accepts estimate = distance estimate <= epsilon
+
+            let estimates =
+                Simulations.until
+                    settings.Simulations
+                    simulator
+                    compress
+                    settings.Seed
+                    $"PMC population {number}"
+                    accepts
+                    settings.Population
+                    proposals
+
+            let accepted =
+                [| 0 .. estimates.Length - 1 |] |> Array.filter (fun i -> accepts estimates[i])
+
+            let used = used + estimates.Length
+
+            if accepted.Length < settings.Population then
+                None, used
+            else
+                let theta = accepted |> Array.map (fun i -> proposals[i])
+
+                let particles =
+                    { Theta = theta
+                      Estimates = accepted |> Array.map (fun i -> estimates[i])
+                      Weights = weigh theta }
+
+                Some(
+                    particles,
+                    { Epsilon = epsilon
+                      Acceptance = float accepted.Length / float estimates.Length
+                      Simulations = used
+                      EffectiveSize = Posterior.effectiveSize (posterior particles)
+                      Posterior = posterior particles }
+                ),
+                used
+
+        let seed number =
+            int (NoiseKey.SeedFor(settings.Seed, $"PMC proposals {number}") >>> 33)
+
+        let rec go number (particles: Particles) (generations: PmcGeneration list) listed used =
+            let latest = List.head generations
+            let left = settings.Budget - used
+
+            let next =
+                match settings.Schedule, listed with
+                | Shrinking q, _ -> Some(particles.Estimates |> Array.map distance |> Rejection.quantile q, [])
+                | Listed _, epsilon :: rest -> Some(epsilon, rest)
+                | Listed _, [] -> None
+
+            match next with
+            | Some(epsilon, rest) when latest.Acceptance >= settings.LeastAcceptance && left >= settings.Population ->
+                let last = posterior particles
+                let kernel = 2.0 * Posterior.covariance last
+                let proposals = propose (seed number) prior left last kernel
+
+                match population number epsilon proposals (weights prior last kernel) used with
+                | Some(particles, generation), used -> go (number + 1) particles (generation :: generations) rest used
+                | None, used -> particles, generations, used
+            | _ -> particles, generations, used
+
+        let first, rest =
+            match settings.Schedule with
+            | Listed(epsilon :: rest) -> epsilon, rest
+            | _ -> infinity, []
+
+        let uniform theta =
+            Array.create (Array.length theta) (1.0 / float settings.Population)
+
+        match population 0 first (Prior.sample (seed 0) 0L settings.Budget prior) uniform 0 with
+        | None, used ->
+            raise (
+                SettingException(
+                    "PMC simulations",
+                    $"enough for {settings.Population} particles within ρ ≤ {first:g3}",
+                    $"{used}"
+                )
+            )
+        | Some(particles, generation), used ->
+            let particles, generations, used = go 1 particles [ generation ] rest used
+            // ε of a first population that took whatever came is its largest distance
+            let epsilon = particles.Estimates |> Array.map distance |> Array.max
+
+            { Posterior =
+                Rejection.posterior
+                    settings.Regression
+                    prior
+                    observed
+                    fisher
+                    epsilon
+                    particles.Theta
+                    particles.Estimates
+                    particles.Weights
+              Generations = List.rev generations |> Array.ofList
+              Simulations = used }
+
+    /// Population Monte Carlo with a trained compressor, for one observed field (shape…).
+    let infer (settings: PmcSettings) simulator compressor prior (field: Tensor) =
+        run
+            settings
+            simulator
+            (Compressor.estimates compressor)
+            compressor.Fisher
+            prior
+            (Compressor.estimate compressor field)
