@@ -1,4 +1,4 @@
-// Figure 8: four observed universes and their posteriors: exact, by simulation from two numbers a field, and Gaussian.
+// Figure 8: four observed universes and their posteriors: exact, by density estimation from two numbers a field, and Gaussian.
 // dotnet fsi scripts/fig08-dark-matter-posteriors.fsx [--out FOLDER] [--modes ideal|published] [--seed N] [--targets FOLDER] [--quick]
 // --targets FOLDER: stored fields target_field_planck_*.npy, made by the original code (--modes published), before simulated ones.
 #load "load.fsx"
@@ -19,20 +19,11 @@ let rounds =
 
 let compressor = (List.last rounds).Compressor
 
-let abcSettings =
-    { AbcSettings.Default with
-        Seed = options.Seed
-        Progress = progress
-        Simulations =
-            (if options.Quick then
-                 2000
-             else
-                 AbcSettings.Default.Simulations) }
+let delfi = InferenceMethod.create "delfi" options.Quick options.Seed progress None
 
 let results =
     observed
-    |> List.map (fun (title, field) ->
-        title, field, FieldInference.infer (AbcMethod abcSettings) problem compressor field)
+    |> List.map (fun (title, field) -> title, field, FieldInference.infer delfi problem compressor field)
 
 ConsoleProgress.finish ()
 
@@ -50,12 +41,12 @@ Plot.targets
             Field = Tensors.toArray2D (field.log1p ())
             Layers =
               [ "exact", result.Exact
-                "ABC", result.Posterior
+                "DELFI", result.Posterior
                 "Gaussian approximation", gaussian result ] } ]
     (Some problem.Target)
     [ "last fiducial", compressor.Fiducial ]
 |> Plot.withCaption
-    $"ln(1 + δ) of four fields at (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Target} (cross), {options.ModesName} modes, and their posteriors; contours hold 68 %% and 95 %%. The network was trained at {at rounds.Head.Compressor.Fiducial}, then at the mean estimate {at compressor.Fiducial} (diamond), and compressed each field to two numbers. Area of the ABC posterior over the exact one, from left to right: {ratios} (published: 6.4 to 9.1 for the original networks). The Gaussian approximation has the width of the fiducial, wherever the field lies."
+    $"ln(1 + δ) of four fields at (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Target} (cross), {options.ModesName} modes, and their posteriors; contours hold 68 %% and 95 %%. The network was trained at {at rounds.Head.Compressor.Fiducial}, then at the mean estimate {at compressor.Fiducial} (diamond), and compressed each field to two numbers. Area of the DELFI posterior over the exact one, from left to right: {ratios} (published: 6.4 to 9.1 for the original networks). The Gaussian approximation has the width of the fiducial, wherever the field lies."
 |> Export.figure options.Out "fig08-posteriors"
 
 /// How far apart two posteriors' means are, in exact standard deviations.
@@ -73,7 +64,7 @@ Report.fields
               [ "title", Report.value title
                 "shiftInExactSd", Report.numbers (shift result)
                 "gaussianAreaRatio", Report.value (Posterior.area (gaussian result) / Posterior.area result.Exact)
-                "abc", Report.summary problem options.ModesName compressor.Seconds options.Seed result ] ]
+                "delfi", Report.summary problem options.ModesName compressor.Seconds options.Seed result ] ]
 |> StudyOptions.results options "fig08"
 
 for title, _, result in results do

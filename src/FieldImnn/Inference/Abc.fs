@@ -29,7 +29,8 @@ type AbcSettings =
         Simulations: int
         Proposal: AbcProposal
         Acceptance: AbcAcceptance
-        /// Local-linear regression of θ on θ̂ with Epanechnikov weights (Beaumont, Zhang & Balding 2002): takes out what a finite ε adds.
+        /// Local regression of θ on θ̂ with Epanechnikov weights (Beaumont, Zhang & Balding 2002), quadratic where there are simulations
+        /// enough (Blum 2010): takes out what a finite ε adds.
         Regression: bool
         Chunk: int
         /// Where finished chunks of simulations are kept, so that a run that was stopped goes on from them.
@@ -38,11 +39,11 @@ type AbcSettings =
         Progress: Progress
     }
 
-    /// 10,000 simulations after two pilot rounds, the nearest 20 % of them, with regression.
+    /// 10,000 simulations after two pilot rounds, the nearest tenth of them, with regression.
     static member Default =
         { Simulations = 10000
-          Proposal = Focused 2.5
-          Acceptance = Nearest 0.2
+          Proposal = Focused 2.0
+          Acceptance = Nearest 0.1
           Regression = true
           Chunk = 200
           Folder = None

@@ -27,10 +27,29 @@ module internal Rejection =
     let standardNormal p =
         Prior.create [ for i in 1..p -> $"z{i}", Normal(0.0, 1.0) ]
 
-    /// Weighted least squares of θ on θ̂ − θ̂_obs; returns θ moved to θ̂ = θ̂_obs.
+    /// a, b, … and all their products of two.
+    let private quadratic (a: float[]) =
+        [| yield! a
+           for i in 0 .. a.Length - 1 do
+               for j in i .. a.Length - 1 -> a[i] * a[j] |]
+
+    /// Weighted least squares of θ on θ̂ − θ̂_obs and, where there are ten simulations or more for each coefficient, its squares and
+    /// products; returns θ moved to θ̂ = θ̂_obs.
     let private regress (theta: float[][]) (away: float[][]) (weights: float[]) =
+        let scale =
+            Array.init away[0].Length (fun k -> (away |> Array.map (fun a -> abs a[k]) |> Array.max) + 1e-300)
+
+        let scaled = away |> Array.map (fun a -> Array.map2 (/) a scale)
+        let terms = quadratic scaled[0] |> Array.length
+
+        let powers =
+            if theta.Length >= 10 * (terms + 1) then
+                Array.map quadratic scaled
+            else
+                scaled
+
         let design =
-            Matrix<float>.Build.DenseOfRowArrays(away |> Array.map (Array.append [| 1.0 |]))
+            Matrix<float>.Build.DenseOfRowArrays(powers |> Array.map (Array.append [| 1.0 |]))
 
         let response = Matrix<float>.Build.DenseOfRowArrays theta
         let weighted = design.MapIndexed(fun i _ v -> v * weights[i])
@@ -44,8 +63,8 @@ module internal Rejection =
 
         (response - shift).ToRowArrays()
 
-    /// The posterior of accepted simulations, those within ρ ≤ ε. With regression, local-linear with Epanechnikov weights (Beaumont, Zhang &
-    /// Balding 2002), what a finite ε adds is taken out.
+    /// The posterior of accepted simulations, those within ρ ≤ ε. With regression, local with Epanechnikov weights (Beaumont, Zhang &
+    /// Balding 2002), and quadratic (Blum 2010), what a finite ε adds is taken out.
     let posterior regression (prior: Prior) observed fisher epsilon (theta: float[][]) (estimates: float[][]) weights =
         let samples, weights =
             if regression then
