@@ -9,13 +9,13 @@ open FieldImnn.Core.Fields
 open FieldImnn.Core.Random
 open FieldImnn.Core.Runtime
 open MathNet.Numerics.LinearAlgebra
+open ExactSupport
 open TestSupport
 open TorchSharp
 
 let private target = [| 1.0; 0.5 |]
 let private fiducial = [| 0.95; 0.55 |]
 let private forms = [ LogNormalForm.Standardised; LogNormalForm.Exponential ]
-let private lower (m: Matrix<float>) = [| m[0, 0]; m[0, 1]; m[1, 1] |]
 
 /// With float64 noise, so that everything else is in double precision, too.
 let private doubled (model: CorrelatedLogNormalField) =
@@ -98,23 +98,16 @@ let private scoreDeviations count (at: float[]) =
 
     meanDeviations products (lower (CorrelatedLogNormalLikelihood.fisher model target))
 
-/// HPD levels of the truth over fields drawn at truths from a narrowed prior; `temper` plants a fault in the log-likelihood.
+/// HPD levels over fields from a narrowed prior; `temper` plants a fault in the log-likelihood.
 let private levels count temper =
     let model = CorrelatedLogNormalField 8
     let prior = Prior.uniform [ "α", 0.3, 1.5; "β", 0.35, 0.75 ]
-    let simulator = doubled model
-    let theta = Prior.sample 5 0L count prior
 
     let exact =
         { Fisher = CorrelatedLogNormalLikelihood.fisher model
-          LogLikelihood = fun d t -> temper * CorrelatedLogNormalLikelihood.logLikelihood model d t }
+          LogLikelihood = CorrelatedLogNormalLikelihood.logLikelihood model }
 
-    Array.init count (fun i ->
-        Tensors.using (fun () ->
-            let d =
-                Simulator.fields simulator (Tensors.ofVector theta[i]) [| NoiseKey(78UL, uint64 i) |]
-
-            ExactAnswer.posteriorOn 51 exact prior d[0] |> Posterior.hpdLevel theta[i]))
+    hpdLevels (doubled model) (tempered temper exact) prior count
 
 let private simulatorTests =
     [ tensorTest "fields are those of the dense Cholesky factor of Ξ, pixel by pixel" (fun () ->

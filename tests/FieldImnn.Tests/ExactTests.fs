@@ -5,97 +5,27 @@ open Expecto
 open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Fields
-open FieldImnn.Core.Random
-open MathNet.Numerics.LinearAlgebra
+open ExactSupport
 open TestSupport
 open TorchSharp
 
 let private fiducial = [| 1.0; 0.5 |]
-let private lower (m: Matrix<float>) = [| m[0, 0]; m[0, 1]; m[1, 1] |]
-
-/// Covariance of the pixels of an Ideal field, from its spectrum by a plain sum over modes: the independent truth.
-let private pixelCovariance n (theta: float[]) =
-    let wave q =
-        2.0 * Math.PI * float (if q <= n / 2 then q else q - n) / float n
-
-    let correlation dx dy =
-        let mutable sum = 0.0
-
-        for i in 0 .. n - 1 do
-            for j in 0 .. n - 1 do
-                if i + j > 0 then
-                    let k = sqrt (wave i ** 2.0 + wave j ** 2.0)
-
-                    sum <-
-                        sum
-                        + theta[0]
-                          * k ** -theta[1]
-                          * cos (2.0 * Math.PI * float (i * dx + j * dy) / float n)
-
-        sum / float (n * n)
-
-    let c = Array2D.init n n correlation
-
-    Matrix<float>.Build.Dense(n * n, n * n, (fun a b -> c[(a / n - b / n + n) % n, (a % n - b % n + n) % n]))
-
-/// ln p of a field with zero mean under a dense Gaussian, in the space orthogonal to the (fixed) mean.
-let private denseLogLikelihood n theta (d: float[]) =
-    let evd = (pixelCovariance n theta).Evd Symmetricity.Symmetric
-
-    let modes =
-        evd.EigenVectors.TransposeThisAndMultiply(Vector<float>.Build.DenseOfArray d)
-
-    Seq.zip (evd.EigenValues.Real()) modes
-    |> Seq.filter (fun (v, _) -> v > 1e-9)
-    |> Seq.sumBy (fun (v, m) -> -0.5 * (log v + m * m / v))
-
-let private differences (f: float[] -> float) =
-    let points = [ [| 0.8; 0.5 |]; [| 1.1; 0.9 |]; [| 0.5; 0.3 |] ]
-    points |> List.map (fun t -> f t - f [| 1.0; 0.5 |]) |> Array.ofList
 
 let private logL model field (t: float[]) =
     (SpectrumLikelihood.logLikelihood model field (Tensors.ofRows [| t |])).ToDouble()
 
-/// HPD levels of the truth over fields drawn at truths from the prior; `distort` plants a fault in the log-likelihood.
-let private levels modes count distort =
-    let model = PowerLaw.model 24 modes
-    let simulator = SpectrumField.simulator "power-law" model
-    let theta = Prior.sample 9 0L count PowerLaw.prior
+let private exactOf n modes =
+    let model = PowerLaw.model n modes
 
-    let exact =
-        { Fisher = SpectrumLikelihood.fisher model
-          LogLikelihood = fun d t -> distort * SpectrumLikelihood.logLikelihood model d t }
+    { Fisher = SpectrumLikelihood.fisher model
+      LogLikelihood = SpectrumLikelihood.logLikelihood model }
 
-    Array.init count (fun i ->
-        Tensors.using (fun () ->
-            let d =
-                Simulator.fields simulator (Tensors.ofVector theta[i]) [| NoiseKey(77UL, uint64 i) |]
+let private levels modes count factor =
+    let simulator = (PowerLaw.create 24 modes).Simulator
+    hpdLevels simulator (exactOf 24 modes |> tempered factor) PowerLaw.prior count
 
-            ExactAnswer.posteriorOn 61 exact PowerLaw.prior d[0]
-            |> Posterior.hpdLevel theta[i]))
-
-/// Score variance over simulations, and its standard error, element by element (a, a), (a, b), (b, b).
 let private scoreVariance modes count at =
-    let model = PowerLaw.model 16 modes
-    let simulator = SpectrumField.simulator "power-law" model
-
-    let doubled =
-        { simulator with
-            DrawNoise = fun keys -> (simulator.DrawNoise keys).``to`` torch.ScalarType.Float64 }
-
-    let fields =
-        Simulator.fields doubled (Tensors.ofVector fiducial) (NoiseKey.Range(21UL, 0UL, count))
-
-    let exact =
-        { Fisher = SpectrumLikelihood.fisher model
-          LogLikelihood = SpectrumLikelihood.logLikelihood model }
-
-    let products =
-        Array.init count (fun i ->
-            let s = ExactAnswer.score exact fields[int64 i] at
-            [| s[0] * s[0]; s[0] * s[1]; s[1] * s[1] |])
-
-    meanDeviations products (lower (SpectrumLikelihood.fisher model fiducial))
+    scoreDeviations (PowerLaw.create 16 modes).Simulator (exactOf 16 modes) count fiducial at
 
 let tests =
     testList
@@ -187,7 +117,10 @@ let tests =
                       (Simulator.field simulator [| 0.9; 0.6 |] 3UL).``to`` torch.ScalarType.Float64
 
                   let d = d - d.mean ()
-                  let dense = differences (fun t -> denseLogLikelihood n t (Tensors.toArray d))
+
+                  let dense =
+                      differences (fun t -> denseLogLikelihood n (fun k -> t[0] * k ** -t[1]) (Tensors.toArray d))
+
                   close 1e-9 (differences (logL model d)) dense "ln p differences"
 
                   let wrong t =

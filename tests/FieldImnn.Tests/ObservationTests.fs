@@ -7,7 +7,7 @@ open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Fields
 open FieldImnn.Core.Random
-open MathNet.Numerics.LinearAlgebra
+open ExactSupport
 open TestSupport
 open TorchSharp
 
@@ -20,39 +20,6 @@ let private draw simulator count =
 
 /// P_N of a coloured noise, k in inverse pixels.
 let private red (k: Tensor) = k.pow ((-1.0).ToScalar()) * 0.3
-
-/// ln p of a field with noise under a dense Gaussian over pixels: covariances by sums over modes, in the space without the mean.
-let private denseLogLikelihood n noisePower (theta: float[]) (d: float[]) =
-    let wave q =
-        2.0 * Math.PI * float (if q <= n / 2 then q else q - n) / float n
-
-    let covariance dx dy =
-        let mutable sum = 0.0
-
-        for i in 0 .. n - 1 do
-            for j in 0 .. n - 1 do
-                if i + j > 0 then
-                    let k = sqrt (wave i ** 2.0 + wave j ** 2.0)
-
-                    sum <-
-                        sum
-                        + (theta[0] * k ** -theta[1] + noisePower k)
-                          * cos (2.0 * Math.PI * float (i * dx + j * dy) / float n)
-
-        sum / float (n * n)
-
-    let c = Array2D.init n n covariance
-
-    let evd =
-        Matrix<float>.Build.Dense(n * n, n * n, (fun a b -> c[(a / n - b / n + n) % n, (a % n - b % n + n) % n])).Evd
-            Symmetricity.Symmetric
-
-    let modes =
-        evd.EigenVectors.TransposeThisAndMultiply(Vector<float>.Build.DenseOfArray d)
-
-    Seq.zip (evd.EigenValues.Real()) modes
-    |> Seq.filter (fun (v, _) -> v > 1e-9)
-    |> Seq.sumBy (fun (v, m) -> -0.5 * (log v + m * m / v))
 
 /// HPD levels of the truth over noisy fields under a likelihood that knows of so much noise.
 let private levels assumed count =
@@ -67,15 +34,7 @@ let private levels assumed count =
         { Fisher = SpectrumLikelihood.fisher known
           LogLikelihood = SpectrumLikelihood.logLikelihood known }
 
-    let truths = Prior.sample 9 0L count PowerLaw.prior
-
-    Array.init count (fun i ->
-        Tensors.using (fun () ->
-            let d =
-                Simulator.fields simulator (Tensors.ofVector truths[i]) [| NoiseKey(78UL, uint64 i) |]
-
-            ExactAnswer.posteriorOn 61 exact PowerLaw.prior d[0]
-            |> Posterior.hpdLevel truths[i]))
+    hpdLevels simulator exact PowerLaw.prior count
 
 let tests =
     testList
@@ -182,12 +141,8 @@ let tests =
 
               let centred = Tensors.toArray (d - d.mean ())
 
-              let differences f =
-                  [| [| 0.8; 0.5 |]; [| 1.1; 0.9 |]; [| 0.5; 0.3 |] |]
-                  |> Array.map (fun t -> f t - f [| 1.0; 0.5 |])
-
               let truth =
-                  differences (fun t -> denseLogLikelihood n (fun k -> 0.3 / k + 0.25) t centred)
+                  differences (fun t -> denseLogLikelihood n (fun k -> t[0] * k ** -t[1] + 0.3 / k + 0.25) centred)
 
               close 1e-9 (differences (logL (SpectrumField.withNoise noise model))) truth "with noise"
 

@@ -14,6 +14,7 @@ let main argv =
           ExactTests.tests
           CosmologyTests.tests
           LogNormalTests.tests
+          LogNormalExactTests.tests
           CorrelatedLogNormalTests.tests
           HamiltonianTests.tests
           NetworkTests.tests

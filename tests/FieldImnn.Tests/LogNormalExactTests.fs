@@ -1,0 +1,140 @@
+/// The exact answers of log-normal fields: against dense Gaussians over pixels, the oracle table of information, and (where ../shared is
+/// present) likelihood surfaces of the original authors' fields.
+module LogNormalExactTests
+
+open System.IO
+open Expecto
+open FieldImnn
+open FieldImnn.Core.Fields
+open LogNormalTests
+open MathNet.Numerics.LinearAlgebra
+open ExactSupport
+open TestSupport
+open TorchSharp
+
+/// ln N(y; mean, C) with C of pixel pairs from a correlation on the periodic grid.
+let private dense n (xi: float[,]) mean (y: float[]) =
+    let factor = (pixelCovariance n xi).Cholesky()
+    let away = Vector<float>.Build.DenseOfArray(y |> Array.map (fun v -> v - mean))
+    -0.5 * away.DotProduct(factor.Solve away) - 0.5 * factor.DeterminantLn
+
+let private scoreVariance convention count at =
+    let problem = DarkMatter.create 16 convention
+    scoreDeviations problem.Simulator problem.Exact count [| 0.4; 0.7 |] at
+
+/// Levels of the toy spectrum's fields, whose exact answer is quick.
+let private levels convention count factor =
+    let model = LogNormalModel.create toy (FourierGrid(2, 16, 40.0)) convention
+
+    hpdLevels
+        (LogNormalModel.simulator "toy" model)
+        (DarkMatter.exact model |> tempered factor)
+        (Prior.uniform [ "A", 2.0, 7.0; "B", 1.2, 2.6 ])
+        count
+
+let private checks =
+
+    [ tensorTest "Published information: the oracle table, to 1e-5" (fun () ->
+          for row in table "fisher.csv" do
+              if row "case" = "cosmoLN_simulator_as_coded" then
+                  let found =
+                      (DarkMatter.create 128 ModeConvention.Published).Exact.Fisher
+                          [| float (row "theta1"); float (row "theta2") |]
+
+                  close 1e-5 (lower found) [| float (row "F11"); float (row "F12"); float (row "F22") |] "F")
+
+      tensorTest "Ideal likelihood is that of a dense Gaussian over ln(1 + δ); a forgotten mean is caught" (fun () ->
+          let n, length = 6, 15.0
+
+          let model =
+              LogNormalModel.create toy (FourierGrid(2, n, length)) ModeConvention.Ideal
+
+          let d =
+              Simulator.field (LogNormalModel.simulator "toy" model |> doubled) [| 6.0; 2.0 |] 3UL
+
+          let y = Tensors.toArray (d.log1p ())
+          let logL = LogNormalLikelihood.logLikelihood model d
+
+          let truth mean (theta: float[]) =
+              let xi =
+                  correlation n length (toyPower theta) |> Array2D.map (fun x -> log (1.0 + x))
+
+              dense n xi (mean * xi[0, 0]) y
+
+          let differences f =
+              [| [| 5.0; 2.0 |]; [| 6.0; 2.4 |]; [| 8.0; 1.7 |] |]
+              |> Array.map (fun t -> f t - f [| 6.0; 2.0 |])
+
+          let ours = differences (fun t -> (logL (Tensors.ofRows [| t |])).ToDouble())
+          close 1e-9 ours (differences (truth -0.5)) "ln p differences"
+          Expect.isGreaterThan (relative ours (differences (truth 0.0))) 1e-3 "planted: mean 0")
+
+      testCase
+          "Published likelihood of the stored targets: the reference surfaces, and their posteriors to 1 %"
+          (fun () ->
+              withShared (fun folder ->
+                  let read name =
+                      (Npy.read (Path.Combine(folder, "exact", name))).Data
+
+                  let problem = DarkMatter.create 128 ModeConvention.Published
+
+                  let omegaC, sigma8 =
+                      read "dark_matter_axis_omega_c.npy", read "dark_matter_axis_sigma8.npy"
+
+                  let summary =
+                      File.ReadAllLines(Path.Combine(folder, "exact", "dark_matter_posterior_summary.csv"))[1..]
+                      |> Array.map (fun line -> line.Split ',' |> Array.map float)
+
+                  for i in 1..2 do
+                      Tensors.using (fun () ->
+                          let target =
+                              ObservedField.read
+                                  (Path.Combine(folder, "targets", $"target_field_planck_{i}.npy"))
+                                  [| 128; 128 |]
+                              |> ObservedField.toTensor
+
+                          let surface = read $"dark_matter_lnlike_field_{i}.npy"
+
+                          let points =
+                              [| for j in 0..10..200 do
+                                     for k in 0..10..200 -> [| omegaC[k]; sigma8[j] |], surface[j * 201 + k] |]
+
+                          let ours =
+                              problem.Exact.LogLikelihood target (points |> Array.map fst |> Tensors.ofRows)
+                              |> Tensors.toArray
+
+                          let offset = Array.map2 (fun a (_, b) -> a - b) ours points
+
+                          let range =
+                              (Array.map snd points |> Array.max) - (Array.map snd points |> Array.min)
+
+                          Expect.isLessThan ((Array.max offset - Array.min offset) / range) 1e-6 $"surface {i}"
+                          let posterior = ExactAnswer.posteriorOn 81 problem.Exact problem.Prior target
+                          let mean, sd = Posterior.mean posterior, Posterior.sd posterior
+                          let expected = summary[i - 1]
+                          close 0.01 [| mean[0]; mean[1] |] [| expected[1]; expected[3] |] "means"
+                          close 0.01 [| sd[0]; sd[1] |] [| expected[2]; expected[4] |] "sds"
+                          close 0.01 [| Posterior.area posterior |] [| expected[8] |] "area")))
+
+      tensorTest "score variance is the Fisher matrix within its error; a wrong point is caught" (fun () ->
+          for convention in [ ModeConvention.Ideal; ModeConvention.Published ] do
+              let z = scoreVariance convention 600 [| 0.4; 0.7 |]
+              Expect.isLessThan (z |> Array.map abs |> Array.max) 4.5 $"{convention}: %A{z} standard errors"
+
+          let planted = scoreVariance ModeConvention.Ideal 600 [| 0.4; 0.8 |]
+          Expect.isGreaterThan (planted |> Array.map abs |> Array.max) 4.5 "planted")
+
+      testSequenced (
+          testList
+              "calibration over 200 fields"
+              [ for convention in [ ModeConvention.Ideal; ModeConvention.Published ] do
+                    tensorTest $"{convention}: the truth's HPD level is uniform" (fun () ->
+                        let p = uniformity (levels convention 200 1.0)
+                        Expect.isGreaterThan p 0.005 $"p = {p:g3}")
+
+                tensorTest "a planted over-confident likelihood is caught" (fun () ->
+                    let p = uniformity (levels ModeConvention.Published 200 1.8)
+                    Expect.isLessThan p 0.005 $"p = {p:g3}") ]
+      ) ]
+
+let tests = testList "log-normal exact answers" checks
