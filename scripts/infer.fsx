@@ -34,7 +34,8 @@ type Arguments =
                 "the observed field, .npy, float32 or float64, 128 × 128; without it a field is simulated at the example target."
             | Theta _ ->
                 "parameters of the field to simulate when there is no --field, with commas between them; within the prior (default: the problem's example, 0.9,0.6 or 0.2589,0.8159)."
-            | Out _ -> "the folder for posterior.csv, summary.json, corner.html, corner.png and compressor.imnn."
+            | Out _ ->
+                "the folder for posterior.csv, summary.json, corner.html, corner.png and compressor.imnn; a run that was stopped goes on from it."
             | Method _ ->
                 "abc (default): rejection with regression adjustment; delfi: sequential neural likelihood; pmc: population Monte Carlo; npe: neural posterior; gaussian: the Gaussian approximation. What was simulated is kept in OUT/simulations: a run that was stopped goes on from there."
             | Seed _ -> "seed of the training, the simulations and the simulated field (default 1)."
@@ -85,6 +86,8 @@ let infer (arguments: ParseResults<Arguments>) =
             printfn $"No --field: simulating one at %A{theta}."
             Simulator.field problem.Simulator theta (NoiseKey.SeedFor(seed, "target"))
 
+    // a field that the model cannot have (δ ≤ −1, say) is refused before anything is trained
+    problem.Exact.LogLikelihood field |> ignore
     Files.ensureWritableFolder out
     let notes = [ "problem", problem.Simulator.Name; "modes", modes ]
 
@@ -92,8 +95,9 @@ let infer (arguments: ParseResults<Arguments>) =
         match arguments.TryGetResult Compressor with
         | Some path -> CompressorFile.load path |> Cache.require notes path
         | None ->
-            let train settings (problem: Problem) earlier fiducial =
-                Imnn.trainFrom earlier settings problem.Simulator fiducial
+            // kept in the output folder, so that the same run, started again after a stop, does not train again
+            let train settings (problem: Problem) =
+                Cache.trainOrLoad (Path.Combine(out, "compressors")) notes settings problem.Simulator
 
             let rounds =
                 field.unsqueeze 0L
@@ -157,7 +161,7 @@ let code =
         eprintfn $"error: {error.Message}"
         2
     | :? OperationCanceledException ->
-        eprintfn "stopped; the compressor is in the output folder: go on with --compressor"
+        eprintfn "stopped; what was finished is in the output folder, and the same command goes on from it"
         130
 
 exit code

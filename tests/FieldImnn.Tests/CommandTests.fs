@@ -52,6 +52,8 @@ let tests =
                   let holed = write "nan.npy" [| 128; 128 |] pixels
                   refused [ "--field"; holed ] [ "1 NaN or infinite"; "(0, 5)" ] folder
                   refused [ "--theta"; "2.0,0.5" ] [ "A"; "2" ] folder
+                  let empty = write "empty.npy" [| 128; 128 |] (Array.create 16384 -1.0)
+                  refused [ "--problem"; "dark-matter"; "--field"; empty ] [ "> −1" ] folder
                   refused [ "--rounds"; "0" ] [ "rounds"; "0" ] folder
                   refused [ "--problem"; "dark-matter"; "--theta"; "0.3,2.5" ] [ "σ_8"; "2.5" ] folder
                   refused [ "--modes"; "perfect" ] [ "ideal or published"; "perfect" ] folder
