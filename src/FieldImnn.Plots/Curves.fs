@@ -92,6 +92,15 @@ module internal Curves =
         let margin = max (0.05 * (high - low)) 1e-3
         low - margin, high + margin
 
+    /// Ticks at a few values and nowhere else.
+    let private ticksAt (values: float[]) (axis: LinearAxis) =
+        axis
+        |> LinearAxis.style (
+            TickMode = StyleParam.TickMode.Array,
+            TickVals = values,
+            TickText = (values |> Array.map (sprintf "%g"))
+        )
+
     let private scale axis ends =
         if axis.Logarithmic then
             Training.logarithmic ends
@@ -122,6 +131,20 @@ module internal Curves =
 
         let across = span x (curves |> Seq.collect _.X)
 
+        // where something was measured at a few places, these are what the axis has to name
+        let places =
+            curves
+            |> List.filter (fun c -> c.Style = Marked)
+            |> Seq.collect _.X
+            |> Seq.distinct
+            |> Seq.toArray
+
+        let name =
+            if x.Logarithmic && places.Length > 1 && places.Length <= 8 then
+                ticksAt places
+            else
+                id
+
         let up =
             curves
             |> Seq.collect (fun c ->
@@ -134,6 +157,6 @@ module internal Curves =
         Style.figure
             frame
             (List.mapi trace curves)
-            [ Style.withPanel frame panel (x.Title, scale x across) (y.Title, scale y up)
+            [ Style.withPanel frame panel (x.Title, scale x across >> name) (y.Title, scale y up)
               Layout.style (ShowLegend = true)
               Layout.setLegend (StyleParam.SubPlotId.Legend 1, Style.legendAbove frame) ]
