@@ -22,8 +22,10 @@ let compressor = (List.last rounds).Compressor
 let delfi = InferenceMethod.create "delfi" options.Quick options.Seed progress None
 
 let results =
-    observed
-    |> List.map (fun (title, field) -> title, field, FieldInference.infer delfi problem compressor field)
+    List.map2
+        (fun (title, field) result -> title, field, result)
+        observed
+        (FieldInference.inferAll delfi problem compressor (List.map snd observed))
 
 ConsoleProgress.finish ()
 

@@ -51,5 +51,5 @@ module ExactAnswer =
     let posteriorOn n exact (prior: Prior) (field: Tensor) =
         GridPosterior.compute n prior.Names (Prior.bounds prior) (logPosterior exact prior field)
 
-    /// The exact posterior of a field on a grid of 161 × 161 points about its peak (two parameters).
-    let posterior exact (prior: Prior) (field: Tensor) = posteriorOn 161 exact prior field
+    /// The exact posterior of a field on a grid of 121 × 121 points about its peak (two parameters).
+    let posterior exact (prior: Prior) (field: Tensor) = posteriorOn 121 exact prior field

@@ -69,11 +69,11 @@ module InferenceMethod =
         | "gaussian" -> GaussianMethod
         | other -> raise (SettingException("method", String.concat ", " names, other))
 
-/// From an observed field to posteriors.
+/// From observed fields to posteriors.
 module FieldInference =
-    /// The name, the posterior of one field (shape…) by a method, and the simulations it took beyond the compressor's. Inference by
-    /// simulation works on the estimates and what the problem wants beside them.
-    let posterior method (problem: Problem) compressor (field: Tensor) =
+    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's. Inference by
+    /// simulation works on the estimates and what the problem wants beside them; DELFI and neural posteriors learn once for all fields.
+    let posteriors method (problem: Problem) compressor (fields: Tensor list) =
         let compress, metric =
             match problem.Beside with
             | None -> Compressor.estimates compressor, (fun _ -> compressor.Fisher)
@@ -81,46 +81,67 @@ module FieldInference =
                 let compress = Abc.beside compressor beside
                 compress, (fun seed -> Abc.metric seed problem.Simulator compressor compress)
 
-        let observed = Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0])
+        let observed =
+            fields
+            |> List.map (fun field -> Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0]))
 
         match method with
         | GaussianMethod ->
-            let estimate = Compressor.estimate compressor field
-            "gaussian", GaussianApproximation.posterior problem.Prior estimate compressor.Fisher, 0
+            let about field =
+                GaussianApproximation.posterior problem.Prior (Compressor.estimate compressor field) compressor.Fisher
+
+            "gaussian", fields |> List.map (fun field -> about field, 0)
         | AbcMethod settings ->
             let metric = metric settings.Seed
 
-            let result =
-                Abc.run settings problem.Simulator compress metric problem.Prior observed
+            let infer x =
+                let result = Abc.run settings problem.Simulator compress metric problem.Prior x
 
-            "abc", result.Posterior, result.Simulations
+                result.Posterior, result.Simulations
+
+            "abc", List.map infer observed
         | PmcMethod settings ->
             let metric = metric settings.Seed
 
-            let result =
-                PopulationMonteCarlo.run settings problem.Simulator compress metric problem.Prior observed
+            let infer x =
+                let result =
+                    PopulationMonteCarlo.run settings problem.Simulator compress metric problem.Prior x
 
-            "pmc", result.Posterior, result.Simulations
+                result.Posterior, result.Simulations
+
+            "pmc", List.map infer observed
         | DelfiMethod settings ->
-            let result =
-                Delfi.run settings problem.Simulator compress problem.Prior [| [| observed |] |]
+            let targets = observed |> List.map Array.singleton |> Array.ofList
 
-            "delfi", result.Posteriors[0], result.Simulations
+            let result = Delfi.run settings problem.Simulator compress problem.Prior targets
+
+            "delfi", [ for p in result.Posteriors -> p, result.Simulations ]
         | NpeMethod settings ->
             let amortised =
                 NeuralPosterior.learn settings problem.Simulator compress problem.Prior
 
-            "npe", NeuralPosterior.posterior amortised observed, amortised.Simulations
+            "npe",
+            observed
+            |> List.map (fun x -> NeuralPosterior.posterior amortised x, amortised.Simulations)
+
+    /// The posteriors of fields (shape…) by a method, each with the exact one.
+    let inferAll method (problem: Problem) compressor (fields: Tensor list) =
+        let name, found = posteriors method problem compressor fields
+
+        List.map2
+            (fun field (posterior, used) ->
+                let exact = ExactAnswer.posterior problem.Exact problem.Prior field
+
+                { Method = name
+                  Estimate = Compressor.estimate compressor field
+                  Posterior = posterior
+                  Exact = exact
+                  AreaRatio = Posterior.area posterior / Posterior.area exact
+                  FisherRetained = Fisher.retained compressor.Fisher (problem.Exact.Fisher compressor.Fiducial)
+                  Simulations = compressor.Simulations + used })
+            fields
+            found
 
     /// The posterior of one field (shape…) by a method, with the exact one.
-    let infer method (problem: Problem) compressor (field: Tensor) =
-        let name, posterior, used = posterior method problem compressor field
-        let exact = ExactAnswer.posterior problem.Exact problem.Prior field
-
-        { Method = name
-          Estimate = Compressor.estimate compressor field
-          Posterior = posterior
-          Exact = exact
-          AreaRatio = Posterior.area posterior / Posterior.area exact
-          FisherRetained = Fisher.retained compressor.Fisher (problem.Exact.Fisher compressor.Fiducial)
-          Simulations = compressor.Simulations + used }
+    let infer method problem compressor field =
+        inferAll method problem compressor [ field ] |> List.head

@@ -73,10 +73,10 @@ module StudyOptions =
 
         if quick then
             { settings with
-                MaxIterations = 80
-                MinIterations = 80
-                HeldOut = 1000
-                Quote = 4000 }
+                MaxIterations = 60
+                MinIterations = 60
+                HeldOut = 500
+                Quote = 2000 }
         else
             settings
 
@@ -123,7 +123,13 @@ module StudyOptions =
     let refit options progress (problem: Problem) fields =
         let keep settings problem = trained settings options problem
 
-        refitWith keep options.Quick options.Seed progress problem problem.Rounds fields
+        let rounds =
+            if options.Quick then
+                min 3 problem.Rounds
+            else
+                problem.Rounds
+
+        refitWith keep options.Quick options.Seed progress problem rounds fields
 
     /// The study's observed fields (title, field): the .npy files of --targets whose names begin with the prefix, in order, then fields
     /// simulated at the problem's target up to the wanted number.
