@@ -10,7 +10,7 @@ let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
 
 let sizes =
     if options.Quick then
-        [ 16; 32; 64 ]
+        [ 16; 32 ]
     else
         [ 16; 32; 64; 128 ]
 
