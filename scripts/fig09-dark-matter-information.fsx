@@ -8,11 +8,7 @@ open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
 
-let sizes =
-    if options.Quick then
-        [ 16; 32 ]
-    else
-        [ 16; 32; 64; 128 ]
+let sizes = if options.Quick then [ 16; 32 ] else [ 16; 32; 64; 128 ]
 
 let progress = ConsoleProgress.create ()
 
