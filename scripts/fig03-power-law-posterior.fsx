@@ -14,17 +14,13 @@ let compressor = StudyOptions.compressor options progress problem
 let field =
     Simulator.field problem.Simulator problem.Target (NoiseKey.SeedFor(options.Seed, "target"))
 
-let abcSettings =
-    { AbcSettings.Default with
-        Seed = options.Seed
-        Progress = progress
-        Simulations =
-            (if options.Quick then
-                 3000
-             else
-                 AbcSettings.Default.Simulations) }
+let abc =
+    FieldInference.infer
+        (InferenceMethod.create "abc" options.Quick options.Seed progress None)
+        problem
+        compressor
+        field
 
-let abc = FieldInference.infer (AbcMethod abcSettings) problem compressor field
 let gaussian = FieldInference.infer GaussianMethod problem compressor field
 ConsoleProgress.finish ()
 
@@ -34,7 +30,7 @@ Plot.corner
       "Gaussian approximation", gaussian.Posterior ]
     (Some problem.Target)
 |> Plot.withCaption
-    $"Posterior of one simulated field at (A, B) = ({problem.Target[0]}, {problem.Target[1]}) (dashed), {options.ModesName} modes; contours hold 68 %% and 95 %%. The network compressed 16 384 pixels to two numbers. Area over the exact area: ABC {abc.AreaRatio:F3} ({abcSettings.Simulations} simulations, regression-adjusted), Gaussian approximation {gaussian.AreaRatio:F3}. The Gaussian takes its width from the fiducial (1, 0.5), so it cannot follow the exact width here."
+    $"Posterior of one simulated field at (A, B) = ({problem.Target[0]}, {problem.Target[1]}) (dashed), {options.ModesName} modes; contours hold 68 %% and 95 %%. The network compressed 16 384 pixels to two numbers. Area over the exact area: ABC {abc.AreaRatio:F3} ({abc.Simulations - compressor.Simulations} simulations, regression-adjusted), Gaussian approximation {gaussian.AreaRatio:F3}. The Gaussian takes its width from the fiducial (1, 0.5), so it cannot follow the exact width here."
 |> Export.figure options.Out "fig03-posterior"
 
 let numbers result =

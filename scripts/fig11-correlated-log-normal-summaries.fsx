@@ -22,8 +22,10 @@ let abc =
     AbcMethod
         { AbcSettings.Default with
             Seed = options.Seed
-            Progress = progress
-            Simulations = (if options.Quick then 5000 else 20000) }
+            Simulations =
+                { SimulationSettings.Default with
+                    Progress = progress }
+            Budget = (if options.Quick then 5000 else 20000) }
 
 let network = FieldInference.infer abc problem compressor field
 

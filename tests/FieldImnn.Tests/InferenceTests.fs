@@ -5,57 +5,33 @@ open Expecto
 open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Fields
+open KnownPosterior
 open MathNet.Numerics.Distributions
 open MathNet.Numerics.LinearAlgebra
 open TestSupport
 open TorchSharp
 
-let private wide = Prior.uniform [ "a", -5.0, 5.0; "b", -5.0, 5.0 ]
-
-let private fisher =
-    Matrix<float>.Build.DenseOfRowArrays([| [| 4.0; 1.2 |]; [| 1.2; 2.0 |] |])
-
-/// x = θ + L z with covariance F⁻¹: with a flat prior the posterior is N(x_obs, F⁻¹), exactly.
-let private gaussianSimulator =
-    let factor = fisher.Inverse().Cholesky().Factor
-
-    Simulator.create "gaussian" [ "a"; "b" ] [ 2 ] [ 2 ] (fun theta noise ->
-        theta
-        + (noise.``to`` torch.ScalarType.Float64).matmul((Tensors.ofMatrix factor).t()))
-
-let private observed = [| 0.3; -0.7 |]
-
 let private abc settings =
-    Abc.run { settings with Seed = 3UL } gaussianSimulator Tensors.toRows fisher wide observed
-
-/// Mean in sds and area ratio against N(observed, F⁻¹).
-let private against (posterior: Posterior) =
-    let exact = fisher.Inverse()
-
-    let shift =
-        Array.mapi (fun i m -> abs (m - observed[i]) / sqrt exact[i, i]) (Posterior.mean posterior)
-        |> Array.max
-
-    shift, Posterior.area posterior / sqrt (exact.Determinant())
+    Abc.run { settings with Seed = 3UL } wide.Simulator Tensors.toRows wide.Fisher wide.Prior observed
 
 let tests =
     testList
         "inference"
         [ testCase "Gaussian approximation: moments, area, credible regions and densities of the normal" (fun () ->
-              let posterior = GaussianApproximation.posterior wide observed fisher
-              let shift, area = against posterior
+              let posterior = GaussianApproximation.posterior wide.Prior observed wide.Fisher
+              let shift, area = against wide observed 1 posterior
               Expect.isLessThan shift 1e-3 "mean"
               Expect.isLessThan (abs (area - 1.0)) 1e-3 "area"
 
               close
                   2e-3
                   ((Posterior.covariance posterior).ToRowArrays() |> Array.concat)
-                  (fisher.Inverse().ToRowArrays() |> Array.concat)
+                  (wide.Fisher.Inverse().ToRowArrays() |> Array.concat)
                   "covariance"
               // the region of probability p of a 2-D normal has area −2 ln(1 − p) π √det C
-              let expected = -2.0 * log 0.32 * Math.PI / sqrt (fisher.Determinant())
+              let expected = -2.0 * log 0.32 * Math.PI / sqrt (wide.Fisher.Determinant())
               Expect.isLessThan (abs (DensityGrid.hpdArea 0.68 posterior.Grid.Value / expected - 1.0)) 0.02 "68 % area"
-              let sd = sqrt (fisher.Inverse()[0, 0])
+              let sd = sqrt (wide.Fisher.Inverse()[0, 0])
               let at = [| -0.5; 0.3; 1.0 |]
 
               close
@@ -66,9 +42,9 @@ let tests =
 
               let draws =
                   Posterior.resample 1 20000 posterior
-                  |> fun s -> Posterior.ofSamples wide.Names (Prior.bounds wide) s (Array.create 20000 1.0)
+                  |> fun s -> Posterior.ofSamples wide.Prior.Names (Prior.bounds wide.Prior) s (Array.create 20000 1.0)
 
-              Expect.isLessThan (abs (snd (against draws) - 1.0)) 0.03 "resampled"
+              Expect.isLessThan (abs (snd (against wide observed 1 draws) - 1.0)) 0.03 "resampled"
 
               close
                   0.06
@@ -93,41 +69,46 @@ let tests =
               (fun () ->
                   let check what settings =
                       let result = abc settings
-                      let shift, area = against result.Posterior
+                      let shift, area = against wide observed 1 result.Posterior
                       Expect.isLessThan shift 0.12 $"{what}: mean"
                       Expect.isLessThan (abs (area - 1.0)) 0.12 $"{what}: area ratio {area:F3}"
 
                   check
                       "about the estimate"
                       { AbcSettings.Default with
-                          Simulations = 20000 }
+                          Budget = 20000 }
 
                   check
                       "from the prior"
                       { AbcSettings.Default with
-                          Simulations = 100000
+                          Budget = 100000
                           Proposal = FromPrior
                           Acceptance = Nearest 0.03
-                          Chunk = 5000 }
+                          Simulations = chunks 5000 }
 
                   let plain =
                       { AbcSettings.Default with
-                          Simulations = 400000
+                          Budget = 400000
                           Proposal = FromPrior
                           Acceptance = Within 0.5
                           Regression = false
-                          Chunk = 5000 }
+                          Simulations = chunks 5000 }
 
                   check "plain rejection, small ε" plain
-                  let _, coarse = against (abc { plain with Acceptance = Within 3.0 }).Posterior
+
+                  let _, coarse =
+                      against wide observed 1 (abc { plain with Acceptance = Within 3.0 }).Posterior
+
                   Expect.isGreaterThan coarse 1.5 "planted: a large ε widens the posterior")
 
           tensorTest "ABC does not depend on its chunks, and refuses impossible settings" (fun () ->
               let small =
                   { AbcSettings.Default with
-                      Simulations = 400 }
+                      Budget = 400 }
 
-              let a, b = abc { small with Chunk = 400 }, abc { small with Chunk = 37 }
+              let a, b =
+                  abc { small with Simulations = chunks 400 }, abc { small with Simulations = chunks 37 }
+
               Expect.equal a.Posterior.Samples b.Posterior.Samples "same samples"
               refuses<SettingException> [ "ε" ] (fun () -> abc { small with Acceptance = Within -1.0 } |> ignore)
 
@@ -159,20 +140,20 @@ let tests =
 
               let settings =
                   { AbcSettings.Default with
-                      Simulations = 20000 }
+                      Budget = 20000 }
 
               let result =
-                  Abc.run settings gaussianSimulator (Tensors.toRows >> bend) fisher wide seen
+                  Abc.run settings wide.Simulator (Tensors.toRows >> bend) wide.Fisher wide.Prior seen
 
-              let shift, area = against result.Posterior
+              let shift, area = against wide observed 1 result.Posterior
               Expect.isLessThan shift 0.15 "mean"
               Expect.isLessThan (abs (area - 1.0)) 0.15 $"area ratio {area:F3}")
 
           testCase "posteriors refuse what is no posterior" (fun () ->
               refuses<ShapeException> [ "2 weights" ] (fun () ->
-                  Posterior.ofSamples wide.Names (Prior.bounds wide) [| observed; observed |] [| 1.0 |]
+                  Posterior.ofSamples wide.Prior.Names (Prior.bounds wide.Prior) [| observed; observed |] [| 1.0 |]
                   |> ignore)
 
               refuses<NonFiniteException> [ "weights" ] (fun () ->
-                  Posterior.ofSamples wide.Names (Prior.bounds wide) [| observed |] [| nan |]
+                  Posterior.ofSamples wide.Prior.Names (Prior.bounds wide.Prior) [| observed |] [| nan |]
                   |> ignore)) ]

@@ -25,6 +25,8 @@ let main argv =
           LogNormalCompressionTests.tests
           FlowTests.tests
           DelfiTests.tests
+          PopulationTests.tests
+          LongRunTests.tests
           DiagnosticsTests.tests
           PlotTests.tests
           InferencePlotTests.tests

@@ -80,6 +80,11 @@ let refuses<'error when 'error :> FieldImnnException> (words: string list) (acti
     | :? FieldImnnException as other ->
         failtest $"expected a {typeof<'error>.Name}, but came {other.GetType().Name}: {other.Message}"
 
+/// Simulations in chunks of n, kept nowhere.
+let chunks n =
+    { SimulationSettings.Default with
+        Chunk = n }
+
 /// A folder of its own for a test, removed afterwards.
 let inFolder (test: string -> unit) =
     let folder = Directory.CreateTempSubdirectory("fieldimnn-").FullName

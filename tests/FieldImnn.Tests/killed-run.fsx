@@ -1,4 +1,4 @@
-// For DelfiTests: population Monte Carlo with simulations that take their time, kept in the folder named on the command line.
+// For LongRunTests: population Monte Carlo with simulations that take their time, kept in the folder named on the command line.
 #load "../../scripts/load.fsx"
 
 open System.Threading

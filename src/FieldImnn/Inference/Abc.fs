@@ -20,40 +20,36 @@ type AbcAcceptance =
     | Within of epsilon: float
     /// This part of all simulations, the nearest ones.
     | Nearest of quantile: float
-    /// The first so many with distance ρ below ε: simulating ends with the last of them, and `Simulations` is then a limit.
+    /// The first so many with distance ρ below ε: simulating ends with the last of them, and `Budget` is then a limit.
     | Until of accepted: int * epsilon: float
 
 /// How rejection ABC is run.
 type AbcSettings =
     {
-        Simulations: int
+        /// Simulations after the pilot rounds.
+        Budget: int
         Proposal: AbcProposal
         Acceptance: AbcAcceptance
         /// Local regression of θ on θ̂ with Epanechnikov weights (Beaumont, Zhang & Balding 2002), quadratic where there are simulations
         /// enough (Blum 2010): takes out what a finite ε adds.
         Regression: bool
-        Chunk: int
-        /// Where finished chunks of simulations are kept, so that a run that was stopped goes on from them.
-        Folder: string option
+        Simulations: SimulationSettings
         Seed: uint64
-        Progress: Progress
     }
 
     /// 10,000 simulations after two pilot rounds, the nearest tenth of them, with regression.
     static member Default =
-        { Simulations = 10000
+        { Budget = 10000
           Proposal = Focused 2.0
           Acceptance = Nearest 0.1
           Regression = true
-          Chunk = 200
-          Folder = None
-          Seed = 1UL
-          Progress = Progress.silent }
+          Simulations = SimulationSettings.Default
+          Seed = 1UL }
 
     /// As in the paper's talk: 12,000 simulations from the prior, the nearest 350, plain rejection.
     static member Published =
         { AbcSettings.Default with
-            Simulations = 12000
+            Budget = 12000
             Proposal = FromPrior
             Acceptance = Nearest(350.0 / 12000.0)
             Regression = false }
@@ -74,8 +70,7 @@ module Abc =
         let refuse what expected (received: obj) =
             raise (SettingException(what, expected, string received))
 
-        Guard.AtLeast("ABC simulations", 10L, int64 settings.Simulations) |> ignore
-        Guard.AtLeast("chunk", 1L, int64 settings.Chunk) |> ignore
+        Guard.AtLeast("ABC simulations", 10L, int64 settings.Budget) |> ignore
 
         match settings.Acceptance with
         | Within epsilon -> Guard.Positive("ε", epsilon) |> ignore
@@ -159,11 +154,6 @@ module Abc =
         =
         validate settings
 
-        let simulating =
-            { Chunk = settings.Chunk
-              Folder = settings.Folder
-              Progress = settings.Progress }
-
         let round purpose n gaussian acceptance regression =
             let seed = int (NoiseKey.SeedFor(settings.Seed, $"abc parameters {purpose}") >>> 33)
             let theta, logWeights = propose seed prior n gaussian
@@ -175,7 +165,15 @@ module Abc =
                 | Nearest _ -> (fun _ -> false), Int32.MaxValue
 
             let estimates =
-                Simulations.until simulating simulator compress settings.Seed $"ABC {purpose}" accepts wanted theta
+                Simulations.until
+                    settings.Simulations
+                    simulator
+                    compress
+                    settings.Seed
+                    $"ABC {purpose}"
+                    accepts
+                    wanted
+                    theta
 
             let made = estimates.Length
 
@@ -198,7 +196,7 @@ module Abc =
                 Posterior.covariance posterior * (widen * widen)
             )
 
-        let pilot = max 40 (settings.Simulations / 8)
+        let pilot = max 40 (settings.Budget / 8)
 
         let proposal, pilots =
             match settings.Proposal with
@@ -209,7 +207,7 @@ module Abc =
                 over widen second, 2 * pilot
 
         let posterior, epsilon, accepted, made =
-            round "sampling" settings.Simulations proposal settings.Acceptance settings.Regression
+            round "sampling" settings.Budget proposal settings.Acceptance settings.Regression
 
         { Posterior = posterior
           Epsilon = epsilon

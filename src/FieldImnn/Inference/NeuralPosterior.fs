@@ -9,7 +9,7 @@ open MathNet.Numerics.Distributions
 type NpeSettings =
     {
         /// Simulations, all from the prior.
-        Count: int
+        Budget: int
         Estimator: EstimatorSettings
         /// Draws of a posterior.
         Draws: int
@@ -19,7 +19,7 @@ type NpeSettings =
 
     /// 4,000 simulations, 10,000 draws.
     static member Default =
-        { Count = 4000
+        { Budget = 4000
           Estimator = EstimatorSettings.Default
           Draws = 10000
           Simulations = SimulationSettings.Default
@@ -56,11 +56,11 @@ module NeuralPosterior =
 
     /// Learns the posterior of summaries: fields (n, shape…) become rows by `compress`.
     let learn (settings: NpeSettings) simulator compress (prior: Prior) : AmortisedPosterior =
-        Guard.AtLeast("simulations", 20L, int64 settings.Count) |> ignore
+        Guard.AtLeast("simulations", 20L, int64 settings.Budget) |> ignore
         Guard.AtLeast("draws", 1L, int64 settings.Draws) |> ignore
 
         let theta =
-            Prior.sample (int (NoiseKey.SeedFor(settings.Seed, "NPE parameters") >>> 33)) 0L settings.Count prior
+            Prior.sample (int (NoiseKey.SeedFor(settings.Seed, "NPE parameters") >>> 33)) 0L settings.Budget prior
 
         let x =
             Simulations.run settings.Simulations simulator compress settings.Seed "NPE" theta
@@ -76,7 +76,7 @@ module NeuralPosterior =
           Density = DensityEstimator.fit estimator (theta |> Array.map (toNormal prior)) x
           Draws = settings.Draws
           Seed = settings.Seed
-          Simulations = settings.Count }
+          Simulations = settings.Budget }
 
     /// ln q(θ | x) of observed summaries x at rows of θ; −∞ outside the prior.
     let logDensity amortised (x: float[]) (rows: float[][]) : float[] =

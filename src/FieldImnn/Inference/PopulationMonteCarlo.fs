@@ -7,9 +7,10 @@ open MathNet.Numerics.LinearAlgebra
 
 /// How ε falls from one population to the next.
 type PmcSchedule =
-    /// To the distance that this part of the last population does not exceed.
+    /// To the distance that this part of the last population does not exceed. The first population is this part of simulations from
+    /// the prior, the nearest ones.
     | Shrinking of quantile: float
-    /// As listed.
+    /// As listed; the first population is filled from the prior.
     | Listed of epsilons: float list
 
 /// How population Monte Carlo is run.
@@ -22,19 +23,20 @@ type PmcSettings =
         Budget: int
         /// A population that accepts less than this part is the last.
         LeastAcceptance: float
-        /// Local-linear regression of the last population, as in rejection ABC.
+        /// Local regression of every population that is returned, as in rejection ABC; ε and the next population come from the particles
+        /// as they are.
         Regression: bool
         Simulations: SimulationSettings
         Seed: uint64
     }
 
-    /// 500 particles, ε halving its quantile, at most 10,000 simulations or down to an acceptance of 3 %.
+    /// 250 particles, of which the nearest third sets the next ε, at most 10,000 simulations or down to an acceptance of 3 %; with regression.
     static member Default =
-        { Population = 500
-          Schedule = Shrinking 0.5
+        { Population = 250
+          Schedule = Shrinking(1.0 / 3.0)
           Budget = 10000
           LeastAcceptance = 0.03
-          Regression = false
+          Regression = true
           Simulations = SimulationSettings.Default
           Seed = 1UL }
 
@@ -48,7 +50,7 @@ type PmcGeneration =
         Simulations: int
         /// 1/Σw².
         EffectiveSize: float
-        /// Its particles, as they are.
+        /// Of its particles, with regression where the settings ask for it.
         Posterior: Posterior
     }
 
@@ -144,31 +146,37 @@ module PopulationMonteCarlo =
 
         let distance = Rejection.distance fisher observed
 
-        let posterior particles =
-            Posterior.ofSamples prior.Names (Prior.bounds prior) particles.Theta particles.Weights
+        let posterior regression epsilon particles =
+            Rejection.posterior
+                regression
+                prior
+                observed
+                fisher
+                epsilon
+                particles.Theta
+                particles.Estimates
+                particles.Weights
 
-        /// Simulates proposals until the population is full, or not at all where the budget does not last.
-        let population number epsilon (proposals: float[][]) weigh used =
-            let accepts estimate = distance estimate <= epsilon
+        /// Estimates of the proposals, up to the last wanted of those within ε.
+        let simulate number epsilon wanted proposals =
+            Simulations.until
+                settings.Simulations
+                simulator
+                compress
+                settings.Seed
+                $"PMC population {number}"
+                (fun estimate -> distance estimate <= epsilon)
+                wanted
+                proposals
 
-            let estimates =
-                Simulations.until
-                    settings.Simulations
-                    simulator
-                    compress
-                    settings.Seed
-                    $"PMC population {number}"
-                    accepts
-                    settings.Population
-                    proposals
-
+        /// The population of those within ε, if they fill it.
+        let population epsilon used (proposals: float[][]) (estimates: float[][]) weigh =
             let accepted =
-                [| 0 .. estimates.Length - 1 |] |> Array.filter (fun i -> accepts estimates[i])
-
-            let used = used + estimates.Length
+                [| 0 .. estimates.Length - 1 |]
+                |> Array.filter (fun i -> distance estimates[i] <= epsilon)
 
             if accepted.Length < settings.Population then
-                None, used
+                None
             else
                 let theta = accepted |> Array.map (fun i -> proposals[i])
 
@@ -182,10 +190,9 @@ module PopulationMonteCarlo =
                     { Epsilon = epsilon
                       Acceptance = float accepted.Length / float estimates.Length
                       Simulations = used
-                      EffectiveSize = Posterior.effectiveSize (posterior particles)
-                      Posterior = posterior particles }
-                ),
-                used
+                      EffectiveSize = Posterior.effectiveSize (posterior false epsilon particles)
+                      Posterior = posterior settings.Regression epsilon particles }
+                )
 
         let seed number =
             int (NoiseKey.SeedFor(settings.Seed, $"PMC proposals {number}") >>> 33)
@@ -202,47 +209,47 @@ module PopulationMonteCarlo =
 
             match next with
             | Some(epsilon, rest) when latest.Acceptance >= settings.LeastAcceptance && left >= settings.Population ->
-                let last = posterior particles
+                let last = posterior false latest.Epsilon particles
                 let kernel = 2.0 * Posterior.covariance last
                 let proposals = propose (seed number) prior left last kernel
+                let estimates = simulate number epsilon settings.Population proposals
+                let used = used + estimates.Length
 
-                match population number epsilon proposals (weights prior last kernel) used with
-                | Some(particles, generation), used -> go (number + 1) particles (generation :: generations) rest used
-                | None, used -> particles, generations, used
-            | _ -> particles, generations, used
+                match population epsilon used proposals estimates (weights prior last kernel) with
+                | Some(particles, generation) -> go (number + 1) particles (generation :: generations) rest used
+                | None -> generations, used
+            | _ -> generations, used
 
-        let first, rest =
+        let first = Prior.sample (seed 0) 0L settings.Budget prior
+
+        let first, estimates, epsilon, listed =
             match settings.Schedule with
-            | Listed(epsilon :: rest) -> epsilon, rest
-            | _ -> infinity, []
+            | Shrinking q ->
+                let wanted = int (ceil (float settings.Population / q))
+                let first = Array.truncate wanted first
+                let estimates = simulate 0 infinity Int32.MaxValue first
+                let distances = estimates |> Array.map distance |> Array.sort
+                first, estimates, distances[settings.Population - 1], []
+            | Listed epsilons ->
+                let epsilon = List.head epsilons
+                first, simulate 0 epsilon settings.Population first, epsilon, List.tail epsilons
 
         let uniform theta =
             Array.create (Array.length theta) (1.0 / float settings.Population)
 
-        match population 0 first (Prior.sample (seed 0) 0L settings.Budget prior) uniform 0 with
-        | None, used ->
+        match population epsilon estimates.Length first estimates uniform with
+        | None ->
             raise (
                 SettingException(
                     "PMC simulations",
-                    $"enough for {settings.Population} particles within ρ ≤ {first:g3}",
-                    $"{used}"
+                    $"enough for {settings.Population} particles within ρ ≤ {epsilon:g3}",
+                    $"{estimates.Length}"
                 )
             )
-        | Some(particles, generation), used ->
-            let particles, generations, used = go 1 particles [ generation ] rest used
-            // ε of a first population that took whatever came is its largest distance
-            let epsilon = particles.Estimates |> Array.map distance |> Array.max
+        | Some(particles, generation) ->
+            let generations, used = go 1 particles [ generation ] listed estimates.Length
 
-            { Posterior =
-                Rejection.posterior
-                    settings.Regression
-                    prior
-                    observed
-                    fisher
-                    epsilon
-                    particles.Theta
-                    particles.Estimates
-                    particles.Weights
+            { Posterior = generations.Head.Posterior
               Generations = List.rev generations |> Array.ofList
               Simulations = used }
 

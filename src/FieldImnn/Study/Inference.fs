@@ -42,48 +42,60 @@ module InferenceMethod =
 
         match name with
         | "abc" ->
+            let settings = AbcSettings.Default
+
             AbcMethod
-                { AbcSettings.Default with
+                { settings with
                     Seed = seed
-                    Progress = progress
-                    Folder = folder
-                    Simulations = some AbcSettings.Default.Simulations }
+                    Simulations = simulations
+                    Budget = some settings.Budget }
         | "pmc" ->
+            let settings = PmcSettings.Default
+
             PmcMethod
-                { PmcSettings.Default with
+                { settings with
                     Seed = seed
                     Simulations = simulations
-                    Budget = some PmcSettings.Default.Budget }
+                    Budget = some settings.Budget }
         | "delfi" ->
+            let settings = DelfiSettings.Default
+
             DelfiMethod
-                { DelfiSettings.Default with
+                { settings with
                     Seed = seed
                     Simulations = simulations
-                    Rounds = DelfiSettings.Default.Rounds |> List.map some }
+                    Rounds = settings.Rounds |> List.map some }
         | "npe" ->
+            let settings = NpeSettings.Default
+
             NpeMethod
-                { NpeSettings.Default with
+                { settings with
                     Seed = seed
                     Simulations = simulations
-                    Count = some NpeSettings.Default.Count }
+                    Budget = some settings.Budget }
         | "gaussian" -> GaussianMethod
         | other -> raise (SettingException("method", String.concat ", " names, other))
 
 /// From observed fields to posteriors.
 module FieldInference =
-    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's. Inference by
-    /// simulation works on the estimates and what the problem wants beside them; DELFI and neural posteriors learn once for all fields.
-    let posteriors method (problem: Problem) compressor (fields: Tensor list) =
-        let compress, metric =
-            match problem.Beside with
-            | None -> Compressor.estimates compressor, (fun _ -> compressor.Fisher)
-            | Some beside ->
-                let compress = Abc.beside compressor beside
-                compress, (fun seed -> Abc.metric seed problem.Simulator compressor compress)
+    /// What inference by simulation compares: the estimates and what the problem wants beside them, fields (n, shape…) → rows; and, for a
+    /// seed, the metric of their distance.
+    let summaries (problem: Problem) compressor =
+        match problem.Beside with
+        | None -> Compressor.estimates compressor, (fun _ -> compressor.Fisher)
+        | Some beside ->
+            let compress = Abc.beside compressor beside
+            compress, (fun seed -> Abc.metric seed problem.Simulator compressor compress)
 
-        let observed =
-            fields
-            |> List.map (fun field -> Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0]))
+    /// The summaries of one field (shape…).
+    let summarise (compress: Tensor -> float[][]) (field: Tensor) =
+        Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0])
+
+    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's. DELFI and neural
+    /// posteriors learn once for all fields.
+    let posteriors method (problem: Problem) compressor (fields: Tensor list) =
+        let compress, metric = summaries problem compressor
+        let observed = fields |> List.map (summarise compress)
 
         match method with
         | GaussianMethod ->

@@ -8,7 +8,7 @@ open FieldImnn.Core.Random
 /// How the simulation budget is studied.
 type BudgetSettings =
     {
-        /// Budgets of rejection ABC, rising. The largest is also that of population Monte Carlo.
+        /// Budgets of rejection ABC, rising. The largest is also that of population Monte Carlo, which, like ABC from the prior, goes without regression.
         Abc: int list
         /// Rounds of DELFI: each is a point.
         Delfi: int list
@@ -89,23 +89,25 @@ module SimulationBudget =
         problem, (List.last rounds).Compressor, field
 
     /// Each method and seed has a folder of its own.
-    let private simulating settings (problem: Problem) (name: string) (seed: uint64) =
+    let private simulating settings (problem: Problem) (name: string) (seed: uint64) : SimulationSettings =
         { Chunk = 250
           Folder = Some(Path.Combine(settings.Folder, $"{problem.Simulator.Name}-{name}-{seed}"))
           Progress = settings.Progress }
 
     /// DELFI's run of a seed.
     let delfi settings (problem: Problem) compressor field seed =
-        Delfi.infer
+        let compress, _ = FieldInference.summaries problem compressor
+
+        Delfi.run
             { DelfiSettings.Default with
                 Rounds = settings.Delfi
                 Settled = 0.0
                 Simulations = simulating settings problem "delfi" seed
                 Seed = seed }
             problem.Simulator
-            compressor
+            compress
             problem.Prior
-            [ field ]
+            [| [| FieldInference.summarise compress field |] |]
 
     /// The runs of all methods for one field (shape…).
     let run settings (problem: Problem) compressor (field: Tensor) : BudgetPoint list =
@@ -113,41 +115,41 @@ module SimulationBudget =
             raise (SettingException("simulation budget", "at least one budget and one seed", "none"))
 
         let exact = ExactAnswer.posterior problem.Exact problem.Prior field
+        let compress, metric = FieldInference.summaries problem compressor
+        let observed = FieldInference.summarise compress field
 
         let point name seed simulations posterior =
             compare name seed simulations settings.C2stSamples exact posterior
 
         let abc name kept (template: AbcSettings) seed =
             [ for n in settings.Abc do
-                  let simulating = simulating settings problem kept seed
-
                   let result =
-                      Abc.infer
+                      Abc.run
                           { template with
-                              Simulations = n
-                              Chunk = simulating.Chunk
-                              Folder = simulating.Folder
-                              Seed = seed
-                              Progress = settings.Progress }
+                              Budget = n
+                              Simulations = simulating settings problem kept seed
+                              Seed = seed }
                           problem.Simulator
-                          compressor
+                          compress
+                          (metric seed)
                           problem.Prior
-                          field
+                          observed
 
                   point name seed result.Simulations result.Posterior ]
 
         let pmc name seed =
             let result =
-                PopulationMonteCarlo.infer
+                PopulationMonteCarlo.run
                     { PmcSettings.Default with
                         Budget = List.last settings.Abc
-                        LeastAcceptance = 0.02
+                        Regression = false
                         Simulations = simulating settings problem "pmc" seed
                         Seed = seed }
                     problem.Simulator
-                    compressor
+                    compress
+                    (metric seed)
                     problem.Prior
-                    field
+                    observed
 
             [ for g in result.Generations -> point name seed g.Simulations g.Posterior ]
 

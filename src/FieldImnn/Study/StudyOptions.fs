@@ -88,13 +88,13 @@ module StudyOptions =
             settings
             problem.Simulator
 
-    /// The compressor of given settings, from the study's folder or trained now.
-    let compressorWith settings options (problem: Problem) =
-        trained settings options problem None problem.Fiducial
-
-    /// The same, at other parameters than the problem's fiducial.
+    /// The compressor of given settings at given parameters, from the study's folder or trained now.
     let compressorAt fiducial settings options (problem: Problem) =
         trained settings options problem None fiducial
+
+    /// The same, at the problem's fiducial.
+    let compressorWith settings options (problem: Problem) =
+        compressorAt problem.Fiducial settings options problem
 
     /// The study's compressor, trained by whichever script needs it first.
     let compressor options progress problem =

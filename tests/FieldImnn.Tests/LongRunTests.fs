@@ -1,0 +1,116 @@
+/// Runs that are stopped, cancelled or killed go on to the same result.
+module LongRunTests
+
+open System
+open System.Diagnostics
+open System.IO
+open System.Threading
+open Expecto
+open FieldImnn
+open FieldImnn.Core
+open KnownPosterior
+open TestSupport
+
+let tests =
+    testSequenced
+    <| testList
+        "long runs"
+        [ testCase
+              "a run that is cancelled between chunks and started again gives what an uninterrupted one gives"
+              (fun () ->
+                  inFolder (fun folder ->
+                      let mutable made = 0
+                      use source = new CancellationTokenSource()
+
+                      let counting cancelAfter =
+                          { narrow.Simulator with
+                              Field =
+                                  fun theta noise ->
+                                      made <- made + int noise.shape[0]
+
+                                      if made > cancelAfter then
+                                          source.Cancel()
+
+                                      narrow.Simulator.Field theta noise }
+
+                      let settings folder token =
+                          { delfi with
+                              Simulations =
+                                  { Chunk = 100
+                                    Folder = folder
+                                    Progress =
+                                      { Progress.silent with
+                                          Cancellation = token } } }
+
+                      let run simulator settings =
+                          Delfi.run settings simulator Tensors.toRows narrow.Prior [| [| observed |] |]
+
+                      Expect.throwsT<OperationCanceledException>
+                          (fun () -> run (counting 250) (settings (Some folder) source.Token) |> ignore)
+                          "cancelled"
+
+                      Expect.equal (Directory.GetFiles folder).Length 3 "three whole chunks are kept"
+                      made <- 0
+
+                      let resumed =
+                          run (counting Int32.MaxValue) (settings (Some folder) CancellationToken.None)
+
+                      Expect.isLessThan made 520 $"{made} simulations were made after all" // 500, and one a chunk to see that it is the same
+                      let whole = run narrow.Simulator (settings None CancellationToken.None)
+                      Expect.equal resumed.Posteriors[0].Weights whole.Posteriors[0].Weights "same posterior"))
+
+          testCase "stored simulations of another seed, or a torn file, do not pass for this run's" (fun () ->
+              inFolder (fun folder ->
+                  let settings =
+                      { SimulationSettings.Default with
+                          Chunk = 50
+                          Folder = Some folder }
+
+                  let theta = Prior.sample 1 0L 100 narrow.Prior
+
+                  let run seed =
+                      Simulations.run settings narrow.Simulator Tensors.toRows seed "test" theta
+
+                  let first = run 1UL
+                  Expect.equal (run 1UL) first "read again"
+                  let other = run 2UL
+                  Expect.notEqual other first "another seed is simulated anew"
+                  let file = Directory.GetFiles folder |> Array.sort |> Array.head
+                  File.WriteAllBytes(file, (File.ReadAllBytes file)[..200])
+                  Expect.equal (run 2UL) other "a torn file is made again"))
+
+          testCase "a run that is killed goes on to the same result" (fun () ->
+              inFolder (fun folder ->
+                  // a child process runs population Monte Carlo slowly; it is killed once some of its chunks are there
+                  let script = Path.Combine(root, "tests", "FieldImnn.Tests", "killed-run.fsx")
+
+                  let start out =
+                      Process.Start(ProcessStartInfo("dotnet", [ "fsi"; script; out ], RedirectStandardOutput = true))
+
+                  let chunks () =
+                      if Directory.Exists folder then
+                          (Directory.GetFiles(folder, "*.npz")).Length
+                      else
+                          0
+
+                  use victim = start folder
+                  let clock = Stopwatch.StartNew()
+
+                  while chunks () < 3 && clock.Elapsed.TotalSeconds < 60.0 && not victim.HasExited do
+                      Thread.Sleep 20
+
+                  victim.Kill true
+                  victim.WaitForExit()
+                  Expect.isGreaterThanOrEqual (chunks ()) 3 "chunks were kept"
+
+                  let finish out =
+                      use child = start out
+                      let text = child.StandardOutput.ReadToEnd()
+                      child.WaitForExit()
+                      Expect.equal child.ExitCode 0 "exit code"
+                      text
+
+                  let resumed = finish folder
+                  let whole = finish (Path.Combine(folder, "whole"))
+                  Expect.stringContains whole "mean" "it printed its result"
+                  Expect.equal resumed whole "same result")) ]
