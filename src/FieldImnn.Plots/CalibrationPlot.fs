@@ -8,38 +8,45 @@ open Plotly.NET
 module internal CalibrationPlot =
     let private probability = 0.95
 
-    let private check (named: (string * float[]) list) =
-        if named.IsEmpty || named |> List.exists (fun (_, v) -> v.Length = 0) then
+    let private check (values: float[] list) =
+        if values.IsEmpty || values |> List.exists Array.isEmpty then
             raise (SettingException("calibration values", "at least one set of numbers in [0, 1]", "none"))
 
-    /// Histograms of ranks, one panel for each parameter.
-    let ranks bins (named: (string * float[]) list) =
-        check named
-        let frame, place = Style.row named.Length (300.0, 300.0) 90.0 46
+    let private counts bins (values: float[]) =
+        let found =
+            values
+            |> Array.countBy (fun v -> min (bins - 1) (int (v * float bins)))
+            |> Map.ofArray
 
-        let counts (values: float[]) =
-            let found =
-                values
-                |> Array.countBy (fun v -> min (bins - 1) (int (v * float bins)))
-                |> Map.ofArray
+        Array.init bins (fun b -> float (defaultArg (found.TryFind b) 0))
 
-            Array.init bins (fun b -> float (defaultArg (found.TryFind b) 0))
+    /// A band that is `chance`, and the dashed line of what is expected.
+    let private expected panel (x: float[]) low high middle =
+        [ Bands.area panel Palette.ink "chance" x low high
+          Bands.line panel Palette.ink "calibrated" false 1.5 StyleParam.DrawingStyle.Dash x middle false ]
+
+    /// Histograms of ranks, a panel (title, parameter, ranks) for each, in rows of so many.
+    let ranks bins columns (panels: (string * string * float[]) list) =
+        check (panels |> List.map (fun (_, _, values) -> values))
+        let columns = min columns panels.Length
+
+        let frame, place = Style.grid columns panels.Length (240.0, 200.0) (56.0, 104.0) 52
+
+        let band (values: float[]) =
+            Calibration.band probability values.Length (1.0 / float bins)
 
         let centres = Array.init bins (fun b -> (float b + 0.5) / float bins)
+        let ends = [| 0.0; 1.0 |]
 
-        let traces, axes =
-            named
-            |> List.mapi (fun i (name, values) ->
-                let panel = place i
-                let low, high = Calibration.band probability values.Length (1.0 / float bins)
-                let expected = float values.Length / float bins
-                let count = counts values
-                let top = 1.15 * max (float high) (Array.max count)
+        let traces =
+            [ for i, (_, _, values) in List.indexed panels do
+                  let panel = place i
+                  let low, high = band values
 
-                [ Trace2D.initBar (
+                  Trace2D.initBar (
                       Trace2DStyle.Bar(
                           X = centres,
-                          Y = count,
+                          Y = counts bins values,
                           MultiWidth = Array.create bins (0.92 / float bins),
                           Marker = TraceObjects.Marker.init (Color = Palette.line 0),
                           Opacity = 0.75,
@@ -49,82 +56,76 @@ module internal CalibrationPlot =
                       )
                   )
                   :> Trace
-                  Bands.area
-                      panel
-                      Palette.ink
-                      "chance"
-                      [| 0.0; 1.0 |]
-                      (Array.create 2 (float low))
-                      (Array.create 2 (float high))
-                  Bands.line
-                      panel
-                      Palette.ink
-                      "expected"
-                      false
-                      1.5
-                      StyleParam.DrawingStyle.Dash
-                      [| 0.0; 1.0 |]
-                      (Array.create 2 expected)
-                      false ],
-                Style.withPanel
-                    frame
-                    panel
-                    ($"rank of the true {name}", Style.range (0.0, 1.0) >> Style.ticks 5)
-                    ("trials", Style.range (0.0, top) >> Style.ticks 6))
-            |> List.unzip
 
-        Style.figure frame (List.concat traces) axes
+                  yield!
+                      expected
+                          panel
+                          ends
+                          (Array.create 2 (float low))
+                          (Array.create 2 (float high))
+                          (Array.create 2 (float values.Length / float bins)) ]
 
-    /// Coverage against credibility, all in one panel.
-    let coverage (named: (string * float[]) list) =
-        check named
+        let axes =
+            [ for i, (_, parameter, values) in List.indexed panels do
+                  let top = max (float (snd (band values))) (Array.max (counts bins values))
 
-        let frame, place = Style.row 1 (460.0, 400.0) 0.0 46
-        let panel = place 0
+                  Style.withPanel
+                      frame
+                      (place i)
+                      ($"rank of the true {Style.symbol parameter}", Style.range (0.0, 1.0) >> Style.ticks 5)
+                      ((if i % columns = 0 then "trials" else ""), Style.range (0.0, 1.15 * top) >> Style.ticks 6) ]
+
+        let headings =
+            panels |> List.mapi (fun i (title, _, _) -> Style.heading frame (place i) title)
+
+        Style.figure frame traces (axes @ [ Layout.style (Annotations = headings) ])
+
+    /// Coverage against credibility, in panels (title, curves) side by side.
+    let coverage (panels: (string * (string * float[]) list) list) =
+        check (panels |> List.collect (snd >> List.map snd))
+        let frame, place = Style.row panels.Length (380.0, 380.0) 96.0 84
         let levels = Array.init 51 (fun i -> float i / 50.0)
-        let n = named |> List.map (fun (_, v) -> v.Length) |> List.min
 
-        let low, high =
-            levels
-            |> Array.map (fun p ->
-                let low, high = Calibration.band probability n p
-                float low / float n, float high / float n)
-            |> Array.unzip
+        let names = panels |> List.collect (snd >> List.map fst) |> List.distinct
 
         let traces =
-            [ Bands.area panel Palette.ink "chance" levels low high
-              Bands.line
-                  panel
-                  Palette.ink
-                  "calibrated"
-                  false
-                  1.5
-                  StyleParam.DrawingStyle.Dash
-                  [| 0.0; 1.0 |]
-                  [| 0.0; 1.0 |]
-                  false
-              for k, (name, values) in List.indexed named do
-                  Bands.line
-                      panel
-                      (Palette.line k)
-                      name
-                      true
-                      2.5
-                      StyleParam.DrawingStyle.Solid
-                      levels
-                      (Calibration.curve levels values)
-                      false ]
+            [ for i, (_, curves) in List.indexed panels do
+                  let panel = place i
+                  let n = curves |> List.map (fun (_, v) -> v.Length) |> List.min
 
-        Style.figure
-            frame
-            traces
-            [ Style.withPanel
-                  frame
-                  panel
-                  ("credibility of the region", Style.range (0.0, 1.0) >> Style.ticks 6)
-                  ("part of the trials whose truth it holds", Style.range (0.0, 1.0) >> Style.ticks 6)
-              Layout.style (ShowLegend = true)
-              Layout.setLegend (
-                  StyleParam.SubPlotId.Legend 1,
-                  Style.legend 0.02 0.98 StyleParam.XAnchorPosition.Left StyleParam.YAnchorPosition.Top
-              ) ]
+                  let low, high =
+                      levels
+                      |> Array.map (fun p ->
+                          let low, high = Calibration.band probability n p
+                          float low / float n, float high / float n)
+                      |> Array.unzip
+
+                  yield! expected panel levels low high levels
+
+                  for name, values in curves do
+                      Bands.line
+                          panel
+                          (Palette.line (List.findIndex ((=) name) names))
+                          name
+                          (i = 0)
+                          2.5
+                          StyleParam.DrawingStyle.Solid
+                          levels
+                          (Calibration.curve levels values)
+                          false ]
+
+        let axes =
+            [ for i in 0 .. panels.Length - 1 do
+                  let axis text =
+                      text, Style.range (0.0, 1.0) >> Style.ticks 6
+
+                  Style.withPanel
+                      frame
+                      (place i)
+                      (axis "credibility of the region")
+                      (axis "part of the trials whose truth it holds") ]
+
+        let headings =
+            panels |> List.mapi (fun i (title, _) -> Style.heading frame (place i) title)
+
+        Style.figure frame traces (axes @ [ Style.legendLine 0.1; Layout.style (Annotations = headings) ])

@@ -37,42 +37,31 @@ module internal Contours =
             raise (ShapeException("names of the axes", "2", $"{axes.Length}"))
 
         let columns = min columns panels.Length
-        let rows = (panels.Length + columns - 1) / columns
 
         let names =
             panels
             |> List.collect (fun (_, layers, _) -> List.map fst layers)
             |> List.distinct
 
-        let width = float columns * side + float (columns - 1) * gapX
+        let frame, place = Style.grid columns panels.Length (side, side) (gapX, gapY) 58
+
         // an entry is its name and a stroke of some 60 pixels
         let lines =
             ceil (
                 (names |> List.sumBy (fun name -> 60.0 + 15.0 * Style.width name))
-                / (width - 120.0)
+                / (frame.AreaWidth - 120.0)
             )
 
         let frame =
-            { AreaWidth = width
-              AreaHeight = float rows * side + float (rows - 1) * gapY
-              MarginLeft = 84
-              MarginRight = 28
-              MarginTop = 58 + int (26.0 * lines)
-              MarginBottom = 66
-              Rigid = true }
+            { frame with
+                MarginTop = frame.MarginTop + int (26.0 * lines)
+                Rigid = true }
 
         let placed =
             panels
             |> List.mapi (fun k (title, layers, truth) ->
-                let panel =
-                    { Id = k + 1
-                      Left = float (k % columns) * (side + gapX)
-                      Bottom = float (rows - 1 - k / columns) * (side + gapY)
-                      Width = side
-                      Height = side }
-
                 let ranges = Array.init 2 (range (List.map snd layers) truth)
-                panel, title, layers, truth, ranges)
+                place k, title, layers, truth, ranges)
 
         let colour name = List.findIndex ((=) name) names
 

@@ -178,7 +178,7 @@ module Export =
     /// Draws a picture with the given browser, if there is one; see `png`.
     let pngWith (browser: string option) (path: string) (width: int) (height: int) (chart: GenericChart) : Picture =
         match browser with
-        | Some executable -> chart |> Style.withSize (width, height) |> draw executable path
+        | Some executable -> chart |> Caption.withSize (width, height) |> draw executable path
         | None ->
             NoBrowser
                 $"{Path.GetFileName path} was not drawn: no Chromium or Chrome was found. Install one, or name its executable in {Browser.variable}; the HTML page needs none."
@@ -190,7 +190,7 @@ module Export =
 
     /// Writes folder/name.html and, where a browser is installed, folder/name.png.
     let save (folder: string) (name: string) (width: int, height: int) (chart: GenericChart) : Saved =
-        let sized = Style.withSize (width, height) chart
+        let sized = Caption.withSize (width, height) chart
         let page = Path.Combine(folder, name + ".html")
         html page sized
 
@@ -206,4 +206,4 @@ module Export =
 
     /// Saves a figure at its natural size and prints where: the last line of a figure's script.
     let figure (folder: string) (name: string) (chart: GenericChart) : unit =
-        save folder name (Style.size chart) chart |> describe |> printfn "%s"
+        save folder name (Caption.size chart) chart |> describe |> printfn "%s"

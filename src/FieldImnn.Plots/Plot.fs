@@ -8,13 +8,13 @@ open Plotly.NET
 /// Titles, names and captions may hold Unicode and the tags sub, sup, b and i.
 module Plot =
     /// Width and height in pixels, without the caption.
-    let size (chart: GenericChart) : int * int = Style.size chart
+    let size (chart: GenericChart) : int * int = Caption.size chart
 
     /// The chart at another width and height in pixels; a caption comes below, in addition. Fields keep their square pixels.
-    let withSize (dimensions: int * int) (chart: GenericChart) : GenericChart = Style.withSize dimensions chart
+    let withSize (dimensions: int * int) (chart: GenericChart) : GenericChart = Caption.withSize dimensions chart
 
     /// Adds a caption under the figure, wrapped to its width; the chart grows by the height of the caption.
-    let withCaption (text: string) (chart: GenericChart) : GenericChart = Style.withCaption text chart
+    let withCaption (text: string) (chart: GenericChart) : GenericChart = Caption.withCaption text chart
 
     /// Fields side by side with the given colours, each with its own colour bar. Rows count upwards.
     let panels (content: (string * FieldColours * float[,]) list) : GenericChart =
@@ -62,13 +62,14 @@ module Plot =
     /// Curves with bands over a logarithmic abscissa, in panels side by side; a dashed line is where an ideal curve would lie.
     let bands (abscissa: string) (panels: BandPanel list) : GenericChart = Bands.chart abscissa panels
 
-    /// Histograms of the ranks of the truth (parts of one), a panel for each parameter, with the band that holds a bin of a calibrated
-    /// inference with a probability of 95 %.
-    let ranks (bins: int) (parameters: (string * float[]) list) : GenericChart = CalibrationPlot.ranks bins parameters
+    /// Histograms of the ranks of the truth (parts of one) in panels (title, parameter, ranks) of so many columns, with the band that
+    /// holds a bin of a calibrated inference with a probability of 95 %.
+    let ranks (bins: int) (columns: int) (panels: (string * string * float[]) list) : GenericChart =
+        CalibrationPlot.ranks bins columns panels
 
-    /// How often regions hold the truth against their credibility (expected coverage, TARP), from levels in [0, 1]; the band holds a
-    /// point of a calibrated curve with a probability of 95 %.
-    let coverage (curves: (string * float[]) list) : GenericChart = CalibrationPlot.coverage curves
+    /// How often regions hold the truth against their credibility (expected coverage, TARP), from levels in [0, 1], in panels (title,
+    /// curves); the band holds a point of a calibrated curve with a probability of 95 %.
+    let coverage (panels: (string * (string * float[]) list) list) : GenericChart = CalibrationPlot.coverage panels
 
     /// Losses of an ensemble of density estimators against epoch, a panel for each round: training dotted, held out solid.
     let ensemble (rounds: (string * EnsembleRecord[]) list) : GenericChart = EnsembleLosses.chart rounds

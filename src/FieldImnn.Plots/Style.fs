@@ -6,54 +6,6 @@ open System.Text.RegularExpressions
 open Plotly.NET
 open Plotly.NET.LayoutObjects
 
-/// Colours that stay apart for every kind of colour vision.
-module Palette =
-    let private hex (code: string) = Color.fromHex code
-
-    /// Okabe and Ito (2008), strongest contrast on white first; yellow is left out, as it is lost on white.
-    let lines =
-        [| "#0072B2"
-           "#D55E00"
-           "#009E73"
-           "#CC79A7"
-           "#E69F00"
-           "#56B4E9"
-           "#000000" |]
-
-    /// The colour of line i; the palette repeats after seven.
-    let line i = hex lines[i % lines.Length]
-
-    /// The colour of line i, mixed with white: 0 is white, 1 the colour itself. (Contour fills of plotly.js know no transparency.)
-    let tint i (strength: float) =
-        let code = lines[i % lines.Length]
-
-        let channel at =
-            let v = float (Convert.ToInt32(code.Substring(at, 2), 16))
-            int (round (255.0 - strength * (255.0 - v)))
-
-        Color.fromRGB (channel 1) (channel 3) (channel 5)
-
-    let ink = hex "#222222"
-
-    /// For fields: dark to light, uniform to the eye.
-    let sequential = StyleParam.Colorscale.Viridis
-
-    /// For signed quantities: blue through white to red (ColorBrewer RdBu, reversed), white at zero.
-    let diverging =
-        [ "#053061"
-          "#2166AC"
-          "#4393C3"
-          "#92C5DE"
-          "#D1E5F0"
-          "#F7F7F7"
-          "#FDDBC7"
-          "#F4A582"
-          "#D6604D"
-          "#B2182B"
-          "#67001F" ]
-        |> Seq.mapi (fun i code -> float i / 10.0, hex code)
-        |> StyleParam.Colorscale.Custom
-
 /// A rectangle of the figure, in pixels from the lower left corner of the plot area; Id numbers its axes.
 type internal Panel =
     { Id: int
@@ -72,7 +24,7 @@ type internal Canvas =
       MarginBottom: int
       Rigid: bool }
 
-/// Fonts, axes, frames and captions: what all figures share.
+/// Fonts, axes and frames: what all figures share.
 module internal Style =
     let family =
         StyleParam.FontFamily.Custom "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans, sans-serif"
@@ -190,10 +142,12 @@ module internal Style =
             EntryWidth = 0.5
         )
 
-    /// A row of equal panels with a gap between them: the frame, and panel i from 0.
-    let row count (width: float, height: float) gap marginTop =
-        { AreaWidth = float count * width + float (count - 1) * gap
-          AreaHeight = height
+    /// Equal panels in rows of so many columns, with gaps between them: the frame, and panel i from 0, row by row from the top.
+    let grid columns count (width: float, height: float) (gapX: float, gapY: float) marginTop =
+        let rows = (count + columns - 1) / columns
+
+        { AreaWidth = float columns * width + float (columns - 1) * gapX
+          AreaHeight = float rows * height + float (rows - 1) * gapY
           MarginLeft = 92
           MarginRight = 24
           MarginTop = marginTop
@@ -201,10 +155,14 @@ module internal Style =
           Rigid = false },
         fun i ->
             { Id = i + 1
-              Left = float i * (width + gap)
-              Bottom = 0.0
+              Left = float (i % columns) * (width + gapX)
+              Bottom = float (rows - 1 - i / columns) * (height + gapY)
               Width = width
               Height = height }
+
+    /// A row of equal panels.
+    let row count size gap marginTop =
+        grid count count size (gap, 0.0) marginTop
 
     /// A legend in one line above the panels, so many of their heights above them.
     let legendLine above layout =
@@ -230,7 +188,8 @@ module internal Style =
             (if frame.Rigid then 1 else 0)
         )
 
-    let private tryFrame (layout: Layout) =
+    /// The frame of a figure made here.
+    let tryFrame (layout: Layout) =
         match layout.TryGetTypedPropertyValue<string> "meta" with
         | Some meta when meta.StartsWith "frame " ->
             let v =
@@ -274,29 +233,6 @@ module internal Style =
         |> GenericChart.setLayout (List.fold (fun l change -> change l) layout changes)
         |> GenericChart.setConfig (Config.init (Responsive = false, Displaylogo = false))
 
-    let private captionSize = 15.0
-    let private captionLine = 21
-    let private captionName = "caption"
-    let private side = 20
-
-    let private copy (layout: Layout) =
-        let fresh = Layout()
-        layout.ShallowCopyDynamicPropertiesTo fresh
-        fresh
-
-    let private annotations (layout: Layout) =
-        layout.TryGetTypedPropertyValue<seq<Annotation>> "annotations"
-        |> Option.defaultValue Seq.empty
-        |> Seq.toList
-
-    let private isCaption (a: Annotation) =
-        a.TryGetTypedPropertyValue<string> "name" = Some captionName
-
-    let private captionText (layout: Layout) =
-        annotations layout
-        |> List.tryFind isCaption
-        |> Option.bind (fun a -> a.TryGetTypedPropertyValue<string> "text")
-
     // Widths of Arial and its metric twins, in em, rounded up.
     let private letterWidth c =
         if "iljI.,:;'|!‘’".Contains(c: char) then 0.28
@@ -322,99 +258,3 @@ module internal Style =
                 | _ -> word :: lines)
             []
         |> List.rev
-
-    let private captionHeight (wrapped: string) =
-        captionLine * (Regex.Count(wrapped, "<br>") + 1) + side
-
-    /// Width and height of the figure without its caption.
-    let size chart =
-        let layout = GenericChart.getLayout chart
-        let width, height = GenericChart.tryGetLayoutSize chart
-
-        let caption =
-            captionText layout |> Option.map captionHeight |> Option.defaultValue 0
-
-        defaultArg width 700, (defaultArg height 450) - caption
-
-    // Lays a figure out again, from nothing but its frame: of this size without the caption, and with this caption below.
-    let private arrange (across: int, height: int) (caption: string option) chart =
-        let old = GenericChart.getLayout chart
-        let layout = copy old
-        let others = annotations old |> List.filter (isCaption >> not)
-
-        let frame =
-            tryFrame old
-            |> Option.defaultValue
-                { AreaWidth = float (across - 160)
-                  AreaHeight = float (height - 180)
-                  MarginLeft = 80
-                  MarginRight = 80
-                  MarginTop = 100
-                  MarginBottom = 80
-                  Rigid = false }
-
-        let roomX, roomY =
-            across - frame.MarginLeft - frame.MarginRight, height - frame.MarginTop - frame.MarginBottom
-
-        let padX, padY =
-            if frame.Rigid then
-                let scale = min (float roomX / frame.AreaWidth) (float roomY / frame.AreaHeight)
-
-                max 0 (roomX - int (round (scale * frame.AreaWidth))),
-                max 0 (roomY - int (round (scale * frame.AreaHeight)))
-            else
-                0, 0
-
-        let left, right = frame.MarginLeft + padX / 2, frame.MarginRight + padX - padX / 2
-        let top, bottom = frame.MarginTop + padY / 2, frame.MarginBottom + padY - padY / 2
-
-        let note =
-            caption
-            |> Option.map (fun content ->
-                content
-                |> wrap (float (across - 2 * side) / captionSize)
-                |> String.concat "<br>")
-
-        let extra = note |> Option.map captionHeight |> Option.defaultValue 0
-
-        let below =
-            note
-            |> Option.map (fun content ->
-                Annotation.init (
-                    Name = captionName,
-                    Text = content,
-                    Align = StyleParam.AnnotationAlignment.Left,
-                    Font = font captionSize,
-                    ShowArrow = false,
-                    X = 0.0,
-                    XRef = "paper",
-                    XAnchor = StyleParam.XAnchorPosition.Left,
-                    XShift = side - left,
-                    Y = 0.0,
-                    YRef = "paper",
-                    YAnchor = StyleParam.YAnchorPosition.Top,
-                    YShift = -bottom
-                ))
-            |> Option.toList
-
-        layout.SetProperty("width", across)
-        layout.SetProperty("height", height + extra)
-        layout.SetProperty("autosize", false)
-        layout.SetProperty("annotations", others @ below |> Seq.ofList)
-
-        layout.SetProperty(
-            "margin",
-            Margin.init (Left = left, Right = right, Top = top, Bottom = bottom + extra, Autoexpand = false)
-        )
-
-        GenericChart.setLayout layout chart
-
-    let private plainCaption chart =
-        captionText (GenericChart.getLayout chart)
-        |> Option.map (fun t -> t.Replace("<br>", " "))
-
-    let withSize dimensions chart =
-        arrange dimensions (plainCaption chart) chart
-
-    let withCaption caption chart =
-        arrange (size chart) (Some caption) chart

@@ -11,7 +11,7 @@ open FieldImnn.Core.Random
 open TestSupport
 open TorchSharp
 
-let private problem = lazy (PowerLaw.create 32 ModeConvention.Ideal)
+let problem = lazy (PowerLaw.create 32 ModeConvention.Ideal)
 
 let private quick =
     { ImnnSettings.Default with
@@ -23,8 +23,8 @@ let private quick =
         HeldOut = 600
         Quote = 4000 }
 
-let private trained =
-    lazy (Imnn.train quick problem.Value.Simulator problem.Value.Fiducial)
+/// Trained once for all tests that need a compressor of the power-law field on 32² pixels.
+let trained = lazy (Imnn.train quick problem.Value.Simulator problem.Value.Fiducial)
 
 let private detRatio (c: Compressor) =
     Fisher.retained c.Fisher (problem.Value.Exact.Fisher problem.Value.Fiducial)

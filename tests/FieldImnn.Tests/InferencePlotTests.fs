@@ -58,7 +58,9 @@ let tests =
 
           testCase "ranks are counted into bins, and the band is the binomial's" (fun () ->
               let ranks = Array.init 100 (fun i -> (float i + 0.5) / 100.0)
-              let chart = Plot.ranks 10 [ "A", ranks; "B", Array.create 100 0.05 ]
+
+              let chart =
+                  Plot.ranks 10 2 [ "exact", "A", ranks; "planted", "A", Array.create 100 0.05 ]
 
               let bars =
                   GenericChart.getTraces chart
@@ -72,7 +74,7 @@ let tests =
 
           testCase "coverage of uniform levels runs along the diagonal" (fun () ->
               let chart =
-                  Plot.coverage [ "exact", Array.init 200 (fun i -> (float i + 0.5) / 200.0) ]
+                  Plot.coverage [ "regions", [ "exact", Array.init 200 (fun i -> (float i + 0.5) / 200.0) ] ]
 
               let line = List.last (scatters chart)
               close 0.01 (values "y" line) (values "x" line) "diagonal"

@@ -28,6 +28,7 @@ let main argv =
           PopulationTests.tests
           LongRunTests.tests
           DiagnosticsTests.tests
+          StudyTests.tests
           PlotTests.tests
           InferencePlotTests.tests
           CommandTests.tests

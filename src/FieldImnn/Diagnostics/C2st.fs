@@ -79,6 +79,7 @@ module C2st =
                 let settings =
                     { LearningRate = 1e-3
                       Batch = 200
+                      MaxSteps = 100
                       MaxEpochs = 1000
                       Patience = 10
                       Reductions = 0

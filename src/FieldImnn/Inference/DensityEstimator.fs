@@ -34,6 +34,7 @@ type EstimatorSettings =
           Training =
             { LearningRate = 1e-3
               Batch = 100
+              MaxSteps = 100
               MaxEpochs = 1000
               Patience = 20
               Reductions = 2

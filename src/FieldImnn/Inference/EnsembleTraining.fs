@@ -13,6 +13,8 @@ type EnsembleSettings =
         LearningRate: float
         /// Rows of a step, for each member its own.
         Batch: int
+        /// Steps of an epoch at most: of more rows, each step takes more.
+        MaxSteps: int
         MaxEpochs: int
         /// Epochs without a better loss after which a member goes back to its best weights with a third of its learning rate.
         Patience: int
@@ -41,6 +43,7 @@ module EnsembleTraining =
         Guard.Positive("learning rate", settings.LearningRate) |> ignore
         Guard.Positive("gradient clipping", settings.Clip) |> ignore
         Guard.AtLeast("batch", 1L, int64 settings.Batch) |> ignore
+        Guard.AtLeast("steps of an epoch", 1L, int64 settings.MaxSteps) |> ignore
         Guard.AtLeast("epochs", 1L, int64 settings.MaxEpochs) |> ignore
         Guard.AtLeast("patience", 1L, int64 settings.Patience) |> ignore
 
@@ -106,6 +109,7 @@ module EnsembleTraining =
         validate settings
         use _ = torch.NewDisposeScope()
         let members, n = bank.Members, int rows.shape[1]
+        let batch = max settings.Batch ((n + settings.MaxSteps - 1) / settings.MaxSteps)
         use generator = new torch.Generator(NoiseKey.SeedFor(settings.Seed, "shuffles"))
         let step = stepper bank settings.Clip
         let all = pick data heldOut
@@ -156,7 +160,7 @@ module EnsembleTraining =
             let rate = Tensors.ofVector(rates).``to``(bank.Values.dtype).unsqueeze 1L
             let total = torch.zeros [| int64 members |]
 
-            for struct (start, length) in Tensors.chunks settings.Batch n do
+            for struct (start, length) in Tensors.chunks batch n do
                 use _ = torch.NewDisposeScope()
                 let value = loss (shuffled.narrow (1L, int64 start, int64 length))
                 total.add_ (value.detach (), (float length / float n).ToScalar()) |> ignore

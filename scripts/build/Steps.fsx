@@ -1,0 +1,166 @@
+/// Places, programs and steps of the build.
+module Steps
+
+open System
+open System.Diagnostics
+open System.IO
+open System.Runtime.InteropServices
+open System.Threading
+
+// -------------------------------------------------------------------------------------------------------------- places
+
+/// The folder of FieldImnn.sln.
+let root = Path.GetFullPath(Path.Combine(__SOURCE_DIRECTORY__, "..", ".."))
+let at (path: string) = Path.Combine(root, path)
+let shown (path: string) = Path.GetRelativePath(root, path)
+
+let artifacts name =
+    Directory.CreateDirectory(at "artifacts") |> ignore
+    at $"artifacts/{name}"
+
+/// The machine's NuGet cache, which is Paket's package source. NUGET_PACKAGES is kept from every program started here, so
+/// that all of them mean this folder; on a machine with a small home directory, make it a link.
+let cache =
+    Path.Combine(Environment.GetFolderPath Environment.SpecialFolder.UserProfile, ".nuget", "packages")
+
+/// Ends the build: the text for the user, and the exit code.
+exception Stop of text: string * code: int
+
+let fail text = raise (Stop(text, 1))
+
+let misuse text =
+    raise (Stop(text + "\nCommands: dotnet fsi build.fsx help", 2))
+
+// ------------------------------------------------------------------------------------------------------------ programs
+
+let mutable running: Process option = None
+let mutable interrupted = false
+
+let stopOn signal code =
+    PosixSignalRegistration.Create(
+        signal,
+        fun context ->
+            context.Cancel <- true
+            interrupted <- true
+            running |> Option.iter (fun child -> child.Kill(entireProcessTree = true))
+            exit code
+    )
+
+let signals = [ stopOn PosixSignal.SIGINT 130; stopOn PosixSignal.SIGTERM 143 ]
+
+let launch (program: string) (arguments: string list) redirect =
+    let info = ProcessStartInfo(program, arguments, WorkingDirectory = root)
+    info.RedirectStandardOutput <- redirect
+    info.RedirectStandardError <- redirect
+    info.Environment.Remove "NUGET_PACKAGES" |> ignore
+    info.Environment["MSBUILDDISABLENODEREUSE"] <- "1" // leave no idle process behind
+    info.Environment["DOTNET_NOLOGO"] <- "1"
+
+    try
+        let child = Process.Start info
+        running <- Some child
+        child
+    with :? ComponentModel.Win32Exception as error ->
+        fail $"Cannot start '{program}': {error.Message}. The .NET SDK named in global.json must be on PATH."
+
+/// Waits for a program's end and returns its exit code. One that ended by an interrupt has nothing more to say: the handler
+/// above is about to end this script, too.
+let ended (child: Process) =
+    child.WaitForExit()
+
+    if interrupted then
+        Thread.Sleep Timeout.Infinite
+
+    running <- None
+    child.ExitCode
+
+/// Runs a program on this terminal (progress bars work) and returns its exit code.
+let stream program arguments =
+    use child = launch program arguments false
+    ended child
+
+/// Runs dotnet with its output in artifacts/logs; a failure shows the errors in it.
+let dotnet log arguments =
+    let path = artifacts $"logs/{log}.log"
+    Directory.CreateDirectory(Path.GetDirectoryName path) |> ignore
+    use child = launch "dotnet" arguments true
+    let lines = ResizeArray<string>()
+
+    let keep (event: DataReceivedEventArgs) =
+        if not (isNull event.Data) then
+            lock lines (fun () -> lines.Add event.Data)
+
+    child.OutputDataReceived.Add keep
+    child.ErrorDataReceived.Add keep
+    child.BeginOutputReadLine()
+    child.BeginErrorReadLine()
+    let code = ended child
+    File.WriteAllLines(path, lines)
+
+    if code <> 0 then
+        let said = lines |> Seq.filter (String.IsNullOrWhiteSpace >> not) |> Seq.toList
+
+        let errors =
+            said |> List.filter (fun line -> line.Contains ": error ") |> List.distinct
+
+        let telling =
+            if errors.IsEmpty then
+                said |> List.skip (max 0 (said.Length - 30))
+            else
+                errors |> List.truncate 30
+
+        let command = String.Join(" ", arguments)
+        let body = String.Join("\n", telling)
+        fail $"{body}\n'dotnet {command}' failed (exit code {code}); its whole output: {shown path}"
+
+// --------------------------------------------------------------------------------------------------------------- steps
+
+type Step =
+    {
+        Title: string
+        /// Its program writes to the terminal, so that no clock may tick there.
+        Streams: bool
+        Work: unit -> unit
+    }
+
+let quiet title work =
+    { Title = title
+      Streams = false
+      Work = work }
+
+let streaming title work =
+    { Title = title
+      Streams = true
+      Work = work }
+
+/// Runs the steps in order, each with its number and its seconds; on a terminal the seconds tick.
+let perform (steps: Step list) =
+    for number, step in List.indexed steps do
+        let clock = Stopwatch.StartNew()
+        let heading = $"[{number + 1}/{steps.Length}] {step.Title} …"
+        let seconds () = $"{clock.Elapsed.TotalSeconds:F1} s"
+
+        if step.Streams then
+            printfn $"{heading}"
+            step.Work()
+            printfn $"[{number + 1}/{steps.Length}] {step.Title}: {seconds ()}"
+        else
+            printf $"{heading} "
+            let tick _ = printf $"\r{heading} {seconds ()}"
+
+            let period =
+                if Console.IsOutputRedirected then
+                    Timeout.Infinite
+                else
+                    1000
+
+            use _timer = new Timer(tick, null, period, period)
+
+            try
+                step.Work()
+            with _ ->
+                printfn "failed"
+                reraise ()
+
+            let line = if Console.IsOutputRedirected then "" else $"\r{heading} "
+            printfn $"{line}{seconds ()}"

@@ -1,0 +1,140 @@
+namespace FieldImnn
+
+open FieldImnn.Core
+open FieldImnn.Core.Random
+
+/// What the calibration tests say of an inference.
+type CalibrationResult =
+    {
+        Method: string
+        /// Ranks of the truth among the draws, of each parameter (p, n).
+        Ranks: float[][]
+        RankVerdicts: CalibrationVerdict[]
+        /// Credibility of the smallest region that holds the truth (n).
+        Levels: float[]
+        LevelVerdict: CalibrationVerdict
+        TarpLevels: float[]
+        TarpVerdict: CalibrationVerdict
+    }
+
+/// Whether the posteriors of a problem's fields hold the truth as often as they say, over the whole prior: the exact ones, those
+/// learned once for all fields from simulations of the prior, and the Gaussian approximation, which has the fiducial's width everywhere
+/// and shows what the tests say of a posterior that is wrong.
+module CalibrationStudy =
+    /// Draws of each posterior.
+    let private draws = 200
+
+    /// Points of a posterior's grid along each axis: enough for draws.
+    let private grid = 61
+
+    /// Judges an inference by the posterior of each trial and its log density (rows of θ → values, up to a constant).
+    let judge seed name (truths: float[][]) (posterior: int -> Posterior * (float[][] -> float[])) =
+        let trials, logDensities =
+            truths
+            |> Array.mapi (fun i truth ->
+                Tensors.using (fun () ->
+                    let posterior, logDensity = posterior i
+                    let drawn = Posterior.resample (seed + i) draws posterior
+                    { Truth = truth; Draws = drawn }, logDensity (Array.append [| truth |] drawn)))
+            |> Array.unzip
+
+        let ranks = Calibration.ranks trials
+        let levels = Coverage.levels (fun i _ -> logDensities[i]) trials
+        let tarp = Tarp.levels seed trials
+
+        { Method = name
+          Ranks = ranks
+          RankVerdicts = Array.map Calibration.verdictOfRanks ranks
+          Levels = levels
+          LevelVerdict = Coverage.verdict levels
+          TarpLevels = tarp
+          TarpVerdict = Tarp.verdict tarp }
+
+    /// Tests the exact posterior, neural likelihood and the amortised neural posterior, the latter two learned from so many simulations,
+    /// on so many fields of the prior.
+    let run (options: StudyOptions) progress (problem: Problem) compressor simulations fields =
+        let truths =
+            Prior.sample (int (NoiseKey.SeedFor(options.Seed, "calibration parameters") >>> 33)) 0L fields problem.Prior
+
+        let universe i =
+            Simulator.field problem.Simulator truths[i] (NoiseKey.SeedFor(options.Seed, $"calibration field {i}"))
+
+        let compress, _ = FieldInference.summaries problem compressor
+
+        let onGrid logDensity =
+            GridPosterior.compute grid problem.Prior.Names (Prior.bounds problem.Prior) logDensity, logDensity
+
+        let simulating =
+            { SimulationSettings.Default with
+                Progress = progress }
+
+        let summaries =
+            Array.init fields (fun i ->
+                Progress.report progress "fields" i fields ""
+                Tensors.using (fun () -> FieldInference.summarise compress (universe i)))
+
+        let test name posterior =
+            judge (int options.Seed) name truths (fun i ->
+                Progress.report progress name i fields ""
+                progress.Cancellation.ThrowIfCancellationRequested()
+                posterior i)
+
+        let exact =
+            test "exact" (fun i -> universe i |> ExactAnswer.logPosterior problem.Exact problem.Prior |> onGrid)
+
+        let learned =
+            Delfi.run
+                { DelfiSettings.Default with
+                    Rounds = [ simulations ]
+                    Simulations = simulating
+                    Seed = options.Seed }
+                problem.Simulator
+                compress
+                problem.Prior
+                [| [| summaries[0] |] |]
+
+        let likelihood =
+            test "neural likelihood" (fun i ->
+                Delfi.logPosterior learned.Likelihood problem.Prior [| summaries[i] |] |> onGrid)
+
+        let amortised =
+            NeuralPosterior.learn
+                { NpeSettings.Default with
+                    Budget = simulations
+                    Draws = draws
+                    Simulations = simulating
+                    Seed = options.Seed }
+                problem.Simulator
+                compress
+                problem.Prior
+
+        let posterior =
+            test "neural posterior" (fun i ->
+                NeuralPosterior.posterior amortised summaries[i], NeuralPosterior.logDensity amortised summaries[i])
+
+        let gaussian =
+            test "Gaussian approximation" (fun i ->
+                // the estimates come first among the summaries
+                let estimate = Array.truncate problem.Fiducial.Length summaries[i]
+
+                GaussianApproximation.logDensity problem.Prior estimate compressor.Fisher
+                |> onGrid)
+
+        [ exact; likelihood; posterior; gaussian ]
+
+    /// The part of the trials whose truth lies in the smallest region of a probability.
+    let covered probability (result: CalibrationResult) =
+        result.Levels |> Calibration.curve [| probability |] |> Array.head
+
+    /// All results as JSON.
+    let report (results: CalibrationResult list) =
+        Report.fields
+            [ for r in results do
+                  r.Method,
+                  Report.fields
+                      [ "trials", Report.value r.Levels.Length
+                        "ranks", Report.value (r.RankVerdicts |> Array.map string |> String.concat ", ")
+                        "coverage", Report.value (string r.LevelVerdict)
+                        "tarp", Report.value (string r.TarpVerdict)
+                        "coverageOf68", Report.value (covered 0.68 r)
+                        "coverageOf95", Report.value (covered 0.95 r) ] ]
