@@ -3,25 +3,18 @@
 #load "load.fsx"
 
 open FieldImnn
-open FieldImnn.Core.Random
 open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
 let problem = Catalogue.problem "power-law" options.Modes
 
-let struct (fields, derivatives) =
-    Simulator.withDerivatives
-        problem.Simulator
-        Autodiff
-        (Tensors.ofVector problem.Target)
-        (NoiseKey.Range(options.Seed, 0UL, 1))
-
-let field = fields[0]
+let field, derivatives =
+    Simulator.fieldWithDerivatives problem.Simulator Autodiff problem.Target options.Seed
 
 Plot.fields
     [ "δ(x)", Tensors.toArray2D field
-      "∂δ/∂A", Tensors.toArray2D derivatives[0, 0]
-      "∂δ/∂B", Tensors.toArray2D derivatives[0, 1] ]
+      "∂δ/∂A", Tensors.toArray2D derivatives[0]
+      "∂δ/∂B", Tensors.toArray2D derivatives[1] ]
 |> Plot.withCaption
     $"A field of P(k) = A k<sup>−B</sup> at (A, B) = ({problem.Target[0]}, {problem.Target[1]}) on 128 × 128 pixels, {options.ModesName} modes, and its exact derivatives by automatic differentiation with the noise held fixed. A scales the field, so its derivative repeats it; B tilts the spectrum, so its derivative weighs each mode by −½ ln k: large scales up, small scales down."
 |> Export.figure options.Out "fig01-field"

@@ -113,21 +113,8 @@ module internal Curves =
 
         List.iter check curves
 
-        let frame =
-            { AreaWidth = 640.0
-              AreaHeight = 420.0
-              MarginLeft = 106
-              MarginRight = 26
-              MarginTop = 40 + 24 * ((curves.Length + 1) / 2)
-              MarginBottom = 68
-              Rigid = false }
-
-        let panel =
-            { Id = 1
-              Left = 0.0
-              Bottom = 0.0
-              Width = frame.AreaWidth
-              Height = frame.AreaHeight }
+        let frame, panel =
+            Style.single (640.0, 420.0) (40 + 24 * ((curves.Length + 1) / 2)) 26
 
         let across = span x (curves |> Seq.collect _.X)
 

@@ -164,6 +164,15 @@ module internal Style =
     let row count size gap marginTop =
         grid count count size (gap, 0.0) marginTop
 
+    /// One panel, with room for long tick labels.
+    let single size marginTop marginRight =
+        let frame, place = grid 1 1 size (0.0, 0.0) marginTop
+
+        { frame with
+            MarginLeft = 106
+            MarginRight = marginRight },
+        place 0
+
     /// A legend in one line above the panels, so many of their heights above them.
     let legendLine above layout =
         layout

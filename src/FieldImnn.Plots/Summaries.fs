@@ -68,21 +68,8 @@ module internal Summaries =
 
         let width, height, gapX, gapY = 300.0, 240.0, 100.0, 34.0
 
-        let frame =
-            { AreaWidth = float p * width + float (p - 1) * gapX
-              AreaHeight = 2.0 * height + gapY
-              MarginLeft = 92
-              MarginRight = 24
-              MarginTop = 20
-              MarginBottom = 68
-              Rigid = false }
-
-        let panel row a =
-            { Id = 2 * a + row + 1
-              Left = float a * (width + gapX)
-              Bottom = (if row = 0 then height + gapY else 0.0)
-              Width = width
-              Height = height }
+        let frame, place = Style.grid p (2 * p) (width, height) (gapX, gapY) 20
+        let panel row a = place (row * p + a)
 
         let content =
             [ for a in 0 .. p - 1 do

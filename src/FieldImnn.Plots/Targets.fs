@@ -67,21 +67,14 @@ module internal Targets =
 
         let n = targets.Length
 
-        let frame =
-            { AreaWidth = float n * side + float (n - 1) * gapX
-              AreaHeight = 2.0 * side + gapY
-              MarginLeft = 92
-              MarginRight = 90
-              MarginTop = 46
-              MarginBottom = 66
-              Rigid = true }
+        let frame, place = Style.grid n (2 * n) (side, side) (gapX, gapY) 46
 
-        let panel row k =
-            { Id = 2 * k + row + 1
-              Left = float k * (side + gapX)
-              Bottom = (if row = 0 then side + gapY else 0.0)
-              Width = side
-              Height = side }
+        let frame =
+            { frame with
+                MarginRight = 90
+                Rigid = true }
+
+        let panel row k = place (row * n + k)
 
         let marks = Option.toList truth @ List.map snd fiducials
         let ranges = Array.init 2 (range targets marks)

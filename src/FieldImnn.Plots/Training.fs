@@ -131,21 +131,8 @@ module internal Training =
 
         let longest = references |> List.map (fst >> Style.width) |> List.fold max 0.0
 
-        let frame =
-            { AreaWidth = 620.0
-              AreaHeight = 400.0
-              MarginLeft = 106
-              MarginRight = 26 + int (15.0 * longest)
-              MarginTop = 30 + 24 * curves.Length
-              MarginBottom = 68
-              Rigid = false }
-
-        let panel =
-            { Id = 1
-              Left = 0.0
-              Bottom = 0.0
-              Width = frame.AreaWidth
-              Height = frame.AreaHeight }
+        let frame, panel =
+            Style.single (620.0, 400.0) (30 + 24 * curves.Length) (26 + int (15.0 * longest))
 
         let shown = references |> List.filter (snd >> visible)
 

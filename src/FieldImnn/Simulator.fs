@@ -119,3 +119,10 @@ module Simulator =
             | Autodiff -> automatic simulator theta noise
             | Precomputed _ ->
                 raise (SettingException("derivatives", "Autodiff or FiniteDifference to simulate with", "Precomputed")))
+
+    /// One field (shape…) at θ, simulation 0 of a seed, and its derivative by each parameter (p tensors, shape…).
+    let fieldWithDerivatives simulator derivatives (theta: float[]) (seed: uint64) : Tensor * Tensor[] =
+        let struct (d, tangents) =
+            withDerivatives simulator derivatives (Tensors.ofVector theta) [| NoiseKey(seed, 0UL) |]
+
+        d[0], Array.init theta.Length (fun a -> tangents[0, int64 a])

@@ -2,8 +2,10 @@
 module ExactSupport
 
 open System
+open Expecto
 open FieldImnn
 open FieldImnn.Core
+open FieldImnn.Core.Fields
 open FieldImnn.Core.Random
 open MathNet.Numerics.LinearAlgebra
 open TestSupport
@@ -74,6 +76,25 @@ let hpdLevels simulator exact prior count =
                 Simulator.fields simulator (Tensors.ofVector theta[i]) [| NoiseKey(77UL, uint64 i) |]
 
             ExactAnswer.posteriorOn 61 exact prior d[0] |> Posterior.hpdLevel theta[i]))
+
+/// Calibration of both mode conventions over 200 fields, from the HPD levels of the likelihood multiplied by a factor; and a planted
+/// over-confident likelihood, which must be caught.
+let calibrationOver200 (levels: ModeConvention -> int -> float -> float[]) =
+    let p convention factor =
+        uniformity (levels convention 200 factor)
+
+    testSequenced (
+        testList
+            "calibration over 200 fields"
+            [ for convention in [ ModeConvention.Ideal; ModeConvention.Published ] do
+                  tensorTest $"{convention}: the truth's HPD level is uniform" (fun () ->
+                      let p = p convention 1.0
+                      Expect.isGreaterThan p 0.005 $"p = {p:g3}")
+
+              tensorTest "a planted over-confident likelihood is caught" (fun () ->
+                  let p = p ModeConvention.Published 1.8
+                  Expect.isLessThan p 0.005 $"p = {p:g3}") ]
+    )
 
 /// The variance of the score over simulations at θ, less the Fisher matrix, in standard errors: (a, a), (a, b), (b, b). With the score
 /// taken `at` another point it must differ.

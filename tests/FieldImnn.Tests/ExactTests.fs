@@ -140,24 +140,11 @@ let tests =
               let planted = scoreVariance ModeConvention.Ideal 2000 [| 1.0; 0.62 |]
               Expect.isGreaterThan (planted |> Array.map abs |> Array.max) 4.5 "planted")
 
-          testSequenced (
-              testList
-                  "calibration over 200 fields"
-                  [ for modes in [ ModeConvention.Ideal; ModeConvention.Published ] do
-                        tensorTest $"{modes}: the truth's HPD level is uniform" (fun () ->
-                            let p = uniformity (levels modes 200 1.0)
-                            Expect.isGreaterThan p 0.005 $"p = {p:g3}")
-
-                    tensorTest "a planted over-confident likelihood is caught" (fun () ->
-                        let p = uniformity (levels ModeConvention.Ideal 200 1.8)
-                        Expect.isLessThan p 0.005 $"p = {p:g3}") ]
-          )
+          calibrationOver200 levels
 
           tensorTest "the ensemble sampler agrees with the grid" (fun () ->
-              let model = PowerLaw.model 32 ModeConvention.Ideal
               let problem = PowerLaw.create 32 ModeConvention.Ideal
               let d = Simulator.field problem.Simulator [| 0.9; 0.6 |] 8UL
-              ignore model
               let grid = ExactAnswer.posterior problem.Exact problem.Prior d
               let start = Posterior.resample 1 40 grid
 

@@ -124,17 +124,6 @@ let private checks =
           let planted = scoreVariance ModeConvention.Ideal 600 [| 0.4; 0.8 |]
           Expect.isGreaterThan (planted |> Array.map abs |> Array.max) 4.5 "planted")
 
-      testSequenced (
-          testList
-              "calibration over 200 fields"
-              [ for convention in [ ModeConvention.Ideal; ModeConvention.Published ] do
-                    tensorTest $"{convention}: the truth's HPD level is uniform" (fun () ->
-                        let p = uniformity (levels convention 200 1.0)
-                        Expect.isGreaterThan p 0.005 $"p = {p:g3}")
-
-                tensorTest "a planted over-confident likelihood is caught" (fun () ->
-                    let p = uniformity (levels ModeConvention.Published 200 1.8)
-                    Expect.isLessThan p 0.005 $"p = {p:g3}") ]
-      ) ]
+      calibrationOver200 levels ]
 
 let tests = testList "log-normal exact answers" checks
