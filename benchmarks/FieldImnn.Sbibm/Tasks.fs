@@ -31,7 +31,7 @@ let private gaussian name prior single sequential =
                 { EstimatorSettings.Default.Training with
                     Batch = 200
                     Patience = 6 } }
-      Sampler = Walkers(walkers = 2000, burn = 200, steps = 300, candidates = 100000)
+      Sampler = Walkers(walkers = 2000, burn = 1200, steps = 300, candidates = 100000)
       Single = [ maf single ]
       Sequential = [ maf sequential ] }
 
@@ -68,7 +68,7 @@ let private twoMoons =
                 { EstimatorSettings.Default.Training with
                     LearningRate = 2e-3
                     Batch = 200 } }
-      Sampler = Walkers(walkers = 1000, burn = 50, steps = 100, candidates = 200000)
+      Sampler = Walkers(walkers = 1000, burn = 200, steps = 100, candidates = 200000)
       Single =
         [ maf [ 0.773; 0.713; 0.668 ]
           published "NSF" (List.zip sizes [ 0.666; 0.639; 0.537 ]) ]

@@ -99,8 +99,8 @@ let reproduce study (options: string list) =
     merge folder quick (List.ofSeq seconds)
     printfn $"Written to {shown folder}:"
 
-    for file in Directory.GetFiles(folder, "*", SearchOption.AllDirectories) |> Array.sort do
-        printfn $"    {Path.GetRelativePath(folder, file)}  {float (FileInfo(file).Length) / 1024.0:F0} KiB"
+    for file in Directory.GetFiles folder |> Array.sort do
+        printfn $"    {Path.GetFileName file}  {float (FileInfo(file).Length) / 1024.0:F0} KiB"
 
     printfn $"Study {study} reproduced in {clock.Elapsed.TotalSeconds:F0} s."
     0

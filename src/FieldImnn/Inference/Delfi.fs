@@ -118,7 +118,8 @@ module Delfi =
 
             let start = EnsembleSampler.start seed walkers weights candidates
             // what only proposes the next round's parameters need not be sampled as well as the result
-            let steps = if last then steps else max 1 (steps / 4)
+            let shortened n = if last then n else max 1 (n / 4)
+            let burn, steps = shortened burn, shortened steps
             let result = EnsembleSampler.run (seed + 1) burn steps logDensity start
             Posterior.ofSamples prior.Names bounds result.Samples (Array.create result.Samples.Length 1.0), Some result
 
