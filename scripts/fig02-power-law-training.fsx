@@ -30,11 +30,10 @@ let quoted = problem.QuotedFisher.Value problem.Fiducial
 let kept (c: Compressor) = Fisher.retained c.Fisher exact
 
 Plot.training
-    [ "filter bank, closed-form layer", ours.History
-      "published network and loss", published.History ]
+    [ "filter bank", ours.History; "published network", published.History ]
     [ "exact", exact.Determinant(); "quoted “theory”", quoted.Determinant() ]
 |> Plot.withCaption
-    $"Training at (A, B) = ({problem.Fiducial[0]}, {problem.Fiducial[1]}), {options.ModesName} modes. Faint: det F of the training batches, which is biased high; bold: simulations never trained on. Out of sample, on {ours.QuotedOn} fresh simulations, the filter bank keeps {kept ours:P1} of the field's information after {ours.Seconds:F0} s on this machine; the published network, {kept published:P1} on {published.QuotedOn} after {published.Seconds:F0} s (cut short here; the authors trained it far longer on a GPU). The line that the paper quotes as theory counts one of two independent quadrants of modes: {quoted.Determinant() / exact.Determinant():P1} of what is there."
+    $"Training at (A, B) = ({problem.Fiducial[0]}, {problem.Fiducial[1]}), {options.ModesName} modes. Faint: det F of the training batches, which is biased high; bold: simulations never trained on. Out of sample, on {ours.QuotedOn} fresh simulations, the filter bank with its closed-form last layer keeps {kept ours:P1} of the field's information after {ours.Seconds:F0} s on this machine; the published network with the published loss, {kept published:P1} on {published.QuotedOn} after {published.Seconds:F0} s (cut short here; the authors trained it far longer on a GPU). The line that the paper quotes as theory counts one of two independent quadrants of modes: {quoted.Determinant() / exact.Determinant():P1} of what is there."
 |> Export.figure options.Out "fig02-training"
 
 let numbers (c: Compressor) =

@@ -113,8 +113,8 @@ module internal Curves =
 
         List.iter check curves
 
-        let frame, panel =
-            Style.single (640.0, 420.0) (40 + 24 * ((curves.Length + 1) / 2)) 26
+        let columns, above = Style.legendAbove 640.0 (curves |> List.map _.Name)
+        let frame, panel = Style.single (640.0, 420.0) (40 + above) 26
 
         let across = span x (curves |> Seq.collect _.X)
 
@@ -145,5 +145,4 @@ module internal Curves =
             frame
             (List.mapi trace curves)
             [ Style.withPanel frame panel (x.Title, scale x across >> name) (y.Title, scale y up)
-              Layout.style (ShowLegend = true)
-              Layout.setLegend (StyleParam.SubPlotId.Legend 1, Style.legendAbove frame) ]
+              Style.withLegendAbove frame columns ]

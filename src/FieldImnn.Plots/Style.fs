@@ -129,19 +129,6 @@ module internal Style =
             TraceGroupGap = 0.0
         )
 
-    /// A legend of two columns above the plot area, which no curve can run through; the frame leaves room for it.
-    let legendAbove frame =
-        legend
-            0.0
-            ((frame.AreaHeight + 12.0) / frame.AreaHeight)
-            StyleParam.XAnchorPosition.Left
-            StyleParam.YAnchorPosition.Bottom
-        |> Legend.style (
-            Orientation = StyleParam.Orientation.Horizontal,
-            EntryWidthMode = StyleParam.EntryWidthMode.Fraction,
-            EntryWidth = 0.5
-        )
-
     /// Equal panels in rows of so many columns, with gaps between them: the frame, and panel i from 0, row by row from the top.
     let grid columns count (width: float, height: float) (gapX: float, gapY: float) marginTop =
         let rows = (count + columns - 1) / columns
@@ -267,3 +254,29 @@ module internal Style =
                 | _ -> word :: lines)
             []
         |> List.rev
+
+    /// A legend above a plot area of this width, which no curve can run through: its columns, two or, for long names, one; and the
+    /// height that it takes.
+    let legendAbove areaWidth (names: string list) =
+        // an entry is its name and a stroke of some 60 pixels
+        let longest = 60.0 + 15.0 * (names |> List.map width |> List.fold max 0.0)
+        let columns = if longest <= areaWidth / 2.0 then 2 else 1
+        columns, 24 * ((names.Length + columns - 1) / columns)
+
+    /// That legend, above the frame, which leaves room for it.
+    let withLegendAbove frame columns layout =
+        layout
+        |> Layout.style (ShowLegend = true)
+        |> Layout.setLegend (
+            StyleParam.SubPlotId.Legend 1,
+            legend
+                0.0
+                ((frame.AreaHeight + 12.0) / frame.AreaHeight)
+                StyleParam.XAnchorPosition.Left
+                StyleParam.YAnchorPosition.Bottom
+            |> Legend.style (
+                Orientation = StyleParam.Orientation.Horizontal,
+                EntryWidthMode = StyleParam.EntryWidthMode.Fraction,
+                EntryWidth = 1.0 / float columns
+            )
+        )

@@ -131,8 +131,19 @@ module internal Training =
 
         let longest = references |> List.map (fst >> Style.width) |> List.fold max 0.0
 
+        let entries =
+            [ for i, (name, batch, _) in List.indexed lines do
+                  if batch.Length > 0 then
+                      $"{name}, training batch", i, batch, false
+              for i, (name, _, held) in List.indexed lines do
+                  if held.Length > 0 then
+                      $"{name}, held out", i, held, true ]
+
+        let columns, above =
+            entries |> List.map (fun (name, _, _, _) -> name) |> Style.legendAbove 620.0
+
         let frame, panel =
-            Style.single (620.0, 400.0) (30 + 24 * curves.Length) (26 + int (15.0 * longest))
+            Style.single (620.0, 400.0) (30 + above) (26 + int (15.0 * longest))
 
         let shown = references |> List.filter (snd >> visible)
 
@@ -170,12 +181,7 @@ module internal Training =
                 places
 
         let traces =
-            [ for i, (name, batch, held) in List.indexed lines do
-                  if batch.Length > 0 then
-                      line i $"{name}, training batch" batch false
-              for i, (name, _, held) in List.indexed lines do
-                  if held.Length > 0 then
-                      line i $"{name}, held out" held true ]
+            entries |> List.map (fun (name, i, points, bold) -> line i name points bold)
 
         Style.figure
             frame
@@ -185,5 +191,5 @@ module internal Training =
                   panel
                   ("iteration", Style.range (0.0, 1.02 * last))
                   ("det <b>F</b>", logarithmic (bottom, top))
-              Layout.style (Annotations = labels, Shapes = rules, ShowLegend = true)
-              Layout.setLegend (StyleParam.SubPlotId.Legend 1, Style.legendAbove frame) ]
+              Layout.style (Annotations = labels, Shapes = rules)
+              Style.withLegendAbove frame columns ]

@@ -7,7 +7,6 @@ open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Fields
 open KnownPosterior
-open MathNet.Numerics.LinearAlgebra
 open TestSupport
 open TorchSharp
 

@@ -4,7 +4,6 @@ open System
 open Expecto
 open FieldImnn
 open FieldImnn.Core
-open FieldImnn.Core.Fields
 open KnownPosterior
 open MathNet.Numerics.Distributions
 open MathNet.Numerics.LinearAlgebra

@@ -1,15 +1,11 @@
 /// Population Monte Carlo, and the rejection sampler's count of accepted samples, on a posterior that is known.
 module PopulationTests
 
-open System
 open Expecto
 open FieldImnn
 open FieldImnn.Core
-open FieldImnn.Core.Fields
 open KnownPosterior
-open MathNet.Numerics.LinearAlgebra
 open TestSupport
-open TorchSharp
 
 let private pmcSettings =
     { PmcSettings.Default with
