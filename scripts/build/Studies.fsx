@@ -29,11 +29,7 @@ let studies =
           ("correlated-log-normal",
            [ "fig10-correlated-log-normal-posteriors"
              "fig11-correlated-log-normal-summaries" ])
-          ("simulation-budget",
-           [ "fig12-simulation-budget"
-             "fig13-delfi-training"
-             "fig14-posteriors-by-round"
-             "fig15-calibration" ]) ]
+          ("simulation-budget", [ "fig12-simulation-budget"; "fig13-fig14-delfi-rounds"; "fig15-calibration" ]) ]
 
 /// One results.json for a study: what each figure wrote, and where and how long it ran.
 let merge (folder: string) (quick: bool) (seconds: (string * float) list) =

@@ -45,12 +45,8 @@ module internal Contours =
 
         let frame, place = Style.grid columns panels.Length (side, side) (gapX, gapY) 58
 
-        // an entry is its name and a stroke of some 60 pixels
         let lines =
-            ceil (
-                (names |> List.sumBy (fun name -> 60.0 + 15.0 * Style.width name))
-                / (frame.AreaWidth - 120.0)
-            )
+            ceil ((names |> List.sumBy Style.entryWidth) / (frame.AreaWidth - 120.0))
 
         let frame =
             { frame with

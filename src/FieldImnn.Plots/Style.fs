@@ -255,11 +255,13 @@ module internal Style =
             []
         |> List.rev
 
+    /// Pixels of a legend's entry: its name and a stroke.
+    let entryWidth name = 60.0 + 15.0 * width name
+
     /// A legend above a plot area of this width, which no curve can run through: its columns, two or, for long names, one; and the
     /// height that it takes.
     let legendAbove areaWidth (names: string list) =
-        // an entry is its name and a stroke of some 60 pixels
-        let longest = 60.0 + 15.0 * (names |> List.map width |> List.fold max 0.0)
+        let longest = names |> List.map entryWidth |> List.fold max 0.0
         let columns = if longest <= areaWidth / 2.0 then 2 else 1
         columns, 24 * ((names.Length + columns - 1) / columns)
 

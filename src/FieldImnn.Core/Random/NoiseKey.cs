@@ -33,4 +33,7 @@ public readonly record struct NoiseKey(ulong Seed, ulong Index)
         z = (z ^ (z >> 27)) * 0x94d049bb133111ebul;
         return z ^ (z >> 31);
     }
+
+    /// <summary>The upper 31 bits of <see cref="SeedFor"/>, for generators whose seed is an int.</summary>
+    public static int IntSeedFor(ulong seed, string purpose) => (int)(SeedFor(seed, purpose) >> 33);
 }

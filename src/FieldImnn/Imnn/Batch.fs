@@ -96,7 +96,7 @@ module internal Batch =
                 let set, indices =
                     if purpose = "training" then
                         // a fresh subset a step, of simulations and of derivatives alike, addressed by the step's first index
-                        let random = System.Random(int (NoiseKey.SeedFor(seed, $"subset {first}") >>> 33))
+                        let random = System.Random(NoiseKey.IntSeedFor(seed, $"subset {first}"))
                         let all = [| 0 .. count training - 1 |]
                         random.Shuffle all
                         training, Array.truncate n all

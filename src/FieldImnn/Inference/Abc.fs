@@ -155,7 +155,7 @@ module Abc =
         validate settings
 
         let round purpose n gaussian acceptance regression =
-            let seed = int (NoiseKey.SeedFor(settings.Seed, $"abc parameters {purpose}") >>> 33)
+            let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
             let theta, logWeights = propose seed prior n gaussian
 
             let accepts, wanted =
@@ -213,16 +213,6 @@ module Abc =
           Epsilon = epsilon
           Accepted = accepted
           Simulations = made + pilots }
-
-    /// ABC with a trained compressor, for one observed field (shape…).
-    let infer (settings: AbcSettings) simulator compressor prior (field: Tensor) =
-        run
-            settings
-            simulator
-            (Compressor.estimates compressor)
-            compressor.Fisher
-            prior
-            (Compressor.estimate compressor field)
 
     /// Estimates of fields (n, shape…), with further summaries `beside` them, fields (n, shape…) → (n, k): rows.
     let beside compressor (beside: Tensor -> Tensor) (fields: Tensor) =

@@ -100,9 +100,6 @@ module Delfi =
             )
         | _ -> ()
 
-    let private drawSeed seed purpose =
-        int (NoiseKey.SeedFor(seed, purpose) >>> 33)
-
     /// The posterior of one target, and the ensemble's account.
     let private posterior (settings: DelfiSettings) (prior: Prior) likelihood candidates last purpose target =
         let logDensity = logPosterior likelihood prior target
@@ -111,7 +108,7 @@ module Delfi =
         match settings.Sampler with
         | OnGrid n -> GridPosterior.compute n prior.Names bounds logDensity, None
         | Walkers(walkers, burn, steps, _) ->
-            let seed = drawSeed settings.Seed $"walkers {purpose}"
+            let seed = NoiseKey.IntSeedFor(settings.Seed, $"walkers {purpose}")
 
             let weights =
                 Array.map2 (-) (logDensity candidates) (candidates |> Array.map (Prior.logDensity prior))
@@ -142,7 +139,7 @@ module Delfi =
         validate settings prior targets
 
         let draws round n (posteriors: Posterior[]) =
-            let seed = drawSeed settings.Seed $"parameters of round {round}"
+            let seed = NoiseKey.IntSeedFor(settings.Seed, $"parameters of round {round}")
 
             if posteriors.Length = 0 then
                 Prior.sample seed 0L n prior
@@ -157,7 +154,7 @@ module Delfi =
         let candidates =
             match settings.Sampler with
             | OnGrid _ -> [||]
-            | Walkers(_, _, _, n) -> Prior.sample (drawSeed settings.Seed "candidates") 0L n prior
+            | Walkers(_, _, _, n) -> Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "candidates")) 0L n prior
 
         let rec go round (theta: float[][]) (x: float[][]) (rounds: DelfiRound list) remaining =
             match remaining with
@@ -212,10 +209,3 @@ module Delfi =
                     go (round + 1) theta x (record :: rounds) rest
 
         go 1 [||] [||] [] settings.Rounds
-
-    /// DELFI with a trained compressor, for observed fields (shape…), each a target of its own: the likelihood is that of their score estimates.
-    let infer settings simulator compressor prior (fields: Tensor list) =
-        fields
-        |> List.map (fun field -> [| Compressor.estimate compressor field |])
-        |> List.toArray
-        |> run settings simulator (Compressor.estimates compressor) prior

@@ -119,14 +119,11 @@ module EnsembleSampler =
             logWeights
             |> Array.map (fun v -> if Double.IsFinite v then exp (v - highest) else 0.0)
 
-        let cumulative = weights |> Array.scan (+) 0.0 |> Array.tail
-        let total = cumulative[cumulative.Length - 1]
+        let cumulative = Weighted.cumulative weights
         let random = Random seed
 
         let drawn =
-            Array.init walkers (fun _ ->
-                let at = Array.BinarySearch(cumulative, random.NextDouble() * total)
-                min (candidates.Length - 1) (if at >= 0 then at + 1 else ~~~at))
+            Array.init walkers (fun _ -> Weighted.choose cumulative (random.NextDouble()))
 
         let distinct = drawn |> Array.distinct |> Array.length
         let least = 2 * (candidates[0].Length + 1)

@@ -60,7 +60,7 @@ module NeuralPosterior =
         Guard.AtLeast("draws", 1L, int64 settings.Draws) |> ignore
 
         let theta =
-            Prior.sample (int (NoiseKey.SeedFor(settings.Seed, "NPE parameters") >>> 33)) 0L settings.Budget prior
+            Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "NPE parameters")) 0L settings.Budget prior
 
         let x =
             Simulations.run settings.Simulations simulator compress settings.Seed "NPE" theta
@@ -102,8 +102,3 @@ module NeuralPosterior =
             |> Array.map (ofNormal amortised.Prior)
 
         Posterior.ofSamples amortised.Prior.Names (Prior.bounds amortised.Prior) draws (Array.create draws.Length 1.0)
-
-    /// Learns and gives the posterior of an observed field (shape…) with a trained compressor.
-    let infer settings simulator compressor prior (field: Tensor) =
-        let amortised = learn settings simulator (Compressor.estimates compressor) prior
-        amortised, posterior amortised (Compressor.estimate compressor field)

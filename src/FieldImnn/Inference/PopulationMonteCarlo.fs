@@ -120,7 +120,7 @@ module PopulationMonteCarlo =
     /// Proposals 0 … n − 1 from a population, all within the prior.
     let private propose seed prior n (population: Posterior) (kernel: Matrix<float>) =
         let factor = kernel.Cholesky().Factor
-        let cumulative = population.Weights |> Array.scan (+) 0.0 |> Array.tail
+        let cumulative = Weighted.cumulative population.Weights
         let normals = Rejection.standardNormal factor.RowCount
 
         // the first number chooses the ancestor
@@ -128,10 +128,7 @@ module PopulationMonteCarlo =
           Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals }
         |> Rejection.draws seed n
         |> Seq.map (fun draw ->
-            let at = Array.BinarySearch(cumulative, draw[0] * cumulative[cumulative.Length - 1])
-
-            let ancestor =
-                population.Samples[min (cumulative.Length - 1) (if at >= 0 then at else ~~~at)]
+            let ancestor = population.Samples[Weighted.choose cumulative draw[0]]
 
             (Vector<float>.Build.DenseOfArray ancestor
              + factor * Vector<float>.Build.DenseOfArray draw[1..])
@@ -195,7 +192,7 @@ module PopulationMonteCarlo =
                 )
 
         let seed number =
-            int (NoiseKey.SeedFor(settings.Seed, $"PMC proposals {number}") >>> 33)
+            NoiseKey.IntSeedFor(settings.Seed, $"PMC proposals {number}")
 
         let rec go number (particles: Particles) (generations: PmcGeneration list) listed used =
             let latest = List.head generations
@@ -252,13 +249,3 @@ module PopulationMonteCarlo =
             { Posterior = generations.Head.Posterior
               Generations = List.rev generations |> Array.ofList
               Simulations = used }
-
-    /// Population Monte Carlo with a trained compressor, for one observed field (shape…).
-    let infer (settings: PmcSettings) simulator compressor prior (field: Tensor) =
-        run
-            settings
-            simulator
-            (Compressor.estimates compressor)
-            compressor.Fisher
-            prior
-            (Compressor.estimate compressor field)

@@ -84,6 +84,18 @@ module DensityGrid =
 
         float inside * cell grid
 
+/// Choices by weight.
+module internal Weighted =
+    /// Running sums of weights: what `choose` takes.
+    let cumulative (weights: float[]) =
+        weights |> Array.scan (+) 0.0 |> Array.tail
+
+    /// The index whose share of all weights a number u in [0, 1) falls into.
+    let choose (cumulative: float[]) (u: float) =
+        let last = cumulative.Length - 1
+        let at = Array.BinarySearch(cumulative, u * cumulative[last])
+        min last (if at >= 0 then at + 1 else ~~~at)
+
 /// Moments, regions and densities of a posterior.
 module Posterior =
     let private check name (samples: float[][]) (weights: float[]) =
@@ -191,7 +203,7 @@ module Posterior =
     /// Equally weighted draws. From a grid they are spread evenly over its cells.
     let resample seed n posterior =
         let random = Random(seed: int)
-        let cumulative = posterior.Weights |> Array.scan (+) 0.0 |> Array.tail
+        let cumulative = Weighted.cumulative posterior.Weights
 
         let spread =
             match posterior.Grid with
@@ -199,10 +211,7 @@ module Posterior =
             | None -> Array.zeroCreate posterior.Names.Length
 
         Array.init n (fun _ ->
-            let i =
-                Array.BinarySearch(cumulative, random.NextDouble() * cumulative[cumulative.Length - 1])
-
-            let s = posterior.Samples[min (cumulative.Length - 1) (if i >= 0 then i else ~~~i)]
+            let s = posterior.Samples[Weighted.choose cumulative (random.NextDouble())]
 
             Array.init s.Length (fun k ->
                 let lo, hi = posterior.Bounds[k]

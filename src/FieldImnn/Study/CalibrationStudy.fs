@@ -54,7 +54,7 @@ module CalibrationStudy =
     /// on so many fields of the prior.
     let run (options: StudyOptions) progress (problem: Problem) compressor simulations fields =
         let truths =
-            Prior.sample (int (NoiseKey.SeedFor(options.Seed, "calibration parameters") >>> 33)) 0L fields problem.Prior
+            Prior.sample (NoiseKey.IntSeedFor(options.Seed, "calibration parameters")) 0L fields problem.Prior
 
         let universe i =
             Simulator.field problem.Simulator truths[i] (NoiseKey.SeedFor(options.Seed, $"calibration field {i}"))

@@ -122,6 +122,8 @@ module SimulationBudget =
             compare name seed simulations settings.C2stSamples exact posterior
 
         let abc name kept (template: AbcSettings) seed =
+            let fisher = metric seed
+
             [ for n in settings.Abc do
                   let result =
                       Abc.run
@@ -131,7 +133,7 @@ module SimulationBudget =
                               Seed = seed }
                           problem.Simulator
                           compress
-                          (metric seed)
+                          fisher
                           problem.Prior
                           observed
 

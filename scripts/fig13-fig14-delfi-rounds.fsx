@@ -1,5 +1,5 @@
-// Figure 14: DELFI's posterior after each round, beside the exact one.
-// dotnet fsi scripts/fig14-posteriors-by-round.fsx [--out FOLDER] [--modes ideal|published] [--seed N] [--quick]
+// Figures 13 and 14: DELFI round by round: losses of its ensemble of density estimators, and its posteriors beside the exact one.
+// dotnet fsi scripts/fig13-fig14-delfi-rounds.fsx [--out FOLDER] [--modes ideal|published] [--seed N] [--quick]
 #load "load.fsx"
 
 open FieldImnn
@@ -17,6 +17,25 @@ let problem, compressor, field =
 let result = SimulationBudget.delfi settings problem compressor field options.Seed
 let exact = ExactAnswer.posterior problem.Exact problem.Prior field
 ConsoleProgress.finish ()
+
+/// Entropy of a standard normal in as many dimensions as there are estimates.
+let normal =
+    0.5 * float problem.Fiducial.Length * (1.0 + log (2.0 * System.Math.PI))
+
+Plot.ensemble
+    [ for i, round in Array.indexed result.Rounds -> $"round {i + 1}: {round.Simulations} simulations", round.History ]
+|> Plot.withCaption
+    $"Loss of each of the ensemble's {result.Likelihood.Stacking.Length} masked autoregressive flows while they learn the likelihood of the score estimates, in nats of the whitened estimates: {normal:F2} would be a standard normal. Dotted: simulations trained on; solid: simulations held out. Each network goes back to its best weights when its held-out loss has stopped falling, goes on with a third of the step, and in the end keeps the best; what it does after that point is over-fitting, and is not used."
+|> Export.figure options.Out "fig13-delfi-training"
+
+Report.fields
+    [ for i, round in Array.indexed result.Rounds do
+          $"round {i + 1}",
+          Report.fields
+              [ "simulations", Report.value round.Simulations
+                "epochs", Report.value round.History.Length
+                "heldOutLogDensity", Report.value round.HeldOutLogDensity ] ]
+|> StudyOptions.results options "fig13"
 
 let ratio posterior =
     Posterior.area posterior / Posterior.area exact
