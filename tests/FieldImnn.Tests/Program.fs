@@ -26,6 +26,7 @@ let main argv =
           FlowTests.tests
           DelfiTests.tests
           PopulationTests.tests
+          RegressionTests.tests
           LongRunTests.tests
           DiagnosticsTests.tests
           StudyTests.tests

@@ -3,6 +3,7 @@ namespace FieldImnn
 open System
 open FieldImnn.Core
 open FieldImnn.Core.Random
+open MathNet.Numerics.Distributions
 open MathNet.Numerics.LinearAlgebra
 
 /// Where the parameters of ABC simulations are drawn.
@@ -37,11 +38,11 @@ type AbcSettings =
         Seed: uint64
     }
 
-    /// 10,000 simulations after two pilot rounds, the nearest tenth of them, with regression.
+    /// 10,000 simulations after two pilot rounds, the nearest fifth of them, with regression.
     static member Default =
         { Budget = 10000
-          Proposal = Focused 2.0
-          Acceptance = Nearest 0.1
+          Proposal = Focused 1.5
+          Acceptance = Nearest 0.2
           Regression = true
           Simulations = SimulationSettings.Default
           Seed = 1UL }
@@ -84,18 +85,29 @@ module Abc =
         | Focused widen -> Guard.Positive("widening of the proposal", widen) |> ignore
         | FromPrior -> ()
 
-    /// n proposed parameters and the log of prior over proposal, unnormalised: draw i of a purpose whatever the batch.
-    let private propose seed (prior: Prior) n (gaussian: (Vector<float> * Matrix<float>) option) =
-        match gaussian with
+    /// Degrees of freedom of the proposal's Student distribution.
+    let private freedom = 5.0
+
+    /// n proposed parameters and the log of prior over proposal, unnormalised: draw i of a purpose whatever the batch. About a centre the
+    /// proposal is a Student distribution cut to the prior: its tails leave no sample with a weight that outgrows all others.
+    let private propose seed (prior: Prior) n (about: (Vector<float> * Matrix<float>) option) =
+        match about with
         | None -> Prior.sample seed 0L n prior, Array.zeroCreate n
         | Some(centre, covariance) ->
             let factor = covariance.Cholesky().Factor
+            let normals = Rejection.standardNormal centre.Count
 
+            // the first number is the probability below χ²
             let draws =
-                Rejection.draws seed n (Rejection.standardNormal centre.Count)
-                |> Seq.map (fun z ->
-                    let z = Vector<float>.Build.DenseOfArray z
-                    (centre + factor * z).ToArray(), 0.5 * z.DotProduct z)
+                { Names = Array.append [| "below" |] normals.Names
+                  Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals }
+                |> Rejection.draws seed n
+                |> Seq.map (fun draw ->
+                    let scale = sqrt (ChiSquared.InvCDF(freedom, draw[0]) / freedom)
+                    let u = Vector<float>.Build.DenseOfArray draw[1..] / scale
+
+                    (centre + factor * u).ToArray(),
+                    0.5 * (freedom + float centre.Count) * log (1.0 + u.DotProduct u / freedom))
                 |> Seq.filter (fun (theta, _) -> Prior.contains prior theta)
                 |> Seq.truncate n
                 |> Seq.toArray
@@ -107,7 +119,7 @@ module Abc =
                     RangeException("centre of the ABC proposal", "one near the prior's support", $"({at}), far outside")
                 )
 
-            draws |> Array.map fst, draws |> Array.map (fun (theta, half) -> half + Prior.logDensity prior theta)
+            draws |> Array.map fst, draws |> Array.map (fun (theta, tail) -> tail + Prior.logDensity prior theta)
 
     /// The accepted of one round: samples, weights and the largest accepted distance.
     let private accept acceptance regression (prior: Prior) fisher observed (theta: float[][]) estimates logWeights =
@@ -219,14 +231,31 @@ module Abc =
         Array.map2 Array.append (Compressor.estimates compressor fields) (Tensors.toRows (beside fields))
 
     /// What compares summaries of several kinds: the inverse of their covariance at the compressor's fiducial, from 1,000 simulations.
-    /// For the estimates alone that is F.
+    /// For the estimates alone that is F. A summary that does not change there, or repeats others, compares nothing more.
     let metric seed simulator compressor (compress: Tensor -> float[][]) =
-        Tensors.using (fun () ->
-            let keys = NoiseKey.Range(NoiseKey.SeedFor(seed, "abc metric"), 0UL, 1000)
+        let covariance =
+            Tensors.using (fun () ->
+                let keys = NoiseKey.Range(NoiseKey.SeedFor(seed, "abc metric"), 0UL, 1000)
 
-            Simulator.fields simulator (Tensors.ofVector compressor.Fiducial) keys
-            |> compress
-            |> Tensors.ofRows
-            |> Fisher.covariance
-            |> Tensors.toMatrix
-            |> Matrices.inverse "covariance of the summaries")
+                Simulator.fields simulator (Tensors.ofVector compressor.Fiducial) keys
+                |> compress
+                |> Tensors.ofRows
+                |> Fisher.covariance
+                |> Tensors.toMatrix)
+
+        let changing =
+            [| for k in 0 .. covariance.RowCount - 1 do
+                   if covariance[k, k] <> 0.0 then
+                       k |]
+
+        let part =
+            Matrix<float>
+                .Build.Dense(changing.Length, changing.Length, (fun i j -> covariance[changing[i], changing[j]]))
+            |> Matrices.generalisedInverse "covariance of the summaries"
+
+        let metric = Matrix<float>.Build.Dense(covariance.RowCount, covariance.RowCount)
+
+        part.EnumerateIndexed()
+        |> Seq.iter (fun struct (i, j, v) -> metric[changing[i], changing[j]] <- v)
+
+        metric

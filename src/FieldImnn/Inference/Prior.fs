@@ -157,6 +157,34 @@ module Prior =
 
         theta
 
+    // nearer to an end of a prior than this, as a part of its probability, its z would be infinite
+    let private edge = 1e-12
+
+    /// z (parameters) of θ (parameters) in the support: z_k = Φ⁻¹(the prior's probability below θ_k), in which the prior is the standard
+    /// normal and has no edge.
+    let toNormal prior (theta: float[]) =
+        checkCount prior theta
+
+        Array.map2
+            (fun marginal t ->
+                match marginal with
+                | Normal(mean, sd) -> (t - mean) / sd
+                | _ -> Normal.InvCDF(0.0, 1.0, Math.Clamp(Marginal.cumulative marginal t, edge, 1.0 - edge)))
+            prior.Marginals
+            theta
+
+    /// θ (parameters) in the support of z (parameters): the inverse of `toNormal`.
+    let ofNormal prior (z: float[]) =
+        checkCount prior z
+
+        Array.map2
+            (fun marginal v ->
+                match marginal with
+                | Normal(mean, sd) -> mean + sd * v
+                | _ -> Marginal.quantile marginal (Math.Clamp(Normal.CDF(0.0, 1.0, v), edge, 1.0 - edge)))
+            prior.Marginals
+            z
+
     let private golden = 0x9E3779B97F4A7C15UL
 
     /// The finaliser of SplitMix64 (Steele, Lea & Flood 2014).
