@@ -55,7 +55,10 @@ module CorrelatedLogNormal =
               LogLikelihood = CorrelatedLogNormalLikelihood.logLikelihood model }
           Training = training fiducial
           Rounds = 1
-          Beside = Some edge
+          Beside =
+            Some
+                { Summaries = edge
+                  Edges = [ { Summary = 0; Parameter = 0 } ] }
           QuotedFisher =
             Some(CorrelatedLogNormalLikelihood.fisher (CorrelatedLogNormalField(n, LogNormalForm.Exponential))) }
 

@@ -84,8 +84,14 @@ module FieldInference =
         match problem.Beside with
         | None -> Compressor.estimates compressor, (fun _ -> compressor.Fisher)
         | Some beside ->
-            let compress = Abc.beside compressor beside
+            let compress = Abc.beside compressor beside.Summaries
             compress, (fun seed -> Abc.metric seed problem.Simulator compressor compress)
+
+    /// The edges of these summaries: those of what stands behind the estimates.
+    let edges (problem: Problem) =
+        [ for edge in problem.Beside |> Option.map _.Edges |> Option.defaultValue [] ->
+              { edge with
+                  Summary = edge.Summary + problem.Fiducial.Length } ]
 
     /// The summaries of one field (shape…).
     let summarise (compress: Tensor -> float[][]) (field: Tensor) =
@@ -124,6 +130,12 @@ module FieldInference =
             "pmc", List.map infer observed
         | DelfiMethod settings ->
             let targets = observed |> List.map Array.singleton |> Array.ofList
+
+            let settings =
+                { settings with
+                    Estimator =
+                        { settings.Estimator with
+                            Edges = edges problem } }
 
             let result = Delfi.run settings problem.Simulator compress problem.Prior targets
 
