@@ -154,6 +154,59 @@ module Abc =
         epsilon,
         accepted.Length
 
+    /// One round: its posterior, the largest accepted distance, how many were accepted and how many simulated.
+    let private round settings simulator compress fisher prior observed purpose n about acceptance regression =
+        let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
+        let theta, logWeights = propose seed prior n about
+
+        let accepts, wanted =
+            match acceptance with
+            | Until(accepted, epsilon) -> (fun e -> Rejection.distance fisher observed e <= epsilon), accepted
+            | Within epsilon -> (fun e -> Rejection.distance fisher observed e <= epsilon), Int32.MaxValue
+            | Nearest _ -> (fun _ -> false), Int32.MaxValue
+
+        let estimates =
+            Simulations.until
+                settings.Simulations
+                simulator
+                compress
+                settings.Seed
+                $"ABC {purpose}"
+                accepts
+                wanted
+                theta
+
+        let made = estimates.Length
+
+        let posterior, epsilon, accepted =
+            accept
+                acceptance
+                regression
+                prior
+                fisher
+                observed
+                (Array.truncate made theta)
+                estimates
+                (Array.truncate made logWeights)
+
+        posterior, epsilon, accepted, made
+
+    let private over widen posterior =
+        Some(
+            Vector<float>.Build.DenseOfArray(Posterior.mean posterior),
+            Posterior.covariance posterior * (widen * widen)
+        )
+
+    /// Where the posterior is, roughly, and the simulations that this took: a round from the prior, of which the nearest count, and one
+    /// about them, an eighth of the settings' simulations each. Other arguments as for `run`.
+    let pilot settings simulator (compress: Tensor -> float[][]) (fisher: Matrix<float>) (prior: Prior) observed =
+        validate settings
+        let n = max 40 (settings.Budget / 8)
+        let round = round settings simulator compress fisher prior observed
+        let first, _, _, _ = round "pilot 1" n None (Nearest 0.15) false
+        let second, _, _, _ = round "pilot 2" n (over 1.5 first) (Nearest 0.3) true
+        second, 2 * n
+
     /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and
     /// accepted by their distance under F.
     let run
@@ -166,60 +219,26 @@ module Abc =
         =
         validate settings
 
-        let round purpose n gaussian acceptance regression =
-            let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
-            let theta, logWeights = propose seed prior n gaussian
-
-            let accepts, wanted =
-                match acceptance with
-                | Until(accepted, epsilon) -> (fun e -> Rejection.distance fisher observed e <= epsilon), accepted
-                | Within epsilon -> (fun e -> Rejection.distance fisher observed e <= epsilon), Int32.MaxValue
-                | Nearest _ -> (fun _ -> false), Int32.MaxValue
-
-            let estimates =
-                Simulations.until
-                    settings.Simulations
-                    simulator
-                    compress
-                    settings.Seed
-                    $"ABC {purpose}"
-                    accepts
-                    wanted
-                    theta
-
-            let made = estimates.Length
-
-            let posterior, epsilon, accepted =
-                accept
-                    acceptance
-                    regression
-                    prior
-                    fisher
-                    observed
-                    (Array.truncate made theta)
-                    estimates
-                    (Array.truncate made logWeights)
-
-            posterior, epsilon, accepted, made
-
-        let over widen posterior =
-            Some(
-                Vector<float>.Build.DenseOfArray(Posterior.mean posterior),
-                Posterior.covariance posterior * (widen * widen)
-            )
-
-        let pilot = max 40 (settings.Budget / 8)
-
-        let proposal, pilots =
+        let about, pilots =
             match settings.Proposal with
             | FromPrior -> None, 0
             | Focused widen ->
-                let first, _, _, _ = round "pilot 1" pilot None (Nearest 0.15) false
-                let second, _, _, _ = round "pilot 2" pilot (over 1.5 first) (Nearest 0.3) true
-                over widen second, 2 * pilot
+                let found, pilots = pilot settings simulator compress fisher prior observed
+                over widen found, pilots
 
         let posterior, epsilon, accepted, made =
-            round "sampling" settings.Budget proposal settings.Acceptance settings.Regression
+            round
+                settings
+                simulator
+                compress
+                fisher
+                prior
+                observed
+                "sampling"
+                settings.Budget
+                about
+                settings.Acceptance
+                settings.Regression
 
         { Posterior = posterior
           Epsilon = epsilon

@@ -142,7 +142,8 @@ module DensityEstimator =
 
             let inside =
                 [| 0 .. freed.Length - 1 |]
-                |> Array.filter (fun i -> estimator.Edges |> List.forall (fun e -> Double.IsFinite((freed[i])[e.Summary])))
+                |> Array.filter (fun i ->
+                    estimator.Edges |> List.forall (fun e -> Double.IsFinite((freed[i])[e.Summary])))
 
             if inside.Length > 0 then
                 let part = inside |> Array.map (fun i -> freed[i])

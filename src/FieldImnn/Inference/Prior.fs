@@ -74,6 +74,14 @@ module Marginal =
                 Normal.PDFLn(mean, sd, value)
                 - log (between ((lo - mean) / sd) ((hi - mean) / sd))
 
+    /// The marginal cut to lo … hi, where it has some of its probability.
+    let cut name lo hi marginal =
+        match marginal with
+        | Uniform(a, b) -> Uniform(max a lo, min b hi)
+        | Normal(mean, sd) -> TruncatedNormal(mean, sd, lo, hi)
+        | TruncatedNormal(mean, sd, a, b) -> TruncatedNormal(mean, sd, max a lo, min b hi)
+        |> check name
+
     /// The value below which the probability u lies, 0 < u < 1: the inverse of the cumulative distribution.
     let quantile marginal u =
         match marginal with
@@ -128,6 +136,19 @@ module Prior =
     /// The support of every parameter; infinite for a normal.
     let bounds prior =
         prior.Marginals |> Array.map Marginal.support
+
+    /// The prior cut to a box, of bounds for each parameter.
+    let within (box: (float * float)[]) prior =
+        if box.Length <> prior.Names.Length then
+            raise (ShapeException("bounds of a box", $"{prior.Names.Length}", $"{box.Length}"))
+
+        { prior with
+            Marginals =
+                Array.map3
+                    (fun name (lo, hi) marginal -> Marginal.cut name lo hi marginal)
+                    prior.Names
+                    box
+                    prior.Marginals }
 
     let private checkCount prior (theta: float[]) =
         if theta.Length <> prior.Names.Length then

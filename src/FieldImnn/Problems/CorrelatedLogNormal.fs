@@ -53,8 +53,8 @@ module CorrelatedLogNormal =
           Exact =
             { Fisher = CorrelatedLogNormalLikelihood.fisher model
               LogLikelihood = CorrelatedLogNormalLikelihood.logLikelihood model }
-          Training = training fiducial
-          Rounds = 1
+          Training = training
+          Rounds = 4
           Beside =
             Some
                 { Summaries = edge

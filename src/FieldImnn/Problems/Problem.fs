@@ -19,8 +19,8 @@ type Problem =
         /// Where an example observation is simulated.
         Target: float[]
         Exact: ExactAnswer
-        /// The network and the training that suit its fields.
-        Training: ImnnSettings
+        /// The network and the training that suit its fields, at a fiducial point.
+        Training: float[] -> ImnnSettings
         /// Rounds of training, each at the estimate of the one before, after which inference goes on in any case.
         Rounds: int
         /// Further summaries, where the estimates alone do not hold enough: a hard edge for one.
