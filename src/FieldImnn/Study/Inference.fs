@@ -217,6 +217,14 @@ module FieldInference =
 
             "pmc", List.map infer observed
         | DelfiMethod settings -> "delfi", delfi settings problem compress (metric settings.Seed) observed
+        | NpeMethod _ when problem.Beside.IsSome ->
+            raise (
+                NotServedException(
+                    $"neural posterior of {problem.Simulator.Name}",
+                    "summaries that serve the whole prior; abc, pmc and delfi train where the field is",
+                    "estimates that hold near their fiducial only, and beside them an edge, which no flow over θ can follow"
+                )
+            )
         | NpeMethod settings ->
             let amortised =
                 NeuralPosterior.learn settings problem.Simulator compress problem.Prior
