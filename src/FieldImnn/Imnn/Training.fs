@@ -151,7 +151,7 @@ module Imnn =
                 accumulate network settings.Loss parameters chunks
 
             if not (Double.IsFinite detF) then
-                raise (NonFiniteException($"det F at iteration {iteration}", "a finite number", $"{detF}"))
+                raise (NonFiniteException($"det F at iteration {iteration}", "a finite number", string detF))
 
             torch.nn.utils.clip_grad_norm_ (weights, 10.0) |> ignore
             optimiser.step () |> ignore
@@ -182,8 +182,8 @@ module Imnn =
                   Seconds = clock.Elapsed.TotalSeconds }
 
             let struct (highest, _) = best
-            let held = if highest > 0.0 then $", held out {highest:g4}" else ""
-            Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F {detF:g4}{held}"
+            let held = if highest > 0.0 then $", held out %.4g{highest}" else ""
+            Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F %.4g{detF}{held}"
 
         let struct (_, saved) = best
         restore network saved

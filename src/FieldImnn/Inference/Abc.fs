@@ -138,7 +138,7 @@ module Abc =
         let least = 2 * (observed.Length + 1)
 
         if accepted.Length < least then
-            let came = $"{accepted.Length} of {distances.Length} within ρ ≤ {epsilon:g3}"
+            let came = $"{accepted.Length} of {distances.Length} within ρ ≤ %.3g{epsilon}"
 
             raise (
                 SettingException("ABC acceptance", $"at least {least} accepted; more simulations or a larger ε", came)

@@ -200,7 +200,7 @@ module DensityEstimator =
         Guard.AtLeast("members of an ensemble", 1L, int64 settings.Members) |> ignore
 
         if not (settings.HeldOut > 0.0 && settings.HeldOut < 1.0) then
-            raise (SettingException("held-out part", "a number between 0 and 1", $"{settings.HeldOut}"))
+            raise (SettingException("held-out part", "a number between 0 and 1", string settings.HeldOut))
 
         let n, d, c = x.Length, x[0].Length, condition[0].Length
         let edges = SummaryEdge.check d c settings.Edges

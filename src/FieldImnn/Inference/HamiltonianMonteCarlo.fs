@@ -162,7 +162,7 @@ module HamiltonianMonteCarlo =
         Guard.AtLeast("leapfrog steps", 1L, int64 settings.LeapfrogSteps) |> ignore
 
         if not (settings.Acceptance > 0.0 && settings.Acceptance < 1.0) then
-            raise (SettingException("acceptance to adapt to", "a number between 0 and 1", $"{settings.Acceptance}"))
+            raise (SettingException("acceptance to adapt to", "a number between 0 and 1", string settings.Acceptance))
 
         if start.dim () <> 2L || start.shape[0] <> int64 settings.Chains then
             let came = Guard.Describe start.shape
@@ -248,7 +248,7 @@ module HamiltonianMonteCarlo =
                 (if warming then "HMC (warm-up)" else "HMC (sampling)")
                 iteration
                 (settings.Warmup + settings.Draws)
-                $"acceptance {mean:F2}, step {size:g3}"
+                $"acceptance %.2f{mean}, step %.3g{size}"
 
         let draws =
             Array.init chains (fun c -> kept |> Seq.map (fun rows -> rows[c]) |> Seq.toArray)

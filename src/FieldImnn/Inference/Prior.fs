@@ -29,24 +29,24 @@ module Marginal =
 
         let location mean sd =
             if not (Double.IsFinite mean) then
-                refuse "a finite mean" $"{mean}"
+                refuse "a finite mean" (string mean)
 
             if not (Double.IsFinite sd && sd > 0.0) then
-                refuse "a finite standard deviation > 0" $"{sd}"
+                refuse "a finite standard deviation > 0" (string sd)
 
         match marginal with
         | Uniform(lo, hi) ->
             if not (lo < hi && Double.IsFinite(hi - lo)) then
-                refuse "finite bounds lo < hi" $"lo = {lo}, hi = {hi}"
+                refuse "finite bounds lo < hi" $"lo = {string lo}, hi = {string hi}"
         | Normal(mean, sd) -> location mean sd
         | TruncatedNormal(mean, sd, lo, hi) ->
             location mean sd
 
             if not (lo < hi) then
-                refuse "bounds lo < hi" $"lo = {lo}, hi = {hi}"
+                refuse "bounds lo < hi" $"lo = {string lo}, hi = {string hi}"
 
             if not (between ((lo - mean) / sd) ((hi - mean) / sd) > 0.0) then
-                refuse "bounds that leave some of the normal's probability" $"lo = {lo}, hi = {hi}"
+                refuse "bounds that leave some of the normal's probability" $"lo = {string lo}, hi = {string hi}"
 
         marginal
 
@@ -174,7 +174,14 @@ module Prior =
         |> Array.iter (fun (name, marginal, value) ->
             if not (Marginal.contains marginal value) then
                 let lo, hi = Marginal.support marginal
-                raise (RangeException(subject, $"{name} in the prior's support {lo} … {hi}", $"{name} = {value}")))
+
+                raise (
+                    RangeException(
+                        subject,
+                        $"{name} in the prior's support {string lo} … {string hi}",
+                        $"{name} = {string value}"
+                    )
+                ))
 
         theta
 
