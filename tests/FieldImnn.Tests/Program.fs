@@ -28,6 +28,7 @@ let main argv =
               ObservationTests.tests
               RefitTests.tests
               InferenceTests.tests
+               DensityTests.tests
               LogNormalCompressionTests.tests
               FlowTests.tests
               DelfiTests.tests
