@@ -101,7 +101,9 @@ let json cell =
 let private text (node: JsonNode) (key: string) (form: string) =
     match node[key] with
     | null -> "–"
-    | v -> v.GetValue<float>().ToString(form, System.Globalization.CultureInfo.InvariantCulture)
+    | v ->
+        let invariant = System.Globalization.CultureInfo.InvariantCulture
+        System.Double.Parse(v.ToJsonString(), invariant).ToString(form, invariant)
 
 /// The table of cells, as they were written, in Markdown.
 let table (cells: JsonNode list) =

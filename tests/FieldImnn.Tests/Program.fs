@@ -28,11 +28,12 @@ let main argv =
               ObservationTests.tests
               RefitTests.tests
               InferenceTests.tests
-               DensityTests.tests
+              DensityTests.tests
               LogNormalCompressionTests.tests
               FlowTests.tests
               DelfiTests.tests
               PopulationTests.tests
+              RegressionTests.tests
               LongRunTests.tests
               DiagnosticsTests.tests
               StudyTests.tests
