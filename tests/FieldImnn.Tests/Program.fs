@@ -34,6 +34,7 @@ let main argv =
               DelfiTests.tests
               PopulationTests.tests
               RegressionTests.tests
+              EdgeTests.tests
               LongRunTests.tests
               DiagnosticsTests.tests
               StudyTests.tests
