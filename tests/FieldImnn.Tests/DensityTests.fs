@@ -38,7 +38,7 @@ let private plane bounds samples =
 /// The mean over posteriors of 2,000 draws of a marginal at places, relative to the truth: what is left is bias.
 let private bias bounds quantile (truth: float -> float) places =
     let found =
-        Array.init 30 (fun seed -> line bounds (draws seed 2000 [ quantile ]) |> Posterior.marginal 0 places)
+        Array.init 20 (fun seed -> line bounds (draws seed 2000 [ quantile ]) |> Posterior.marginal 0 places)
 
     places
     |> Array.mapi (fun k x -> abs ((found |> Array.averageBy (fun f -> f[k])) / truth x - 1.0))
@@ -51,11 +51,11 @@ let private atBounds =
 
 /// Credible levels of truths that come from the posterior's own law, at a corner of the bounds.
 let private levelsInCorner bounds =
-    [| for seed in 0..19 do
+    [| for seed in 0..11 do
            let posterior = plane bounds (draws seed 1500 [ exponential; exponential ])
            let grid = Posterior.density 0 1 101 posterior
 
-           for truth in draws (1000 + seed) 40 [ exponential; exponential ] do
+           for truth in draws (1000 + seed) 70 [ exponential; exponential ] do
                DensityGrid.hpdLevel (truth[0], truth[1]) grid |]
 
 let private levelsOnLine bounds =
@@ -303,7 +303,7 @@ let private cost =
 
                       Expect.isLessThan (worst / peak) 0.01 $"of the peak: {worst / peak:g3}")
 
-          testCase "a corner of six parameters and three layers of 20,000 samples in under 3 s" (fun () ->
+          testCase "a corner of six parameters and three layers of 20,000 samples in under 3 s of two processors" (fun () ->
               let layer seed =
                   let random = Random(seed: int)
 
@@ -315,8 +315,12 @@ let private cost =
                       (equal 20000)
 
               let layers = [ for k in 1..3 -> $"layer {k}", layer k ]
-              let clock = Diagnostics.Stopwatch.StartNew()
+              // of all processors together, whatever else runs beside: 3 s on two
+              let used () =
+                  Diagnostics.Process.GetCurrentProcess().TotalProcessorTime.TotalSeconds
+
+              let before = used ()
               Plot.corner layers None |> ignore
-              Expect.isLessThan clock.Elapsed.TotalSeconds 3.0 "seconds") ]
+              Expect.isLessThan (used () - before) 6.0 "seconds of processors") ]
 
 let tests = testList "densities of posteriors" [ edges; grids; degenerate; cost ]

@@ -30,6 +30,8 @@ let main argv =
               RefitTests.tests
               InferenceTests.tests
               DensityTests.tests
+              GridTests.tests
+              SamplerTests.tests
               LogNormalCompressionTests.tests
               FlowTests.tests
               DelfiTests.tests

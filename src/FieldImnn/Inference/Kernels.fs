@@ -247,8 +247,8 @@ module internal Kernels =
 
         sums
 
-    /// Sums of the kernel within the mask times 1, u, v, u², uv, v² in steps from the point.
-    let private inside (stencil: KernelRow[]) (maskX: float[]) (maskY: float[]) i j =
+    /// Sums of the kernel within the mask times 1 and, for the linear fit, u, v, u², uv, v² in steps from the point.
+    let private inside linear (stencil: KernelRow[]) (maskX: float[]) (maskY: float[]) i j =
         let mutable a00, a10, a01, a20, a11, a02 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
 
         for row in stencil do
@@ -258,12 +258,18 @@ module internal Kernels =
                 let mutable s0, s1, s2 = 0.0, 0.0, 0.0
                 let at = j + row.From
 
-                for k in 0 .. row.Heights.Length - 1 do
-                    let w = row.Heights[k] * maskY[at + k]
-                    let v = float (row.From + k)
-                    s0 <- s0 + w
-                    s1 <- s1 + w * v
-                    s2 <- s2 + w * v * v
+                let heights = row.Heights
+
+                if linear then
+                    for k in 0 .. heights.Length - 1 do
+                        let w = heights[k] * maskY[at + k]
+                        let v = float (row.From + k)
+                        s0 <- s0 + w
+                        s1 <- s1 + w * v
+                        s2 <- s2 + w * v * v
+                else
+                    for k in 0 .. heights.Length - 1 do
+                        s0 <- s0 + heights[k] * maskY[at + k]
 
                 let u = float row.Along
                 a00 <- a00 + m * s0

@@ -59,7 +59,7 @@ module Posterior =
         if not (Double.IsFinite(Array.sum weights)) then
             raise (NonFiniteException("posterior", "weights of a finite sum", "infinity"))
 
-    let private checkSamples (names: string[]) (bounds: (float * float)[]) (samples: float[][]) =
+    let private checkSamples (names: string[]) (bounds: (float * float)[]) (samples: float[][]) (weights: float[]) =
         samples
         |> Array.iteri (fun row s ->
             if s.Length <> names.Length then
@@ -73,7 +73,8 @@ module Posterior =
                 if not (Double.IsFinite s[k]) then
                     raise (NonFiniteException("posterior", "finite samples", $"{names[k]} = {s[k]} in sample {row}"))
 
-                if s[k] < lo || s[k] > hi then
+                // without weight it does not count
+                if weights[row] > 0.0 && (s[k] < lo || s[k] > hi) then
                     raise (
                         RangeException(
                             "posterior",
@@ -82,12 +83,12 @@ module Posterior =
                         )
                     ))
 
-    /// A posterior from weighted samples (n, p), finite and within the bounds (infinite where there are none); the weights are
-    /// normalised here.
+    /// A posterior from weighted samples (n, p), finite, and within the bounds (infinite where there are none) unless their weight is 0;
+    /// the weights are normalised here.
     let ofSamples names bounds (samples: float[][]) (weights: float[]) =
         checkParameters names bounds
         checkWeights samples weights
-        checkSamples names bounds samples
+        checkSamples names bounds samples weights
         let total = Array.sum weights
 
         { Names = names
