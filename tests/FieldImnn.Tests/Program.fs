@@ -25,6 +25,7 @@ let main argv =
           LogNormalCompressionTests.tests
           FlowTests.tests
           DelfiTests.tests
+          NeuralRobustnessTests.tests
           PopulationTests.tests
           LongRunTests.tests
           DiagnosticsTests.tests

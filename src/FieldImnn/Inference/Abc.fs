@@ -62,6 +62,8 @@ type AbcResult =
         Epsilon: float
         Accepted: int
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
     }
 
 /// Approximate Bayesian computation by rejection, with the Fisher distance ρ² = (θ̂ − θ̂_obs)ᵀ F (θ̂ − θ̂_obs).
@@ -153,6 +155,8 @@ module Abc =
         observed
         =
         validate settings
+        let observed = Observed.require None observed
+        let rounds = ResizeArray<struct (float[][] * float[][])>()
 
         let round purpose n gaussian acceptance regression =
             let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
@@ -176,6 +180,7 @@ module Abc =
                     theta
 
             let made = estimates.Length
+            rounds.Add(struct (Array.truncate made theta, estimates))
 
             let posterior, epsilon, accepted =
                 accept
@@ -212,7 +217,10 @@ module Abc =
         { Posterior = posterior
           Epsilon = epsilon
           Accepted = accepted
-          Simulations = made + pilots }
+          Simulations = made + pilots
+          Warnings =
+            let all pick = rounds |> Seq.map pick |> Array.concat
+            Misfit.warnings (all (fun struct (theta, _) -> theta)) (all (fun struct (_, x) -> x)) observed posterior }
 
     /// Estimates of fields (n, shape…), with further summaries `beside` them, fields (n, shape…) → (n, k): rows.
     let beside compressor (beside: Tensor -> Tensor) (fields: Tensor) =

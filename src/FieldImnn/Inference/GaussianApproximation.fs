@@ -19,4 +19,8 @@ module GaussianApproximation =
         if estimate.Length <> prior.Names.Length then
             raise (ShapeException("estimate", $"{prior.Names.Length} parameters", $"{estimate.Length}"))
 
+        match estimate |> Array.tryFindIndex (System.Double.IsFinite >> not) with
+        | Some i -> raise (NonFiniteException("estimate", "finite numbers", $"{estimate[i]} for {prior.Names[i]}"))
+        | None -> ()
+
         GridPosterior.compute 161 prior.Names (Prior.bounds prior) (logDensity prior estimate fisher)

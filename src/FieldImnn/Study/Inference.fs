@@ -23,6 +23,8 @@ type InferenceResult =
         FisherRetained: float
         /// Simulations used, training included.
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
     }
 
 /// Methods by name, as the command line asks for them.
@@ -91,7 +93,7 @@ module FieldInference =
     let summarise (compress: Tensor -> float[][]) (field: Tensor) =
         Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0])
 
-    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's. DELFI and neural
+    /// The name, the posteriors of fields (shape…) by a method, the simulations each took beyond the compressor's, and warnings. DELFI and neural
     /// posteriors learn once for all fields.
     let posteriors method (problem: Problem) compressor (fields: Tensor list) =
         let compress, metric = summaries problem compressor
@@ -100,16 +102,21 @@ module FieldInference =
         match method with
         | GaussianMethod ->
             let about field =
-                GaussianApproximation.posterior problem.Prior (Compressor.estimate compressor field) compressor.Fisher
+                let estimate = Compressor.estimate compressor field
 
-            "gaussian", fields |> List.map (fun field -> about field, 0)
+                let posterior =
+                    GaussianApproximation.posterior problem.Prior estimate compressor.Fisher
+
+                posterior, 0, Misfit.ofApproximation estimate compressor.Fisher posterior
+
+            "gaussian", fields |> List.map about
         | AbcMethod settings ->
             let metric = metric settings.Seed
 
             let infer x =
                 let result = Abc.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations
+                result.Posterior, result.Simulations, result.Warnings
 
             "abc", List.map infer observed
         | PmcMethod settings ->
@@ -119,7 +126,7 @@ module FieldInference =
                 let result =
                     PopulationMonteCarlo.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations
+                result.Posterior, result.Simulations, result.Warnings
 
             "pmc", List.map infer observed
         | DelfiMethod settings ->
@@ -127,21 +134,23 @@ module FieldInference =
 
             let result = Delfi.run settings problem.Simulator compress problem.Prior targets
 
-            "delfi", [ for p in result.Posteriors -> p, result.Simulations ]
+            "delfi", List.ofArray (Array.map2 (fun p w -> p, result.Simulations, w) result.Posteriors result.Warnings)
         | NpeMethod settings ->
             let amortised =
                 NeuralPosterior.learn settings problem.Simulator compress problem.Prior
 
             "npe",
             observed
-            |> List.map (fun x -> NeuralPosterior.posterior amortised x, amortised.Simulations)
+            |> List.map (fun x ->
+                let posterior = NeuralPosterior.posterior amortised x
+                posterior, amortised.Simulations, NeuralPosterior.warnings amortised x posterior)
 
     /// The posteriors of fields (shape…) by a method, each with the exact one.
     let inferAll method (problem: Problem) compressor (fields: Tensor list) =
         let name, found = posteriors method problem compressor fields
 
         List.map2
-            (fun field (posterior, used) ->
+            (fun field (posterior, used, warnings) ->
                 let exact = ExactAnswer.posterior problem.Exact problem.Prior field
 
                 { Method = name
@@ -150,7 +159,8 @@ module FieldInference =
                   Exact = exact
                   AreaRatio = Posterior.area posterior / Posterior.area exact
                   FisherRetained = Fisher.retained compressor.Fisher (problem.Exact.Fisher compressor.Fiducial)
-                  Simulations = compressor.Simulations + used })
+                  Simulations = compressor.Simulations + used
+                  Warnings = warnings })
             fields
             found
 
