@@ -27,6 +27,7 @@ let main argv =
           DelfiTests.tests
           NeuralRobustnessTests.tests
           PopulationTests.tests
+          RegressionTests.tests
           LongRunTests.tests
           DiagnosticsTests.tests
           StudyTests.tests

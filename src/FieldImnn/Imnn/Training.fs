@@ -189,9 +189,16 @@ module Imnn =
         restore network saved
         history.ToArray()
 
-    /// Gives a network the weights that another one of the same description was trained to.
+    /// Gives a network the weights that another one of the same kind and shape was trained to; constants that belong to the fiducial point
+    /// (where fields end, say) may differ.
     let private startFrom (earlier: Compressor) (network: SummaryNetwork) =
-        let wanted, found = string network.Description, string earlier.Network.Description
+        let shape (network: SummaryNetwork) =
+            [ yield $"{network.Description.Kind} with {network.Features} features"
+              for struct (name, weight) in network.Parameters do
+                  yield $"{name} {Guard.Describe weight.shape}" ]
+            |> String.concat ", "
+
+        let wanted, found = shape network, shape earlier.Network
 
         if wanted <> found then
             raise (SettingException("network to start from", wanted, found))

@@ -26,6 +26,12 @@ type DelfiSettings =
           Simulations = SimulationSettings.Default
           Seed = 1UL }
 
+    /// A budget in rounds that are never worse than one round of as many simulations: half of them from the prior, so that the first
+    /// posterior is sound, the rest in three rounds about the posterior.
+    static member RoundsOf budget =
+        let later = budget / 6
+        [ budget - 3 * later; later; later; later ]
+
 /// One round of DELFI.
 type DelfiRound =
     {

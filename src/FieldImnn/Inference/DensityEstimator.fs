@@ -26,6 +26,8 @@ type EstimatorSettings =
         Members: int
         /// The part of the simulations that is held out of training, for early stopping and stacking.
         HeldOut: float
+        /// Edges of x set by the condition, which no flow can follow by itself.
+        Edges: SummaryEdge list
         Training: EnsembleSettings
     }
 
@@ -34,6 +36,7 @@ type EstimatorSettings =
         { Kind = Automatic
           Members = 4
           HeldOut = 0.1
+          Edges = []
           Training =
             { LearningRate = 1e-3
               Batch = 100
@@ -52,6 +55,7 @@ type DensityEstimator =
         Kind: DensityKind
         Density: ConditionalDensity
         Whitening: Whitening
+        Edges: SummaryEdge list
         /// The member's weights in the mixture, which sum to one.
         Stacking: float[]
         History: EnsembleRecord[]
@@ -115,11 +119,7 @@ module DensityEstimator =
         let members = estimator.Stacking.Length
         every members (residual.``to`` torch.float32), every members (whitened.``to`` torch.float32)
 
-    /// ln q(x | c) of rows (n, d) and (n, c); one row of x stands for all conditions.
-    let logDensity estimator (x: float[][]) (condition: float[][]) : float[] =
-        if x.Length <> 1 && x.Length <> condition.Length then
-            raise (ShapeException("x of a density", $"1 or {condition.Length} rows", $"{x.Length}"))
-
+    let private logDensityInside estimator (x: float[][]) (condition: float[][]) : float[] =
         let logWeights = estimator.Stacking |> Array.map log |> Tensors.ofVector
         let shift = Whitening.logDeterminant estimator.Whitening
 
@@ -138,6 +138,33 @@ module DensityEstimator =
 
                     let byMember = estimator.Density.LogDensity(residual, whitened).``to`` torch.float64
                     ((byMember + logWeights.unsqueeze 1L).logsumexp 0L - shift) |> Tensors.toArray)))
+
+    /// ln q(x | c) of rows (n, d) and (n, c); one row of x stands for all conditions. −∞ beyond an edge.
+    let logDensity estimator (x: float[][]) (condition: float[][]) : float[] =
+        if x.Length <> 1 && x.Length <> condition.Length then
+            raise (ShapeException("x of a density", $"1 or {condition.Length} rows", $"{x.Length}"))
+
+        if estimator.Edges.IsEmpty then
+            logDensityInside estimator x condition
+        else
+            let freed =
+                condition
+                |> Array.mapi (fun i c -> SummaryEdge.free estimator.Edges (if x.Length = 1 then x[0] else x[i]) c)
+
+            let values = Array.create condition.Length -infinity
+
+            let inside =
+                [| 0 .. freed.Length - 1 |]
+                |> Array.filter (fun i ->
+                    estimator.Edges |> List.forall (fun e -> Double.IsFinite((freed[i])[e.Summary])))
+
+            if inside.Length > 0 then
+                let part = inside |> Array.map (fun i -> freed[i])
+
+                logDensityInside estimator part (inside |> Array.map (fun i -> condition[i]))
+                |> Array.iteri (fun q v -> values[inside[q]] <- v + SummaryEdge.logJacobian estimator.Edges (part[q]))
+
+            values
 
     /// x distributed as q(x | c), one for each row of conditions; draw i is a function of the seed, i and its condition.
     let sample estimator (seed: uint64) (condition: float[][]) : float[][] =
@@ -179,6 +206,7 @@ module DensityEstimator =
                     let index = torch.tensor(chosen).view(1L, -1L, 1L).expand(1L, -1L, d)
                     let residual = drawn.gather(0L, index).squeeze(0L).``to`` torch.float64
                     Whitening.restore estimator.Whitening residual whitened |> Tensors.toRows)))
+        |> fun drawn -> Array.map2 (SummaryEdge.restore estimator.Edges) drawn condition
 
     /// ln Σ_m w_m q_m of points from ln q (members, points).
     let private mix (stacking: float[]) (logDensities: float[][]) =
@@ -188,7 +216,7 @@ module DensityEstimator =
             highest + log (terms |> Array.sumBy (fun t -> exp (t - highest))))
 
     /// Learns an ensemble of one kind behind a whitening.
-    let private fitKind (settings: EstimatorSettings) whitening (x: float[][]) (condition: float[][]) =
+    let private fitKind (settings: EstimatorSettings) whitening edges (x: float[][]) (condition: float[][]) =
         let d, c = whitening.Target.Kept.Length, whitening.Condition.Kept.Length
         let n, seed = x.Length, settings.Training.Seed
         let density = create settings.Kind settings.Members d c seed
@@ -228,11 +256,18 @@ module DensityEstimator =
             let byMember = logDensity (EnsembleTraining.pick data held) |> Tensors.toRows
             let stacking = stack byMember
             let shift = Whitening.logDeterminant whitening
-            let mixed = mix stacking byMember |> Array.map (fun q -> q - shift)
+            let rows = Tensors.toArray (order.narrow (0L, 0L, count))
+
+            let mixed =
+                Array.map2
+                    (fun q row -> q - shift + SummaryEdge.logJacobian edges x[int (row: float)])
+                    (mix stacking byMember)
+                    rows
 
             { Kind = settings.Kind
               Density = density
               Whitening = whitening
+              Edges = edges
               Stacking = stacking
               History = history
               HeldOutLogDensity = Array.average mixed
@@ -252,6 +287,8 @@ module DensityEstimator =
         if not (settings.HeldOut > 0.0 && settings.HeldOut < 1.0) then
             raise (SettingException("held-out part", "a number between 0 and 1", $"{settings.HeldOut}"))
 
+        let edges = SummaryEdge.check x[0].Length condition[0].Length settings.Edges
+        let x = SummaryEdge.freeAll edges x condition
         let whitening = Whitening.fit x condition
 
         let learn kind members =
@@ -260,6 +297,7 @@ module DensityEstimator =
                     Kind = kind
                     Members = members }
                 whitening
+                edges
                 x
                 condition
 

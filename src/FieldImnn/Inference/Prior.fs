@@ -74,6 +74,14 @@ module Marginal =
                 Normal.PDFLn(mean, sd, value)
                 - log (between ((lo - mean) / sd) ((hi - mean) / sd))
 
+    /// The marginal cut to lo … hi, where it has some of its probability.
+    let cut name lo hi marginal =
+        match marginal with
+        | Uniform(a, b) -> Uniform(max a lo, min b hi)
+        | Normal(mean, sd) -> TruncatedNormal(mean, sd, lo, hi)
+        | TruncatedNormal(mean, sd, a, b) -> TruncatedNormal(mean, sd, max a lo, min b hi)
+        |> check name
+
     /// The value below which the probability u lies, 0 < u < 1: the inverse of the cumulative distribution.
     let quantile marginal u =
         match marginal with
@@ -129,6 +137,19 @@ module Prior =
     let bounds prior =
         prior.Marginals |> Array.map Marginal.support
 
+    /// The prior cut to a box, of bounds for each parameter.
+    let within (box: (float * float)[]) prior =
+        if box.Length <> prior.Names.Length then
+            raise (ShapeException("bounds of a box", $"{prior.Names.Length}", $"{box.Length}"))
+
+        { prior with
+            Marginals =
+                Array.map3
+                    (fun name (lo, hi) marginal -> Marginal.cut name lo hi marginal)
+                    prior.Names
+                    box
+                    prior.Marginals }
+
     let private checkCount prior (theta: float[]) =
         if theta.Length <> prior.Names.Length then
             let names = String.concat ", " prior.Names
@@ -156,6 +177,34 @@ module Prior =
                 raise (RangeException(subject, $"{name} in the prior's support {lo} … {hi}", $"{name} = {value}")))
 
         theta
+
+    // nearer to an end of a prior than this, as a part of its probability, its z would be infinite
+    let private edge = 1e-12
+
+    /// z (parameters) of θ (parameters) in the support: z_k = Φ⁻¹(the prior's probability below θ_k), in which the prior is the standard
+    /// normal and has no edge.
+    let toNormal prior (theta: float[]) =
+        checkCount prior theta
+
+        Array.map2
+            (fun marginal t ->
+                match marginal with
+                | Normal(mean, sd) -> (t - mean) / sd
+                | _ -> Normal.InvCDF(0.0, 1.0, Math.Clamp(Marginal.cumulative marginal t, edge, 1.0 - edge)))
+            prior.Marginals
+            theta
+
+    /// θ (parameters) in the support of z (parameters): the inverse of `toNormal`.
+    let ofNormal prior (z: float[]) =
+        checkCount prior z
+
+        Array.map2
+            (fun marginal v ->
+                match marginal with
+                | Normal(mean, sd) -> mean + sd * v
+                | _ -> Marginal.quantile marginal (Math.Clamp(Normal.CDF(0.0, 1.0, v), edge, 1.0 - edge)))
+            prior.Marginals
+            z
 
     let private golden = 0x9E3779B97F4A7C15UL
 
