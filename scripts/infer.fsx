@@ -147,6 +147,9 @@ let infer (arguments: ParseResults<Arguments>) =
 
     printfn $"area over exact {result.AreaRatio:F3}, information kept {result.FisherRetained:P1}"
 
+    for warning in result.Warnings do
+        printfn $"warning: {warning.Message}"
+
 let code =
     try
         parser.Parse fsi.CommandLineArgs[1..] |> infer

@@ -73,7 +73,7 @@ let sequential subject methodOf (universe: (float[] * Tensor)[]) (exacts: Poster
             let _, found =
                 FieldInference.posteriors (methodOf seed) subject.Problem compressor [ field ]
 
-            let posterior, used = List.head found
+            let posterior, used, _ = List.head found
             against i subject.About truth exacts[i] posterior used))
 
 /// One inference for all fields of the prior.
@@ -85,5 +85,6 @@ let amortised subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posteri
         FieldInference.posteriors (methodOf subject.Options.Seed) subject.Problem compressor fields
 
     found
-    |> List.mapi (fun i (posterior, used) -> against i subject.Problem.Prior (fst universe[i]) exacts[i] posterior used)
+    |> List.mapi (fun i (posterior, used, _) ->
+        against i subject.Problem.Prior (fst universe[i]) exacts[i] posterior used)
     |> Array.ofList

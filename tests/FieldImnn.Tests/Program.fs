@@ -35,6 +35,7 @@ let main argv =
               LogNormalCompressionTests.tests
               FlowTests.tests
               DelfiTests.tests
+              NeuralRobustnessTests.tests
               PopulationTests.tests
               RegressionTests.tests
               EdgeTests.tests

@@ -63,6 +63,8 @@ type AbcResult =
         Epsilon: float
         Accepted: int
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
     }
 
 /// Approximate Bayesian computation by rejection, with the Fisher distance ρ² = (θ̂ − θ̂_obs)ᵀ F (θ̂ − θ̂_obs).
@@ -154,7 +156,7 @@ module Abc =
         epsilon,
         accepted.Length
 
-    /// One round: its posterior, the largest accepted distance, how many were accepted and how many simulated.
+    /// One round: its posterior, the largest accepted distance, how many were accepted, and the simulations, θ and θ̂.
     let private round settings simulator compress fisher prior observed purpose n about acceptance regression =
         let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
         let theta, logWeights = propose seed prior n about
@@ -189,7 +191,7 @@ module Abc =
                 estimates
                 (Array.truncate made logWeights)
 
-        posterior, epsilon, accepted, made
+        posterior, epsilon, accepted, (Array.truncate made theta, estimates)
 
     let private over widen posterior =
         Some(
@@ -218,6 +220,7 @@ module Abc =
         observed
         =
         validate settings
+        let observed = Observed.require None observed
 
         let about, pilots =
             match settings.Proposal with
@@ -226,7 +229,7 @@ module Abc =
                 let found, pilots = pilot settings simulator compress fisher prior observed
                 over widen found, pilots
 
-        let posterior, epsilon, accepted, made =
+        let posterior, epsilon, accepted, (theta, estimates) =
             round
                 settings
                 simulator
@@ -243,7 +246,8 @@ module Abc =
         { Posterior = posterior
           Epsilon = epsilon
           Accepted = accepted
-          Simulations = made + pilots }
+          Simulations = estimates.Length + pilots
+          Warnings = Misfit.warnings theta estimates observed posterior }
 
     /// Estimates of fields (n, shape…), with further summaries `beside` them, fields (n, shape…) → (n, k): rows.
     let beside compressor (beside: Tensor -> Tensor) (fields: Tensor) =

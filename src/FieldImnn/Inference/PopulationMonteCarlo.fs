@@ -61,6 +61,8 @@ type PmcResult =
         Generations: PmcGeneration[]
         /// Every simulation that was made, those of a population that was given up included.
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
     }
 
 /// Adaptive population Monte Carlo ABC (Beaumont, Cornuet, Marin & Robert 2009; Toni et al. 2009), with the Fisher distance.
@@ -140,7 +142,8 @@ module PopulationMonteCarlo =
     /// Runs population Monte Carlo for an observed estimate; arguments as for Abc.run.
     let run (settings: PmcSettings) simulator compress fisher (prior: Prior) observed : PmcResult =
         validate settings
-
+        let observed = Observed.require None observed
+        let rounds = ResizeArray<struct (float[][] * float[][])>()
         let distance = Rejection.distance fisher observed
 
         let posterior regression epsilon particles =
@@ -156,15 +159,19 @@ module PopulationMonteCarlo =
 
         /// Estimates of the proposals, up to the last wanted of those within ε.
         let simulate number epsilon wanted proposals =
-            Simulations.until
-                settings.Simulations
-                simulator
-                compress
-                settings.Seed
-                $"PMC population {number}"
-                (fun estimate -> distance estimate <= epsilon)
-                wanted
-                proposals
+            let estimates =
+                Simulations.until
+                    settings.Simulations
+                    simulator
+                    compress
+                    settings.Seed
+                    $"PMC population {number}"
+                    (fun estimate -> distance estimate <= epsilon)
+                    wanted
+                    proposals
+
+            rounds.Add(struct (Array.truncate estimates.Length proposals, estimates))
+            estimates
 
         /// The population of those within ε, if they fill it.
         let population epsilon used (proposals: float[][]) (estimates: float[][]) weigh =
@@ -246,6 +253,11 @@ module PopulationMonteCarlo =
         | Some(particles, generation) ->
             let generations, used = go 1 particles [ generation ] listed estimates.Length
 
-            { Posterior = generations.Head.Posterior
+            let all pick = rounds |> Seq.map pick |> Array.concat
+            let posterior = generations.Head.Posterior
+
+            { Posterior = posterior
               Generations = List.rev generations |> Array.ofList
-              Simulations = used }
+              Simulations = used
+              Warnings =
+                Misfit.warnings (all (fun struct (theta, _) -> theta)) (all (fun struct (_, x) -> x)) observed posterior }

@@ -23,6 +23,8 @@ type InferenceResult =
         FisherRetained: float
         /// Simulations used, training included.
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
     }
 
 /// Methods by name, as the command line asks for them.
@@ -173,19 +175,20 @@ module FieldInference =
         let part = around problem.Prior (List.map fst pilots)
         let found = run part
 
-        let posteriors, used =
+        let result, used =
             if found.Posteriors |> Array.exists (fun p -> atFaces problem.Prior part p > 0.01) then
                 let again = run problem.Prior
-                again.Posteriors, spent + found.Simulations + again.Simulations
+                again, spent + found.Simulations + again.Simulations
             else
-                found.Posteriors, spent + found.Simulations
+                found, spent + found.Simulations
 
-        [ for p in posteriors ->
+        [ for p, warnings in Array.zip result.Posteriors result.Warnings ->
               { p with
                   Bounds = Prior.bounds problem.Prior },
-              used ]
+              used,
+              warnings ]
 
-    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's. DELFI and neural
+    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's, and warnings. DELFI and neural
     /// posteriors learn once for all fields.
     let posteriors method (problem: Problem) compressor (fields: Tensor list) =
         let compress, metric = summaries problem compressor
@@ -194,16 +197,21 @@ module FieldInference =
         match method with
         | GaussianMethod ->
             let about field =
-                GaussianApproximation.posterior problem.Prior (Compressor.estimate compressor field) compressor.Fisher
+                let estimate = Compressor.estimate compressor field
 
-            "gaussian", fields |> List.map (fun field -> about field, 0)
+                let posterior =
+                    GaussianApproximation.posterior problem.Prior estimate compressor.Fisher
+
+                posterior, 0, Misfit.ofApproximation estimate compressor.Fisher posterior
+
+            "gaussian", fields |> List.map about
         | AbcMethod settings ->
             let metric = metric settings.Seed
 
             let infer x =
                 let result = Abc.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations
+                result.Posterior, result.Simulations, result.Warnings
 
             "abc", List.map infer observed
         | PmcMethod settings ->
@@ -213,7 +221,7 @@ module FieldInference =
                 let result =
                     PopulationMonteCarlo.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations
+                result.Posterior, result.Simulations, result.Warnings
 
             "pmc", List.map infer observed
         | DelfiMethod settings -> "delfi", delfi settings problem compress (metric settings.Seed) observed
@@ -231,14 +239,16 @@ module FieldInference =
 
             "npe",
             observed
-            |> List.map (fun x -> NeuralPosterior.posterior amortised x, amortised.Simulations)
+            |> List.map (fun x ->
+                let posterior = NeuralPosterior.posterior amortised x
+                posterior, amortised.Simulations, NeuralPosterior.warnings amortised x posterior)
 
     /// The posteriors of fields (shape…) by a method, each with the exact one.
     let inferAll method (problem: Problem) compressor (fields: Tensor list) =
         let name, found = posteriors method problem compressor fields
 
         List.map2
-            (fun field (posterior, used) ->
+            (fun field (posterior, used, warnings) ->
                 let exact = ExactAnswer.posterior problem.Exact problem.Prior field
 
                 { Method = name
@@ -247,7 +257,8 @@ module FieldInference =
                   Exact = exact
                   AreaRatio = Posterior.area posterior / Posterior.area exact
                   FisherRetained = Fisher.retained compressor.Fisher (problem.Exact.Fisher compressor.Fiducial)
-                  Simulations = compressor.Simulations + used })
+                  Simulations = compressor.Simulations + used
+                  Warnings = warnings })
             fields
             found
 
