@@ -116,8 +116,9 @@ let infer (arguments: ParseResults<Arguments>) =
             { (List.last rounds).Compressor with
                 Notes = Map.ofList notes }
 
-    CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
+    // what was stopped before its last round is not the compressor that was asked for
     progress.Cancellation.ThrowIfCancellationRequested()
+    CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
     let result = FieldInference.infer inferenceMethod problem compressor field
     ConsoleProgress.finish ()
     Report.writePosterior (Path.Combine(out, "posterior.csv")) result.Posterior

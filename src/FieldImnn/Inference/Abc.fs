@@ -63,6 +63,8 @@ type AbcResult =
         Epsilon: float
         Accepted: int
         Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
     }
 
 /// Approximate Bayesian computation by rejection, with the Fisher distance ρ² = (θ̂ − θ̂_obs)ᵀ F (θ̂ − θ̂_obs).
@@ -165,6 +167,7 @@ module Abc =
         observed
         =
         validate settings
+        Door.inference simulator prior settings.Seed
 
         let round purpose n gaussian acceptance regression =
             let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
@@ -176,7 +179,7 @@ module Abc =
                 | Within epsilon -> (fun e -> Rejection.distance fisher observed e <= epsilon), Int32.MaxValue
                 | Nearest _ -> (fun _ -> false), Int32.MaxValue
 
-            let estimates =
+            let simulated =
                 Simulations.until
                     settings.Simulations
                     simulator
@@ -187,8 +190,6 @@ module Abc =
                     wanted
                     theta
 
-            let made = estimates.Length
-
             let posterior, epsilon, accepted =
                 accept
                     acceptance
@@ -196,11 +197,11 @@ module Abc =
                     prior
                     fisher
                     observed
-                    (Array.truncate made theta)
-                    estimates
-                    (Array.truncate made logWeights)
+                    simulated.Theta
+                    simulated.Summaries
+                    (simulated.Rows |> Array.map (fun i -> logWeights[i]))
 
-            posterior, epsilon, accepted, made
+            posterior, epsilon, accepted, simulated
 
         let over widen posterior =
             Some(
@@ -212,19 +213,20 @@ module Abc =
 
         let proposal, pilots =
             match settings.Proposal with
-            | FromPrior -> None, 0
+            | FromPrior -> None, []
             | Focused widen ->
-                let first, _, _, _ = round "pilot 1" pilot None (Nearest 0.15) false
-                let second, _, _, _ = round "pilot 2" pilot (over 1.5 first) (Nearest 0.3) true
-                over widen second, 2 * pilot
+                let first, _, _, one = round "pilot 1" pilot None (Nearest 0.15) false
+                let second, _, _, two = round "pilot 2" pilot (over 1.5 first) (Nearest 0.3) true
+                over widen second, [ one; two ]
 
-        let posterior, epsilon, accepted, made =
+        let posterior, epsilon, accepted, simulated =
             round "sampling" settings.Budget proposal settings.Acceptance settings.Regression
 
         { Posterior = posterior
           Epsilon = epsilon
           Accepted = accepted
-          Simulations = made + pilots }
+          Simulations = simulated :: pilots |> List.sumBy _.Made
+          Failed = simulated :: pilots |> List.sumBy _.Failed }
 
     /// Estimates of fields (n, shape…), with further summaries `beside` them, fields (n, shape…) → (n, k): rows.
     let beside compressor (beside: Tensor -> Tensor) (fields: Tensor) =

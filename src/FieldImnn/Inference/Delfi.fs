@@ -53,6 +53,8 @@ type DelfiResult =
         Posteriors: Posterior[]
         Rounds: DelfiRound[]
         Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
         /// Whether the posteriors no longer changed when it ended, as against the budget having been spent.
         Settled: bool
         /// q(x | θ).
@@ -137,6 +139,8 @@ module Delfi =
         (targets: float[][][])
         : DelfiResult =
         validate settings prior targets
+        Door.inference simulator prior settings.Seed
+        let failed = ref 0
 
         let draws round n (posteriors: Posterior[]) =
             let seed = NoiseKey.IntSeedFor(settings.Seed, $"parameters of round {round}")
@@ -169,7 +173,8 @@ module Delfi =
                 let made =
                     Simulations.run settings.Simulations simulator compress settings.Seed purpose drawn
 
-                let theta, x = Array.append theta drawn, Array.append x made
+                failed.Value <- failed.Value + made.Failed
+                let theta, x = Array.append theta made.Theta, Array.append x made.Summaries
 
                 let likelihood =
                     DensityEstimator.fit
@@ -201,7 +206,8 @@ module Delfi =
                 if rest.IsEmpty || settled then
                     { Posteriors = posteriors
                       Rounds = List.rev (record :: rounds) |> Array.ofList
-                      Simulations = theta.Length
+                      Simulations = theta.Length + failed.Value
+                      Failed = failed.Value
                       Settled = settled
                       Likelihood = likelihood }
                 else

@@ -34,6 +34,8 @@ type AmortisedPosterior =
         Draws: int
         Seed: uint64
         Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
     }
 
 /// Neural posterior estimation (Papamakarios & Murray 2016; Greenberg et al. 2019), amortised: q(θ | x) learned from simulations of the
@@ -58,11 +60,12 @@ module NeuralPosterior =
     let learn (settings: NpeSettings) simulator compress (prior: Prior) : AmortisedPosterior =
         Guard.AtLeast("simulations", 20L, int64 settings.Budget) |> ignore
         Guard.AtLeast("draws", 1L, int64 settings.Draws) |> ignore
+        Door.inference simulator prior settings.Seed
 
         let theta =
             Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "NPE parameters")) 0L settings.Budget prior
 
-        let x =
+        let made =
             Simulations.run settings.Simulations simulator compress settings.Seed "NPE" theta
 
         let estimator =
@@ -73,10 +76,11 @@ module NeuralPosterior =
                         Progress = settings.Simulations.Progress } }
 
         { Prior = prior
-          Density = DensityEstimator.fit estimator (theta |> Array.map (toNormal prior)) x
+          Density = DensityEstimator.fit estimator (made.Theta |> Array.map (toNormal prior)) made.Summaries
           Draws = settings.Draws
           Seed = settings.Seed
-          Simulations = settings.Budget }
+          Simulations = made.Made
+          Failed = made.Failed }
 
     /// ln q(θ | x) of observed summaries x at rows of θ; −∞ outside the prior.
     let logDensity amortised (x: float[]) (rows: float[][]) : float[] =

@@ -61,6 +61,8 @@ type PmcResult =
         Generations: PmcGeneration[]
         /// Every simulation that was made, those of a population that was given up included.
         Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
     }
 
 /// Adaptive population Monte Carlo ABC (Beaumont, Cornuet, Marin & Robert 2009; Toni et al. 2009), with the Fisher distance.
@@ -140,6 +142,8 @@ module PopulationMonteCarlo =
     /// Runs population Monte Carlo for an observed estimate; arguments as for Abc.run.
     let run (settings: PmcSettings) simulator compress fisher (prior: Prior) observed : PmcResult =
         validate settings
+        Door.inference simulator prior settings.Seed
+        let failed = ref 0
 
         let distance = Rejection.distance fisher observed
 
@@ -156,18 +160,24 @@ module PopulationMonteCarlo =
 
         /// Estimates of the proposals, up to the last wanted of those within ε.
         let simulate number epsilon wanted proposals =
-            Simulations.until
-                settings.Simulations
-                simulator
-                compress
-                settings.Seed
-                $"PMC population {number}"
-                (fun estimate -> distance estimate <= epsilon)
-                wanted
-                proposals
+            let made =
+                Simulations.until
+                    settings.Simulations
+                    simulator
+                    compress
+                    settings.Seed
+                    $"PMC population {number}"
+                    (fun estimate -> distance estimate <= epsilon)
+                    wanted
+                    proposals
+
+            failed.Value <- failed.Value + made.Failed
+            made
 
         /// The population of those within ε, if they fill it.
-        let population epsilon used (proposals: float[][]) (estimates: float[][]) weigh =
+        let population epsilon used (made: Simulated) weigh =
+            let proposals, estimates = made.Theta, made.Summaries
+
             let accepted =
                 [| 0 .. estimates.Length - 1 |]
                 |> Array.filter (fun i -> distance estimates[i] <= epsilon)
@@ -185,7 +195,7 @@ module PopulationMonteCarlo =
                 Some(
                     particles,
                     { Epsilon = epsilon
-                      Acceptance = float accepted.Length / float estimates.Length
+                      Acceptance = float accepted.Length / float made.Made
                       Simulations = used
                       EffectiveSize = Posterior.effectiveSize (posterior false epsilon particles)
                       Posterior = posterior settings.Regression epsilon particles }
@@ -209,43 +219,44 @@ module PopulationMonteCarlo =
                 let last = posterior false latest.Epsilon particles
                 let kernel = 2.0 * Posterior.covariance last
                 let proposals = propose (seed number) prior left last kernel
-                let estimates = simulate number epsilon settings.Population proposals
-                let used = used + estimates.Length
+                let made = simulate number epsilon settings.Population proposals
+                let used = used + made.Made
 
-                match population epsilon used proposals estimates (weights prior last kernel) with
+                match population epsilon used made (weights prior last kernel) with
                 | Some(particles, generation) -> go (number + 1) particles (generation :: generations) rest used
                 | None -> generations, used
             | _ -> generations, used
 
         let first = Prior.sample (seed 0) 0L settings.Budget prior
 
-        let first, estimates, epsilon, listed =
+        let made, epsilon, listed =
             match settings.Schedule with
             | Shrinking q ->
                 let wanted = int (ceil (float settings.Population / q))
                 let first = Array.truncate wanted first
-                let estimates = simulate 0 infinity Int32.MaxValue first
-                let distances = estimates |> Array.map distance |> Array.sort
-                first, estimates, distances[settings.Population - 1], []
+                let made = simulate 0 infinity Int32.MaxValue first
+                let distances = made.Summaries |> Array.map distance |> Array.sort
+                made, distances[min distances.Length settings.Population - 1], []
             | Listed epsilons ->
                 let epsilon = List.head epsilons
-                first, simulate 0 epsilon settings.Population first, epsilon, List.tail epsilons
+                simulate 0 epsilon settings.Population first, epsilon, List.tail epsilons
 
         let uniform theta =
             Array.create (Array.length theta) (1.0 / float settings.Population)
 
-        match population epsilon estimates.Length first estimates uniform with
+        match population epsilon made.Made made uniform with
         | None ->
             raise (
                 SettingException(
                     "PMC simulations",
                     $"enough for {settings.Population} particles within ρ ≤ {epsilon:g3}",
-                    $"{estimates.Length}"
+                    $"{made.Made}"
                 )
             )
         | Some(particles, generation) ->
-            let generations, used = go 1 particles [ generation ] listed estimates.Length
+            let generations, used = go 1 particles [ generation ] listed made.Made
 
             { Posterior = generations.Head.Posterior
               Generations = List.rev generations |> Array.ofList
-              Simulations = used }
+              Simulations = used
+              Failed = failed.Value }

@@ -23,6 +23,8 @@ type InferenceResult =
         FisherRetained: float
         /// Simulations used, training included.
         Simulations: int
+        /// Those of the inference that failed and were left out.
+        Failed: int
     }
 
 /// Methods by name, as the command line asks for them.
@@ -91,7 +93,7 @@ module FieldInference =
     let summarise (compress: Tensor -> float[][]) (field: Tensor) =
         Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0])
 
-    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's. DELFI and neural
+    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's, with those that failed. DELFI and neural
     /// posteriors learn once for all fields.
     let posteriors method (problem: Problem) compressor (fields: Tensor list) =
         let compress, metric = summaries problem compressor
@@ -102,14 +104,14 @@ module FieldInference =
             let about field =
                 GaussianApproximation.posterior problem.Prior (Compressor.estimate compressor field) compressor.Fisher
 
-            "gaussian", fields |> List.map (fun field -> about field, 0)
+            "gaussian", fields |> List.map (fun field -> about field, 0, 0)
         | AbcMethod settings ->
             let metric = metric settings.Seed
 
             let infer x =
                 let result = Abc.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations
+                result.Posterior, result.Simulations, result.Failed
 
             "abc", List.map infer observed
         | PmcMethod settings ->
@@ -119,7 +121,7 @@ module FieldInference =
                 let result =
                     PopulationMonteCarlo.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations
+                result.Posterior, result.Simulations, result.Failed
 
             "pmc", List.map infer observed
         | DelfiMethod settings ->
@@ -127,21 +129,21 @@ module FieldInference =
 
             let result = Delfi.run settings problem.Simulator compress problem.Prior targets
 
-            "delfi", [ for p in result.Posteriors -> p, result.Simulations ]
+            "delfi", [ for p in result.Posteriors -> p, result.Simulations, result.Failed ]
         | NpeMethod settings ->
             let amortised =
                 NeuralPosterior.learn settings problem.Simulator compress problem.Prior
 
             "npe",
             observed
-            |> List.map (fun x -> NeuralPosterior.posterior amortised x, amortised.Simulations)
+            |> List.map (fun x -> NeuralPosterior.posterior amortised x, amortised.Simulations, amortised.Failed)
 
     /// The posteriors of fields (shape…) by a method, each with the exact one.
     let inferAll method (problem: Problem) compressor (fields: Tensor list) =
         let name, found = posteriors method problem compressor fields
 
         List.map2
-            (fun field (posterior, used) ->
+            (fun field (posterior, used, failed) ->
                 let exact = ExactAnswer.posterior problem.Exact problem.Prior field
 
                 { Method = name
@@ -150,7 +152,8 @@ module FieldInference =
                   Exact = exact
                   AreaRatio = Posterior.area posterior / Posterior.area exact
                   FisherRetained = Fisher.retained compressor.Fisher (problem.Exact.Fisher compressor.Fiducial)
-                  Simulations = compressor.Simulations + used })
+                  Simulations = compressor.Simulations + used
+                  Failed = failed })
             fields
             found
 

@@ -78,6 +78,7 @@ module Report =
               "areaRatio", node result.AreaRatio
               "fisherRetained", node result.FisherRetained
               "simulations", node result.Simulations
+              "failedSimulations", node result.Failed
               "seconds", node (seconds: float)
               "seed", node seed
               "version", node (typeof<Problem>.Assembly.GetName().Version.ToString 3) ]
