@@ -88,6 +88,13 @@ let infer (arguments: ParseResults<Arguments>) =
 
     // a field that the model cannot have (δ ≤ −1, say) is refused before anything is trained
     problem.Exact.LogLikelihood field |> ignore
+
+    arguments.TryGetResult Field
+    |> Option.iter (fun path ->
+        Npy.single [| int (field.numel ()) |] (Tensors.toArray field |> Array.map float32)
+        |> ObservedField.requireVariation path
+        |> ignore)
+
     Files.ensureWritableFolder out
     let notes = [ "problem", problem.Simulator.Name; "modes", modes ]
 

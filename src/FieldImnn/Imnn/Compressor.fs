@@ -1,5 +1,6 @@
 namespace FieldImnn
 
+open System
 open FieldImnn.Core
 open FieldImnn.Core.Networks
 open MathNet.Numerics.LinearAlgebra
@@ -84,4 +85,15 @@ module Compressor =
 
     /// The score estimate θ̂ of one field (shape…).
     let estimate compressor (field: Tensor) : float[] =
-        Tensors.using (fun () -> (estimates compressor (field.unsqueeze 0L))[0])
+        let made = Tensors.using (fun () -> (estimates compressor (field.unsqueeze 0L))[0])
+
+        match made |> Array.tryFindIndex (Double.IsFinite >> not) with
+        | Some a ->
+            raise (
+                NonFiniteException(
+                    "score estimate of the field",
+                    "finite numbers",
+                    $"{compressor.Parameters[a]} = {made[a]}: the field is nothing like those that the compressor was trained on"
+                )
+            )
+        | None -> made

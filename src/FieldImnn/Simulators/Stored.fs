@@ -110,15 +110,22 @@ module internal Stored =
             let _, ofOwn = found |> List.find (fst >> (=) name)
             let own = ofOwn[row][i]
 
-            let ranked =
-                [| for other, c in found do
-                       for j in 0 .. c[row].Length - 1 do
-                           if other <> name || j <> i then
-                               struct (c[row][j], other, j) |]
-                |> Array.sortByDescending (fun struct (v, _, _) -> v)
+            let mutable first = struct (-1.0, name, 0)
+            let mutable second = -1.0
 
-            let struct (best, where, field) = ranked[0]
-            let struct (second, _, _) = ranked[min 1 (ranked.Length - 1)]
+            for other, c in found do
+                for j in 0 .. c[row].Length - 1 do
+                    if other <> name || j <> i then
+                        let struct (best, _, _) = first
+                        let value = c[row][j]
+
+                        if value > best then
+                            first <- struct (value, other, j)
+                            second <- best
+                        elif value > second then
+                            second <- value
+
+            let struct (best, where, field) = first
 
             { Index = i
               Own = own

@@ -39,7 +39,7 @@ module ObservedField =
                 None
 
     /// The array as a field of this shape: leading axes of length one are dropped. Every pixel must be finite, none a sentinel for "not
-    /// observed" (−1.6375e30, −9999), and not all the same. Errors go by the name.
+    /// observed" (−1.6375e30, −9999). Errors go by the name.
     let ofArray (name: string) (shape: int[]) (array: NpyArray) =
         let surplus = array.Shape.Length - shape.Length
 
@@ -80,7 +80,13 @@ module ObservedField =
                     $"{text value}, a sentinel for pixels not observed, in {count} of {array.Data.Length}, the first at {where}"
                 )
             )
-        | None when array.Data.Length > 1 && Array.forall ((=) array.Data[0]) array.Data ->
+        | None -> ()
+
+        { array with Shape = shape }
+
+    /// The field, if its pixels are not all the same: one that was never filled in. Errors go by the name.
+    let requireVariation (name: string) (array: NpyArray) =
+        if array.Data.Length > 1 && Array.forall ((=) array.Data[0]) array.Data then
             raise (
                 RangeException(
                     name,
@@ -88,9 +94,8 @@ module ObservedField =
                     $"{text array.Data[0]} in all of {array.Data.Length} pixels"
                 )
             )
-        | None -> ()
 
-        { array with Shape = shape }
+        array
 
     /// A field of this shape from a .npy file.
     let read (path: string) (shape: int[]) = Npy.read path |> ofArray path shape
