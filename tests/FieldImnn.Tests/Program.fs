@@ -26,6 +26,8 @@ let main argv =
               HamiltonianTests.tests
               NetworkTests.tests
               ImnnTests.tests
+              DoorTests.tests
+              StoredTests.tests
               ObservationTests.tests
               RefitTests.tests
               InferenceTests.tests

@@ -54,6 +54,8 @@ type DelfiResult =
         Posteriors: Posterior[]
         Rounds: DelfiRound[]
         Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
         /// Whether the posteriors no longer changed when it ended, as against the budget having been spent.
         Settled: bool
         /// q(x | θ).
@@ -184,6 +186,8 @@ module Delfi =
         (targets: float[][][])
         : DelfiResult =
         validate settings prior targets
+        Door.inference simulator prior settings.Seed
+        let failed = ref 0
 
         let candidates =
             let seed = NoiseKey.IntSeedFor(settings.Seed, "candidates")
@@ -215,7 +219,8 @@ module Delfi =
 
             { Posteriors = last.Posteriors
               Rounds = List.rev (last :: state.Past) |> Array.ofList
-              Simulations = theta.Length
+              Simulations = theta.Length + failed.Value
+              Failed = failed.Value
               Settled = settled
               Likelihood = likelihood
               Warnings =
@@ -244,7 +249,8 @@ module Delfi =
             let made =
                 Simulations.run settings.Simulations simulator compress settings.Seed $"DELFI round {state.Round}" drawn
 
-            let theta, x = Array.append state.Theta drawn, Array.append state.X made
+            failed.Value <- failed.Value + made.Failed
+            let theta, x = Array.append state.Theta made.Theta, Array.append state.X made.Summaries
             let clean, cleanX, leftOut = Misfit.withoutOutliers theta x
             let likelihood, chosen = learn settings state clean cleanX
             // whether it ends here is known only afterwards; what only proposes parameters need not be sampled as well as the result

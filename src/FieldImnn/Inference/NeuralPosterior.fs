@@ -39,6 +39,8 @@ type AmortisedPosterior =
         Summaries: float[][]
         /// What is true of the posterior of any observation; `NeuralPosterior.warnings` has that of one.
         Warnings: Warning list
+        /// Those that failed and were left out.
+        Failed: int
     }
 
 /// Neural posterior estimation (Papamakarios & Murray 2016; Greenberg et al. 2019), amortised: q(θ | x) learned from simulations of the
@@ -63,11 +65,12 @@ module NeuralPosterior =
     let learn (settings: NpeSettings) simulator compress (prior: Prior) : AmortisedPosterior =
         Guard.AtLeast("simulations", 20L, int64 settings.Budget) |> ignore
         Guard.AtLeast("draws", 1L, int64 settings.Draws) |> ignore
+        Door.inference simulator prior settings.Seed
 
         let theta =
             Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "NPE parameters")) 0L settings.Budget prior
 
-        let x =
+        let made =
             Simulations.run settings.Simulations simulator compress settings.Seed "NPE" theta
 
         let estimator =
@@ -77,13 +80,14 @@ module NeuralPosterior =
                         Seed = NoiseKey.SeedFor(settings.Seed, "NPE training")
                         Progress = settings.Simulations.Progress } }
 
-        let theta, x, leftOut = Misfit.withoutOutliers theta x
+        let theta, x, leftOut = Misfit.withoutOutliers made.Theta made.Summaries
 
         { Prior = prior
           Density = DensityEstimator.fit estimator (theta |> Array.map (toNormal prior)) x
           Draws = settings.Draws
           Seed = settings.Seed
-          Simulations = settings.Budget
+          Simulations = made.Made
+          Failed = made.Failed
           Theta = theta
           Summaries = x
           Warnings = leftOut }

@@ -25,6 +25,20 @@ type InferenceResult =
         Simulations: int
         /// What must be known before the posterior is trusted.
         Warnings: Warning list
+        /// Those of the inference that failed and were left out.
+        Failed: int
+    }
+
+/// What a method made of one field.
+type Inferred =
+    {
+        Posterior: Posterior
+        /// Simulations used beyond the compressor's.
+        Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
     }
 
 /// Methods by name, as the command line asks for them.
@@ -171,24 +185,25 @@ module FieldInference =
                     problem.Prior
             )
 
-        let spent = pilots |> List.sumBy snd
+        let first = pilots |> List.collect snd
         let part = around problem.Prior (List.map fst pilots)
         let found = run part
 
-        let result, used =
+        let runs =
             if found.Posteriors |> Array.exists (fun p -> atFaces problem.Prior part p > 0.01) then
-                let again = run problem.Prior
-                again, spent + found.Simulations + again.Simulations
+                [ run problem.Prior; found ]
             else
-                found, spent + found.Simulations
+                [ found ]
 
-        [ for p, warnings in Array.zip result.Posteriors result.Warnings ->
-              { p with
-                  Bounds = Prior.bounds problem.Prior },
-              used,
-              warnings ]
+        [ for p, warnings in Array.zip runs.Head.Posteriors runs.Head.Warnings ->
+              { Posterior =
+                  { p with
+                      Bounds = Prior.bounds problem.Prior }
+                Simulations = (runs |> List.sumBy _.Simulations) + (first |> List.sumBy _.Made)
+                Failed = (runs |> List.sumBy _.Failed) + (first |> List.sumBy _.Failed)
+                Warnings = warnings } ]
 
-    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's, and warnings. DELFI and neural
+    /// The name of a method, and what it makes of fields (shape…), with the simulations beyond the compressor's. DELFI and neural
     /// posteriors learn once for all fields.
     let posteriors method (problem: Problem) compressor (fields: Tensor list) =
         let compress, metric = summaries problem compressor
@@ -202,7 +217,10 @@ module FieldInference =
                 let posterior =
                     GaussianApproximation.posterior problem.Prior estimate compressor.Fisher
 
-                posterior, 0, Misfit.ofApproximation estimate compressor.Fisher posterior
+                { Posterior = posterior
+                  Simulations = 0
+                  Failed = 0
+                  Warnings = Misfit.ofApproximation estimate compressor.Fisher posterior }
 
             "gaussian", fields |> List.map about
         | AbcMethod settings ->
@@ -211,7 +229,10 @@ module FieldInference =
             let infer x =
                 let result = Abc.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations, result.Warnings
+                { Posterior = result.Posterior
+                  Simulations = result.Simulations
+                  Failed = result.Failed
+                  Warnings = result.Warnings }
 
             "abc", List.map infer observed
         | PmcMethod settings ->
@@ -221,7 +242,10 @@ module FieldInference =
                 let result =
                     PopulationMonteCarlo.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations, result.Warnings
+                { Posterior = result.Posterior
+                  Simulations = result.Simulations
+                  Failed = result.Failed
+                  Warnings = result.Warnings }
 
             "pmc", List.map infer observed
         | DelfiMethod settings -> "delfi", delfi settings problem compress (metric settings.Seed) observed
@@ -241,24 +265,29 @@ module FieldInference =
             observed
             |> List.map (fun x ->
                 let posterior = NeuralPosterior.posterior amortised x
-                posterior, amortised.Simulations, NeuralPosterior.warnings amortised x posterior)
+
+                { Posterior = posterior
+                  Simulations = amortised.Simulations
+                  Failed = amortised.Failed
+                  Warnings = NeuralPosterior.warnings amortised x posterior })
 
     /// The posteriors of fields (shape…) by a method, each with the exact one.
     let inferAll method (problem: Problem) compressor (fields: Tensor list) =
         let name, found = posteriors method problem compressor fields
 
         List.map2
-            (fun field (posterior, used, warnings) ->
+            (fun field (one: Inferred) ->
                 let exact = ExactAnswer.posterior problem.Exact problem.Prior field
 
                 { Method = name
                   Estimate = Compressor.estimate compressor field
-                  Posterior = posterior
+                  Posterior = one.Posterior
                   Exact = exact
-                  AreaRatio = Posterior.area posterior / Posterior.area exact
+                  AreaRatio = Posterior.area one.Posterior / Posterior.area exact
                   FisherRetained = Fisher.retained compressor.Fisher (problem.Exact.Fisher compressor.Fiducial)
-                  Simulations = compressor.Simulations + used
-                  Warnings = warnings })
+                  Simulations = compressor.Simulations + one.Simulations
+                  Warnings = one.Warnings
+                  Failed = one.Failed })
             fields
             found
 

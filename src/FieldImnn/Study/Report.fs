@@ -116,6 +116,7 @@ module Report =
               "fisherRetained", node result.FisherRetained
               "simulations", node result.Simulations
               "warnings", JsonArray(result.Warnings |> List.map warning |> Array.ofList) :> JsonNode
+              "failedSimulations", node result.Failed
               "seconds", node (seconds: float)
               "seed", node seed
               "version", node (typeof<Problem>.Assembly.GetName().Version.ToString 3) ]
