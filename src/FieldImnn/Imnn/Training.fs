@@ -207,14 +207,12 @@ module Imnn =
     /// (where fields end, say) may differ.
     let private startFrom (earlier: Compressor) (network: SummaryNetwork) =
         let shape (network: SummaryNetwork) =
-            [ yield $"{network.Description.Kind} with {network.Features} features"
-              for struct (name, weight) in network.Parameters do
-                  yield $"{name} {Guard.Describe weight.shape}" ]
-            |> String.concat ", "
+            network.Description.Kind,
+            network.Features,
+            [ for struct (name, weight) in network.Parameters -> name, List.ofArray weight.shape ]
 
-        let wanted, found = shape network, shape earlier.Network
-
-        if wanted <> found then
+        if shape network <> shape earlier.Network then
+            let wanted, found = string network.Description, string earlier.Network.Description
             raise (SettingException("network to start from", wanted, found))
 
         restore network (copy earlier.Network)
