@@ -12,7 +12,8 @@ module Files =
         | :? IOException
         | :? UnauthorizedAccessException -> Some(fault.Message.TrimEnd '.')
         // what .NET makes of EFBIG: a file larger than its file system, or the user's limit, holds
-        | :? ArgumentOutOfRangeException as large when large.ParamName = "value" -> Some "a file too large for where it goes"
+        | :? ArgumentOutOfRangeException as large when large.ParamName = "value" ->
+            Some "a file too large for where it goes"
         | _ -> None
 
     let private fullPath (path: string) =
