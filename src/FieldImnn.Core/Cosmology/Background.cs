@@ -1,5 +1,6 @@
 using System;
 using TorchSharp;
+using static System.FormattableString;
 using static TorchSharp.torch;
 
 namespace FieldImnn.Core.Cosmology;
@@ -50,7 +51,7 @@ public static class Background
         ArgumentNullException.ThrowIfNull(a);
         using var scope = NewDisposeScope();
         if (a.dim() != 1 || !a.detach().gt(0).all().ToBoolean())
-            throw new RangeException("scale factors a", "a vector of numbers > 0", $"shape {Guard.Describe(a.shape)}, least {a.detach().min().ToDouble()}");
+            throw new RangeException("scale factors a", "a vector of numbers > 0", Invariant($"shape {Guard.Describe(a.shape)}, least {a.detach().min().ToDouble()}"));
     }
 
     /// <summary>Nodes and weights on [0, 1], by Newton's iteration on the Legendre polynomial.</summary>

@@ -58,31 +58,14 @@ public sealed class FourierGrid
     /// <summary>⟨|δ_k|²⟩ / P(k) = N^2D / L^D.</summary>
     public double ModeVariancePerPower => Math.Pow((double)N * N / BoxLength, Dimensions);
 
-    /// <summary>Field (batch, N, …) to half-grid modes (batch, N, …, N/2 + 1).</summary>
-    /// <remarks>
-    /// One axis at a time, on contiguous lines: the library's transforms of strided axes round differently with the number of fields in
-    /// the batch, and a field must not depend on its neighbours.
-    /// </remarks>
-    public Tensor Forward(Tensor field)
-    {
-        using var scope = NewDisposeScope();
-        var modes = fft.rfft(field.contiguous());
-        for (var axis = -Dimensions; axis < -1; axis++)
-            modes = Along(modes, axis, line => fft.fft_(line));
-        return modes.MoveToOuterDisposeScope();
-    }
+    /// <summary>
+    /// Field (batch, N, …) to half-grid modes (batch, N, …, N/2 + 1). The bits of a field's modes do not depend on the batch, the order or
+    /// the number of threads.
+    /// </summary>
+    public Tensor Forward(Tensor field) => RealTransform.Forward(field, Dimensions);
 
-    /// <summary>Half-grid modes to the real field: the inverse of <see cref="Forward"/>, in the same way.</summary>
-    public Tensor Inverse(Tensor modes)
-    {
-        using var scope = NewDisposeScope();
-        for (var axis = -Dimensions; axis < -1; axis++)
-            modes = Along(modes, axis, line => fft.ifft(line));
-        return fft.irfft(modes.contiguous(), N).MoveToOuterDisposeScope();
-    }
-
-    private static Tensor Along(Tensor values, int axis, Func<Tensor, Tensor> transform) =>
-        transform(values.transpose(axis, -1).contiguous()).transpose(axis, -1).contiguous();
+    /// <summary>Half-grid modes to the real field: the inverse of <see cref="Forward"/>, with the same promise.</summary>
+    public Tensor Inverse(Tensor modes) => RealTransform.Inverse(modes, Dimensions, N);
 
     /// <summary>|δ_k|² on the half grid, float64: (batch, N, …, N/2 + 1).</summary>
     public Tensor ModePower(Tensor field)

@@ -50,12 +50,11 @@ public sealed class BandPowerNetwork : SummaryNetwork
     {
         CheckField(field);
         using var scope = NewDisposeScope();
-        long[] axes = [.. Enumerable.Range(1, grid.Dimensions).Select(a => (long)a)];
-        var modes = fft.rfftn(field.Primal, dim: axes);
+        var modes = grid.Forward(field.Primal);
         var power = InBands(modes.real.square() + modes.imag.square());
         if (field.TangentByParameter is not { } tangent)
             return new Dual(power).MoveToOuterDisposeScope();
-        var changed = fft.rfftn(tangent, dim: [.. axes.Select(a => a + 1)]);
+        var changed = grid.Forward(tangent);
         var conjugate = modes.unsqueeze(1);
         var change = InBands((conjugate.real * changed.real + conjugate.imag * changed.imag).mul(2).flatten(0, 1));
         return new Dual(power, change).MoveToOuterDisposeScope();

@@ -1,5 +1,6 @@
 using System;
 using System.Linq;
+using FieldImnn.Core.Fields;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -110,12 +111,11 @@ public sealed class FilterBankNetwork : SummaryNetwork
     {
         using var scope = NewDisposeScope();
         var shape = x.Primal.shape[2..];
-        long[] axes = [.. Enumerable.Range(2, Dimensions).Select(a => (long)a)];
-        var modes = fft.rfftn(x.Primal, dim: axes);
+        var modes = RealTransform.Forward(x.Primal, Dimensions);
         var value = Crop(Product(modes, modes));
         if (x.TangentByParameter is not { } tangent)
             return new Dual(value).MoveToOuterDisposeScope();
-        var changed = fft.rfftn(tangent, dim: [.. axes.Select(a => a + 1)]);
+        var changed = RealTransform.Forward(tangent, Dimensions);
         var derivative = Crop(Product(modes.unsqueeze(1), changed).mul(2).flatten(0, 1));
         return new Dual(value, derivative).MoveToOuterDisposeScope();
 
@@ -124,7 +124,7 @@ public sealed class FilterBankNetwork : SummaryNetwork
 
         Tensor Crop(Tensor spectrum)
         {
-            var image = fft.irfftn(spectrum.to_type(modes.dtype), s: shape, dim: axes);
+            var image = RealTransform.Inverse(spectrum.to_type(modes.dtype), Dimensions, shape[^1]);
             for (var axis = 0; axis < Dimensions; axis++)
             {
                 var lags = arange(1 - size, size, dtype: ScalarType.Int64, device: image.device).remainder(shape[axis]);

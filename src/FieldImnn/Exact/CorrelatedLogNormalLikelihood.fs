@@ -40,7 +40,7 @@ module CorrelatedLogNormalLikelihood =
             let least = theta.detach().select(1L, 0L).min().ToDouble()
 
             if not (least >= 0.0) then
-                raise (RangeException("α of the log-normal likelihood", "a number ≥ 0", $"{least:g4}"))
+                raise (RangeException("α of the log-normal likelihood", "a number ≥ 0", $"%.4g{least}"))
 
             let alpha = theta.narrow(1L, 0L, 1L).unsqueeze(2L).clamp_min(1e-12.ToScalar())
             let struct (inside, g, logSlope) = invert model f alpha
@@ -66,7 +66,7 @@ module CorrelatedLogNormalLikelihood =
                 SettingException(
                     "exact likelihood of a log-normal field",
                     "a model without pixel noise",
-                    $"noise of {model.PixelNoise}: the field is then latent, and must be sampled"
+                    $"noise of {string model.PixelNoise}: the field is then latent, and must be sampled"
                 )
             )
 
@@ -74,7 +74,7 @@ module CorrelatedLogNormalLikelihood =
             Guard.Finite("observed field", Guard.Batched("observed field", field.unsqueeze 0L, model.Shape))
 
         if model.Form = LogNormalForm.Exponential && not (observed.min().ToDouble() > 0.0) then
-            raise (RangeException("observed field e^{αg}", "pixels > 0", $"{observed.min().ToDouble():g4}"))
+            raise (RangeException("observed field e^{αg}", "pixels > 0", $"%.4g{observed.min().ToDouble()}"))
 
         logDensity model (observed.``to`` torch.ScalarType.Float64 |> Tensors.keep)
 
@@ -108,7 +108,7 @@ module CorrelatedLogNormalLikelihood =
         let alpha = theta[0]
 
         if not (alpha > 0.0) then
-            raise (RangeException("α of the log-normal field", "a number > 0", $"{alpha:g4}"))
+            raise (RangeException("α of the log-normal field", "a number > 0", $"%.4g{alpha}"))
 
         let k, kByBeta =
             Tensors.using (fun () ->

@@ -3,6 +3,7 @@ namespace FieldImnn
 open System
 open FieldImnn.Core
 open FieldImnn.Core.Random
+open MathNet.Numerics.Distributions
 open MathNet.Numerics.LinearAlgebra
 
 /// Where the parameters of ABC simulations are drawn.
@@ -37,11 +38,11 @@ type AbcSettings =
         Seed: uint64
     }
 
-    /// 10,000 simulations after two pilot rounds, the nearest tenth of them, with regression.
+    /// 10,000 simulations after two pilot rounds, the nearest fifth of them, with regression.
     static member Default =
         { Budget = 10000
-          Proposal = Focused 2.0
-          Acceptance = Nearest 0.1
+          Proposal = Focused 1.5
+          Acceptance = Nearest 0.2
           Regression = true
           Simulations = SimulationSettings.Default
           Seed = 1UL }
@@ -84,18 +85,29 @@ module Abc =
         | Focused widen -> Guard.Positive("widening of the proposal", widen) |> ignore
         | FromPrior -> ()
 
-    /// n proposed parameters and the log of prior over proposal, unnormalised: draw i of a purpose whatever the batch.
-    let private propose seed (prior: Prior) n (gaussian: (Vector<float> * Matrix<float>) option) =
-        match gaussian with
+    /// Degrees of freedom of the proposal's Student distribution.
+    let private freedom = 5.0
+
+    /// n proposed parameters and the log of prior over proposal, unnormalised: draw i of a purpose whatever the batch. About a centre the
+    /// proposal is a Student distribution cut to the prior: its tails leave no sample with a weight that outgrows all others.
+    let private propose seed (prior: Prior) n (about: (Vector<float> * Matrix<float>) option) =
+        match about with
         | None -> Prior.sample seed 0L n prior, Array.zeroCreate n
         | Some(centre, covariance) ->
             let factor = covariance.Cholesky().Factor
+            let normals = Rejection.standardNormal centre.Count
 
+            // the first number is the probability below χ²
             let draws =
-                Rejection.draws seed n (Rejection.standardNormal centre.Count)
-                |> Seq.map (fun z ->
-                    let z = Vector<float>.Build.DenseOfArray z
-                    (centre + factor * z).ToArray(), 0.5 * z.DotProduct z)
+                { Names = Array.append [| "below" |] normals.Names
+                  Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals }
+                |> Rejection.draws seed n
+                |> Seq.map (fun draw ->
+                    let scale = sqrt (ChiSquared.InvCDF(freedom, draw[0]) / freedom)
+                    let u = Vector<float>.Build.DenseOfArray draw[1..] / scale
+
+                    (centre + factor * u).ToArray(),
+                    0.5 * (freedom + float centre.Count) * log (1.0 + u.DotProduct u / freedom))
                 |> Seq.filter (fun (theta, _) -> Prior.contains prior theta)
                 |> Seq.truncate n
                 |> Seq.toArray
@@ -107,7 +119,7 @@ module Abc =
                     RangeException("centre of the ABC proposal", "one near the prior's support", $"({at}), far outside")
                 )
 
-            draws |> Array.map fst, draws |> Array.map (fun (theta, half) -> half + Prior.logDensity prior theta)
+            draws |> Array.map fst, draws |> Array.map (fun (theta, tail) -> tail + Prior.logDensity prior theta)
 
     /// The accepted of one round: samples, weights and the largest accepted distance.
     let private accept acceptance regression (prior: Prior) fisher observed (theta: float[][]) estimates logWeights =
@@ -126,7 +138,7 @@ module Abc =
         let least = 2 * (observed.Length + 1)
 
         if accepted.Length < least then
-            let came = $"{accepted.Length} of {distances.Length} within ρ ≤ {epsilon:g3}"
+            let came = $"{accepted.Length} of {distances.Length} within ρ ≤ %.3g{epsilon}"
 
             raise (
                 SettingException("ABC acceptance", $"at least {least} accepted; more simulations or a larger ε", came)
@@ -142,6 +154,59 @@ module Abc =
         epsilon,
         accepted.Length
 
+    /// One round: its posterior, the largest accepted distance, how many were accepted and how many simulated.
+    let private round settings simulator compress fisher prior observed purpose n about acceptance regression =
+        let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
+        let theta, logWeights = propose seed prior n about
+
+        let accepts, wanted =
+            match acceptance with
+            | Until(accepted, epsilon) -> (fun e -> Rejection.distance fisher observed e <= epsilon), accepted
+            | Within epsilon -> (fun e -> Rejection.distance fisher observed e <= epsilon), Int32.MaxValue
+            | Nearest _ -> (fun _ -> false), Int32.MaxValue
+
+        let estimates =
+            Simulations.until
+                settings.Simulations
+                simulator
+                compress
+                settings.Seed
+                $"ABC {purpose}"
+                accepts
+                wanted
+                theta
+
+        let made = estimates.Length
+
+        let posterior, epsilon, accepted =
+            accept
+                acceptance
+                regression
+                prior
+                fisher
+                observed
+                (Array.truncate made theta)
+                estimates
+                (Array.truncate made logWeights)
+
+        posterior, epsilon, accepted, made
+
+    let private over widen posterior =
+        Some(
+            Vector<float>.Build.DenseOfArray(Posterior.mean posterior),
+            Posterior.covariance posterior * (widen * widen)
+        )
+
+    /// Where the posterior is, roughly, and the simulations that this took: a round from the prior, of which the nearest count, and one
+    /// about them, an eighth of the settings' simulations each. Other arguments as for `run`.
+    let pilot settings simulator (compress: Tensor -> float[][]) (fisher: Matrix<float>) (prior: Prior) observed =
+        validate settings
+        let n = max 40 (settings.Budget / 8)
+        let round = round settings simulator compress fisher prior observed
+        let first, _, _, _ = round "pilot 1" n None (Nearest 0.15) false
+        let second, _, _, _ = round "pilot 2" n (over 1.5 first) (Nearest 0.3) true
+        second, 2 * n
+
     /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and
     /// accepted by their distance under F.
     let run
@@ -154,60 +219,26 @@ module Abc =
         =
         validate settings
 
-        let round purpose n gaussian acceptance regression =
-            let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
-            let theta, logWeights = propose seed prior n gaussian
-
-            let accepts, wanted =
-                match acceptance with
-                | Until(accepted, epsilon) -> (fun e -> Rejection.distance fisher observed e <= epsilon), accepted
-                | Within epsilon -> (fun e -> Rejection.distance fisher observed e <= epsilon), Int32.MaxValue
-                | Nearest _ -> (fun _ -> false), Int32.MaxValue
-
-            let estimates =
-                Simulations.until
-                    settings.Simulations
-                    simulator
-                    compress
-                    settings.Seed
-                    $"ABC {purpose}"
-                    accepts
-                    wanted
-                    theta
-
-            let made = estimates.Length
-
-            let posterior, epsilon, accepted =
-                accept
-                    acceptance
-                    regression
-                    prior
-                    fisher
-                    observed
-                    (Array.truncate made theta)
-                    estimates
-                    (Array.truncate made logWeights)
-
-            posterior, epsilon, accepted, made
-
-        let over widen posterior =
-            Some(
-                Vector<float>.Build.DenseOfArray(Posterior.mean posterior),
-                Posterior.covariance posterior * (widen * widen)
-            )
-
-        let pilot = max 40 (settings.Budget / 8)
-
-        let proposal, pilots =
+        let about, pilots =
             match settings.Proposal with
             | FromPrior -> None, 0
             | Focused widen ->
-                let first, _, _, _ = round "pilot 1" pilot None (Nearest 0.15) false
-                let second, _, _, _ = round "pilot 2" pilot (over 1.5 first) (Nearest 0.3) true
-                over widen second, 2 * pilot
+                let found, pilots = pilot settings simulator compress fisher prior observed
+                over widen found, pilots
 
         let posterior, epsilon, accepted, made =
-            round "sampling" settings.Budget proposal settings.Acceptance settings.Regression
+            round
+                settings
+                simulator
+                compress
+                fisher
+                prior
+                observed
+                "sampling"
+                settings.Budget
+                about
+                settings.Acceptance
+                settings.Regression
 
         { Posterior = posterior
           Epsilon = epsilon
@@ -219,14 +250,31 @@ module Abc =
         Array.map2 Array.append (Compressor.estimates compressor fields) (Tensors.toRows (beside fields))
 
     /// What compares summaries of several kinds: the inverse of their covariance at the compressor's fiducial, from 1,000 simulations.
-    /// For the estimates alone that is F.
+    /// For the estimates alone that is F. A summary that does not change there, or repeats others, compares nothing more.
     let metric seed simulator compressor (compress: Tensor -> float[][]) =
-        Tensors.using (fun () ->
-            let keys = NoiseKey.Range(NoiseKey.SeedFor(seed, "abc metric"), 0UL, 1000)
+        let covariance =
+            Tensors.using (fun () ->
+                let keys = NoiseKey.Range(NoiseKey.SeedFor(seed, "abc metric"), 0UL, 1000)
 
-            Simulator.fields simulator (Tensors.ofVector compressor.Fiducial) keys
-            |> compress
-            |> Tensors.ofRows
-            |> Fisher.covariance
-            |> Tensors.toMatrix
-            |> Matrices.inverse "covariance of the summaries")
+                Simulator.fields simulator (Tensors.ofVector compressor.Fiducial) keys
+                |> compress
+                |> Tensors.ofRows
+                |> Fisher.covariance
+                |> Tensors.toMatrix)
+
+        let changing =
+            [| for k in 0 .. covariance.RowCount - 1 do
+                   if covariance[k, k] <> 0.0 then
+                       k |]
+
+        let part =
+            Matrix<float>
+                .Build.Dense(changing.Length, changing.Length, (fun i j -> covariance[changing[i], changing[j]]))
+            |> Matrices.generalisedInverse "covariance of the summaries"
+
+        let metric = Matrix<float>.Build.Dense(covariance.RowCount, covariance.RowCount)
+
+        part.EnumerateIndexed()
+        |> Seq.iter (fun struct (i, j, v) -> metric[changing[i], changing[j]] <- v)
+
+        metric

@@ -23,6 +23,8 @@ type EstimatorSettings =
         Members: int
         /// The part of the simulations that is held out of training, for early stopping and stacking.
         HeldOut: float
+        /// Edges of x set by the condition, which no flow can follow by itself.
+        Edges: SummaryEdge list
         Training: EnsembleSettings
     }
 
@@ -31,6 +33,7 @@ type EstimatorSettings =
         { Kind = Maf(3, [ 50; 50 ])
           Members = 4
           HeldOut = 0.1
+          Edges = []
           Training =
             { LearningRate = 1e-3
               Batch = 100
@@ -47,6 +50,7 @@ type DensityEstimator =
     {
         Density: ConditionalDensity
         Whitening: Whitening
+        Edges: SummaryEdge list
         /// The member's weights in the mixture, which sum to one.
         Stacking: float[]
         History: EnsembleRecord[]
@@ -102,11 +106,7 @@ module DensityEstimator =
         let members = estimator.Stacking.Length
         every members (residual.``to`` torch.float32), every members (whitened.``to`` torch.float32)
 
-    /// ln q(x | c) of rows (n, d) and (n, c); one row of x stands for all conditions.
-    let logDensity estimator (x: float[][]) (condition: float[][]) : float[] =
-        if x.Length <> 1 && x.Length <> condition.Length then
-            raise (ShapeException("x of a density", $"1 or {condition.Length} rows", $"{x.Length}"))
-
+    let private logDensityInside estimator (x: float[][]) (condition: float[][]) : float[] =
         let logWeights = estimator.Stacking |> Array.map log |> Tensors.ofVector
         let shift = Whitening.logDeterminant estimator.Whitening
 
@@ -125,6 +125,33 @@ module DensityEstimator =
 
                     let byMember = estimator.Density.LogDensity(residual, whitened).``to`` torch.float64
                     ((byMember + logWeights.unsqueeze 1L).logsumexp 0L - shift) |> Tensors.toArray)))
+
+    /// ln q(x | c) of rows (n, d) and (n, c); one row of x stands for all conditions. −∞ beyond an edge.
+    let logDensity estimator (x: float[][]) (condition: float[][]) : float[] =
+        if x.Length <> 1 && x.Length <> condition.Length then
+            raise (ShapeException("x of a density", $"1 or {condition.Length} rows", $"{x.Length}"))
+
+        if estimator.Edges.IsEmpty then
+            logDensityInside estimator x condition
+        else
+            let freed =
+                condition
+                |> Array.mapi (fun i c -> SummaryEdge.free estimator.Edges (if x.Length = 1 then x[0] else x[i]) c)
+
+            let values = Array.create condition.Length -infinity
+
+            let inside =
+                [| 0 .. freed.Length - 1 |]
+                |> Array.filter (fun i ->
+                    estimator.Edges |> List.forall (fun e -> Double.IsFinite((freed[i])[e.Summary])))
+
+            if inside.Length > 0 then
+                let part = inside |> Array.map (fun i -> freed[i])
+
+                logDensityInside estimator part (inside |> Array.map (fun i -> condition[i]))
+                |> Array.iteri (fun q v -> values[inside[q]] <- v + SummaryEdge.logJacobian estimator.Edges (part[q]))
+
+            values
 
     /// x distributed as q(x | c), one for each row of conditions; draw i is a function of the seed, i and its condition.
     let sample estimator (seed: uint64) (condition: float[][]) : float[][] =
@@ -166,21 +193,25 @@ module DensityEstimator =
                     let index = torch.tensor(chosen).view(1L, -1L, 1L).expand(1L, -1L, d)
                     let residual = drawn.gather(0L, index).squeeze(0L).``to`` torch.float64
                     Whitening.restore estimator.Whitening residual whitened |> Tensors.toRows)))
+        |> fun drawn -> Array.map2 (SummaryEdge.restore estimator.Edges) drawn condition
 
     /// Learns q(x | c) from rows of x (n, d) and conditions (n, c).
     let fit (settings: EstimatorSettings) (x: float[][]) (condition: float[][]) : DensityEstimator =
         Guard.AtLeast("members of an ensemble", 1L, int64 settings.Members) |> ignore
 
         if not (settings.HeldOut > 0.0 && settings.HeldOut < 1.0) then
-            raise (SettingException("held-out part", "a number between 0 and 1", $"{settings.HeldOut}"))
+            raise (SettingException("held-out part", "a number between 0 and 1", string settings.HeldOut))
 
         let n, d, c = x.Length, x[0].Length, condition[0].Length
+        let edges = SummaryEdge.check d c settings.Edges
+        let x = SummaryEdge.freeAll edges x condition
         let whitening = Whitening.fit x condition
         let seed = settings.Training.Seed
 
         let untrained =
             { Density = create settings.Kind settings.Members d c seed
               Whitening = whitening
+              Edges = edges
               Stacking = Array.create settings.Members (1.0 / float settings.Members)
               History = [||]
               HeldOutLogDensity = nan }
@@ -233,9 +264,14 @@ module DensityEstimator =
                 let highest = Array.max terms
                 highest + log (terms |> Array.sumBy (fun t -> exp (t - highest)))
 
+            let jacobian =
+                Tensors.toArray (order.narrow (0L, 0L, count))
+                |> Array.averageBy (fun i -> SummaryEdge.logJacobian edges (x[int i]))
+
             { untrained with
                 Stacking = stacking
                 History = history
                 HeldOutLogDensity =
                     (Array.init (int count) mixed |> Array.average)
-                    - Whitening.logDeterminant whitening })
+                    - Whitening.logDeterminant whitening
+                    + jacobian })

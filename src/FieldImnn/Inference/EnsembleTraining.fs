@@ -196,7 +196,7 @@ module EnsembleTraining =
                 "training networks"
                 epoch
                 settings.MaxEpochs
-                $"loss {Array.average training:F3}, best held out {Array.average lowest:F3}"
+                $"loss %.3f{Array.average training}, best held out %.3f{Array.average lowest}"
 
         for i in 0 .. members - 1 do
             if not finished[i] then

@@ -157,7 +157,7 @@ module HamiltonianMonteCarlo =
         struct (proposed, torch.where (lost, torch.full_like (lossless, number -infinity), lossless))
 
     let private acceptanceOf (change: Tensor) =
-        change.nan_to_num(nan = -infinity, posinf = infinity, neginf = -infinity).exp().clamp_max (number 1.0)
+        change.nan_to_num(nan = -infinity, posinf = infinity, neginf = -infinity).exp().clamp_max(number 1.0)
 
     /// A step with which a single leapfrog step is accepted about half of the time, from a guess by doubling or halving (Hoffman & Gelman
     /// 2014, algorithm 4): scales may be of any size, and the averaging that follows must not begin many orders away.
@@ -175,7 +175,10 @@ module HamiltonianMonteCarlo =
             else
                 search factor (left - 1) next
 
-        if accepted guess > 0.5 then search 2.0 20 guess else search 0.5 200 guess
+        if accepted guess > 0.5 then
+            search 2.0 20 guess
+        else
+            search 0.5 200 guess
 
     /// s = √variance over the draws (rows of d) of all chains; of what has not moved, as it was.
     let private scaleOf (old: float[]) (rows: float[][]) =
@@ -203,7 +206,7 @@ module HamiltonianMonteCarlo =
         Guard.AtLeast("leapfrog steps", 1L, int64 settings.LeapfrogSteps) |> ignore
 
         if not (settings.Acceptance > 0.0 && settings.Acceptance < 1.0) then
-            raise (SettingException("acceptance to adapt to", "a number between 0 and 1", $"{settings.Acceptance}"))
+            raise (SettingException("acceptance to adapt to", "a number between 0 and 1", string settings.Acceptance))
 
         if start.dim () <> 2L || start.shape[0] <> int64 settings.Chains then
             let came = Guard.Describe start.shape
@@ -251,8 +254,7 @@ module HamiltonianMonteCarlo =
             let momentum = Noise.Normal(keys, [| d |], 0u, null, double)
             let steps = 1 + random.Next settings.LeapfrogSteps
 
-            let struct (proposed, change) =
-                propose logDensity scale size steps momentum state
+            let struct (proposed, change) = propose logDensity scale size steps momentum state
 
             let acceptance = acceptanceOf change
 
@@ -278,8 +280,7 @@ module HamiltonianMonteCarlo =
 
                 if renewals.Contains iteration then
                     scale <-
-                        (scaleOf (Tensors.toArray scale) (seen.ToArray()) |> Tensors.ofVector)
-                            .MoveToOuterDisposeScope()
+                        (scaleOf (Tensors.toArray scale) (seen.ToArray()) |> Tensors.ofVector).MoveToOuterDisposeScope()
 
                     step <- begun iteration (exp step.Averaged)
                     seen.Clear()
@@ -293,7 +294,7 @@ module HamiltonianMonteCarlo =
                 (if warming then "HMC (warm-up)" else "HMC (sampling)")
                 iteration
                 (settings.Warmup + settings.Draws)
-                $"acceptance {mean:F2}, step {size:g3}"
+                $"acceptance %.2f{mean}, step %.3g{size}"
 
         let draws =
             Array.init chains (fun c -> kept |> Seq.map (fun rows -> rows[c]) |> Seq.toArray)

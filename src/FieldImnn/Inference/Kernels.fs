@@ -304,7 +304,7 @@ module internal Kernels =
                   Linear = b0[at] / whole }
             else
                 let struct (a00, a10, a01, a20, a11, a02) =
-                    inside stencil maskX maskY (i + rx) (j + ry)
+                    inside linear stencil maskX maskY (i + rx) (j + ry)
                 // first row of the inverse of [a00 a10 a01; a10 a20 a11; a01 a11 a02] times the sums over samples
                 let c0, c1, c2 = a20 * a02 - a11 * a11, a01 * a11 - a10 * a02, a10 * a11 - a20 * a01
                 let det = a00 * c0 + a10 * c1 + a01 * c2

@@ -80,7 +80,7 @@ module PopulationMonteCarlo =
 
         match settings.Schedule with
         | Shrinking q when not (q > 0.0 && q < 1.0) ->
-            raise (SettingException("quantile of ε", "a number between 0 and 1", $"{q}"))
+            raise (SettingException("quantile of ε", "a number between 0 and 1", string q))
         | Listed epsilons when
             epsilons.IsEmpty
             || List.exists (fun e -> not (e > 0.0)) epsilons
@@ -239,7 +239,7 @@ module PopulationMonteCarlo =
             raise (
                 SettingException(
                     "PMC simulations",
-                    $"enough for {settings.Population} particles within ρ ≤ {epsilon:g3}",
+                    $"enough for {settings.Population} particles within ρ ≤ %.3g{epsilon}",
                     $"{estimates.Length}"
                 )
             )

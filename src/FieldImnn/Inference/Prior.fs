@@ -29,24 +29,24 @@ module Marginal =
 
         let location mean sd =
             if not (Double.IsFinite mean) then
-                refuse "a finite mean" $"{mean}"
+                refuse "a finite mean" (string mean)
 
             if not (Double.IsFinite sd && sd > 0.0) then
-                refuse "a finite standard deviation > 0" $"{sd}"
+                refuse "a finite standard deviation > 0" (string sd)
 
         match marginal with
         | Uniform(lo, hi) ->
             if not (lo < hi && Double.IsFinite(hi - lo)) then
-                refuse "finite bounds lo < hi" $"lo = {lo}, hi = {hi}"
+                refuse "finite bounds lo < hi" $"lo = {string lo}, hi = {string hi}"
         | Normal(mean, sd) -> location mean sd
         | TruncatedNormal(mean, sd, lo, hi) ->
             location mean sd
 
             if not (lo < hi) then
-                refuse "bounds lo < hi" $"lo = {lo}, hi = {hi}"
+                refuse "bounds lo < hi" $"lo = {string lo}, hi = {string hi}"
 
             if not (between ((lo - mean) / sd) ((hi - mean) / sd) > 0.0) then
-                refuse "bounds that leave some of the normal's probability" $"lo = {lo}, hi = {hi}"
+                refuse "bounds that leave some of the normal's probability" $"lo = {string lo}, hi = {string hi}"
 
         marginal
 
@@ -73,6 +73,14 @@ module Marginal =
             | TruncatedNormal(mean, sd, lo, hi) ->
                 Normal.PDFLn(mean, sd, value)
                 - log (between ((lo - mean) / sd) ((hi - mean) / sd))
+
+    /// The marginal cut to lo … hi, where it has some of its probability.
+    let cut name lo hi marginal =
+        match marginal with
+        | Uniform(a, b) -> Uniform(max a lo, min b hi)
+        | Normal(mean, sd) -> TruncatedNormal(mean, sd, lo, hi)
+        | TruncatedNormal(mean, sd, a, b) -> TruncatedNormal(mean, sd, max a lo, min b hi)
+        |> check name
 
     /// The value below which the probability u lies, 0 < u < 1: the inverse of the cumulative distribution.
     let quantile marginal u =
@@ -129,6 +137,19 @@ module Prior =
     let bounds prior =
         prior.Marginals |> Array.map Marginal.support
 
+    /// The prior cut to a box, of bounds for each parameter.
+    let within (box: (float * float)[]) prior =
+        if box.Length <> prior.Names.Length then
+            raise (ShapeException("bounds of a box", $"{prior.Names.Length}", $"{box.Length}"))
+
+        { prior with
+            Marginals =
+                Array.map3
+                    (fun name (lo, hi) marginal -> Marginal.cut name lo hi marginal)
+                    prior.Names
+                    box
+                    prior.Marginals }
+
     let private checkCount prior (theta: float[]) =
         if theta.Length <> prior.Names.Length then
             let names = String.concat ", " prior.Names
@@ -153,9 +174,44 @@ module Prior =
         |> Array.iter (fun (name, marginal, value) ->
             if not (Marginal.contains marginal value) then
                 let lo, hi = Marginal.support marginal
-                raise (RangeException(subject, $"{name} in the prior's support {lo} … {hi}", $"{name} = {value}")))
+
+                raise (
+                    RangeException(
+                        subject,
+                        $"{name} in the prior's support {string lo} … {string hi}",
+                        $"{name} = {string value}"
+                    )
+                ))
 
         theta
+
+    // nearer to an end of a prior than this, as a part of its probability, its z would be infinite
+    let private edge = 1e-12
+
+    /// z (parameters) of θ (parameters) in the support: z_k = Φ⁻¹(the prior's probability below θ_k), in which the prior is the standard
+    /// normal and has no edge.
+    let toNormal prior (theta: float[]) =
+        checkCount prior theta
+
+        Array.map2
+            (fun marginal t ->
+                match marginal with
+                | Normal(mean, sd) -> (t - mean) / sd
+                | _ -> Normal.InvCDF(0.0, 1.0, Math.Clamp(Marginal.cumulative marginal t, edge, 1.0 - edge)))
+            prior.Marginals
+            theta
+
+    /// θ (parameters) in the support of z (parameters): the inverse of `toNormal`.
+    let ofNormal prior (z: float[]) =
+        checkCount prior z
+
+        Array.map2
+            (fun marginal v ->
+                match marginal with
+                | Normal(mean, sd) -> mean + sd * v
+                | _ -> Marginal.quantile marginal (Math.Clamp(Normal.CDF(0.0, 1.0, v), edge, 1.0 - edge)))
+            prior.Marginals
+            z
 
     let private golden = 0x9E3779B97F4A7C15UL
 

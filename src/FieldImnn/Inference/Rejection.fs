@@ -33,38 +33,88 @@ module internal Rejection =
            for i in 0 .. a.Length - 1 do
                for j in i .. a.Length - 1 -> a[i] * a[j] |]
 
-    /// Weighted least squares of θ on θ̂ − θ̂_obs and, where there are ten simulations or more for each coefficient, its squares and
-    /// products; returns θ moved to θ̂ = θ̂_obs.
-    let private regress (theta: float[][]) (away: float[][]) (weights: float[]) =
+    /// Weighted least squares on the directions that the columns of a design have: those whose part of the normal equations, scaled to a
+    /// unit diagonal, is lost in rounding (10⁻¹⁰) count for nothing, so that constant and duplicate summaries do no harm.
+    type private LeastSquares(design: Matrix<float>, weights: float[]) =
+        let weighted = design.MapIndexed(fun i _ v -> v * weights[i])
+
+        let inverse =
+            let gram = design.TransposeThisAndMultiply weighted
+            let scale = gram.Diagonal().PointwiseSqrt().Map(fun v -> if v > 0.0 then v else 1.0)
+            let scaled = gram.MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
+            let evd = scaled.Evd Symmetricity.Symmetric
+            let values = evd.EigenValues.Real()
+            let least = 1e-10 * values.Maximum()
+            let kept = values.Map(fun v -> if v > least then 1.0 / v else 0.0)
+
+            (evd.EigenVectors
+             * Matrix<float>.Build.DenseOfDiagonalVector kept
+             * evd.EigenVectors.Transpose())
+                .MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
+
+        /// Coefficients (columns of the design, columns of the response).
+        member _.Fit(response: Matrix<float>) =
+            inverse * weighted.TransposeThisAndMultiply response
+
+        /// The part of its variance that each residual keeps, 1 − 2H_ii + Σ_j H_ij² of the hat matrix H: the fit has taken the rest.
+        member _.Kept =
+            let reached = design * inverse
+            let around = weighted.TransposeThisAndMultiply weighted
+
+            Array.init design.RowCount (fun i ->
+                let row = reached.Row i
+                1.0 - 2.0 * row.DotProduct(weighted.Row i) + row.DotProduct(around * row))
+
+    /// Kish's number of samples that count as much as these weighted ones, (Σw)²/Σw².
+    let private effective (weights: float[]) =
+        Array.sum weights ** 2.0 / Array.sumBy (fun w -> w * w) weights
+
+    /// The spread of each residual where the summaries are the observed ones over that where its own are: ln r² by regression on the
+    /// summaries (Blum & François 2010), within a factor of three.
+    let private spread (linear: LeastSquares) (design: Matrix<float>) (residual: Matrix<float>) =
+        let floor =
+            1e-12 * (residual.PointwiseMultiply residual).ColumnSums()
+            / float residual.RowCount
+
+        let logSquares = residual.MapIndexed(fun _ k r -> log (r * r + floor[k] + 1e-300))
+        let coefficients = linear.Fit logSquares
+
+        (design * coefficients)
+            .MapIndexed(fun _ k fitted -> exp (0.5 * (coefficients[0, k] - fitted)) |> max (1.0 / 3.0) |> min 3.0)
+
+    /// Local regression of z on θ̂ − θ̂_obs and, where there are ten simulations or more for each coefficient, its squares and products:
+    /// z moved to θ̂ = θ̂_obs. Residuals get back the variance that the fit took from them, and the spread that they have there.
+    let private regress (z: float[][]) (away: float[][]) (weights: float[]) =
         let scale =
             Array.init away[0].Length (fun k -> (away |> Array.map (fun a -> abs a[k]) |> Array.max) + 1e-300)
 
         let scaled = away |> Array.map (fun a -> Array.map2 (/) a scale)
-        let terms = quadratic scaled[0] |> Array.length
 
-        let powers =
-            if theta.Length >= 10 * (terms + 1) then
-                Array.map quadratic scaled
+        let design terms =
+            Matrix<float>.Build.DenseOfRowArrays(scaled |> Array.map (terms >> Array.append [| 1.0 |]))
+
+        let linearDesign = design id
+        let linear = LeastSquares(linearDesign, weights)
+        let terms = 1 + (quadratic scaled[0]).Length
+
+        let design, fit =
+            if effective weights >= 10.0 * float terms then
+                let design = design quadratic
+                design, LeastSquares(design, weights)
             else
-                scaled
+                linearDesign, linear
 
-        let design =
-            Matrix<float>.Build.DenseOfRowArrays(powers |> Array.map (Array.append [| 1.0 |]))
+        let response = Matrix<float>.Build.DenseOfRowArrays z
+        let coefficients = fit.Fit response
+        let residual = response - design * coefficients
+        let kept = fit.Kept
+        let there = spread linear linearDesign residual
 
-        let response = Matrix<float>.Build.DenseOfRowArrays theta
-        let weighted = design.MapIndexed(fun i _ v -> v * weights[i])
-
-        let coefficients =
-            (design.TransposeThisAndMultiply weighted).Solve(weighted.TransposeThisAndMultiply response)
-
-        let shift =
-            design.SubMatrix(0, design.RowCount, 1, design.ColumnCount - 1)
-            * coefficients.SubMatrix(1, coefficients.RowCount - 1, 0, coefficients.ColumnCount)
-
-        (response - shift).ToRowArrays()
+        residual.MapIndexed(fun i k r -> coefficients[0, k] + there[i, k] * r / sqrt (max 0.1 kept[i])).ToRowArrays()
 
     /// The posterior of accepted simulations, those within ρ ≤ ε. With regression, local with Epanechnikov weights (Beaumont, Zhang &
-    /// Balding 2002), and quadratic (Blum 2010), what a finite ε adds is taken out.
+    /// Balding 2002), quadratic (Blum 2010) and of the spread, too (Blum & François 2010), what a finite ε adds is taken out. It is done
+    /// in z, in which the prior has no edge: no sample can leave it.
     let posterior regression (prior: Prior) observed fisher epsilon (theta: float[][]) (estimates: float[][]) weights =
         let samples, weights =
             if regression then
@@ -73,11 +123,11 @@ module internal Rejection =
                     |> Array.map (fun e -> 1.0 - (distance fisher observed e / (epsilon * 1.0000001)) ** 2.0)
 
                 let weights = Array.map2 (*) weights kernel
+                let away = estimates |> Array.map (fun e -> Array.map2 (-) e observed)
 
-                let moved =
-                    regress theta (estimates |> Array.map (fun e -> Array.map2 (-) e observed)) weights
-                // an adjusted sample may leave the prior: it then has no weight
-                moved, Array.map2 (fun t w -> if Prior.contains prior t then w else 0.0) moved weights
+                regress (Array.map (Prior.toNormal prior) theta) away weights
+                |> Array.map (Prior.ofNormal prior),
+                weights
             else
                 theta, weights
 

@@ -113,9 +113,9 @@ module Simulations =
 
             let note =
                 [ if made > 0 then
-                      $"{float made / clock.Elapsed.TotalSeconds:F0} simulations/s"
+                      $"%.0f{float made / clock.Elapsed.TotalSeconds} simulations/s"
                   if accepted > 0 then
-                      $"{float accepted / float start:P1} accepted" ]
+                      $"%.1f{100.0 * float accepted / float start} %% accepted" ]
                 |> String.concat ", "
 
             let done', all =

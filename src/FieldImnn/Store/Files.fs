@@ -59,6 +59,11 @@ module Files =
             raise (StoreException(file, "a file", "nothing of that name"))
 
         try
+            let length = FileInfo(file).Length
+
+            if length > int64 Array.MaxLength then
+                raise (StoreException(file, $"a file of at most {Array.MaxLength} bytes", $"{length} bytes"))
+
             File.ReadAllBytes file
         with Refusal why as fault ->
             raise (StoreException(file, "a file that can be read", why, fault))

@@ -19,7 +19,7 @@ module Cache =
             String.concat
                 "\n"
                 [ $"{CompressorFile.version} %A{settings.Network} %A{settings.Loss} {derivatives}"
-                  $"{settings.Simulations} {settings.DerivativeSimulations} {settings.LearningRate:R} {settings.MinIterations}"
+                  $"{settings.Simulations} {settings.DerivativeSimulations} {string settings.LearningRate} {settings.MinIterations}"
                   $"{settings.MaxIterations} {settings.Patience} {settings.EvaluateEvery} {settings.HeldOut} {settings.Quote}"
                   $"{settings.Chunk} {settings.Seed} %A{fieldShape} %A{fiducial} %A{Map.toList notes}" ]
 
