@@ -31,6 +31,9 @@ let main argv =
               DensityTests.tests
               GridTests.tests
               SamplerTests.tests
+              VerdictTests.tests
+              PosteriorProperties.tests
+              MalformedInferenceTests.tests
               LogNormalCompressionTests.tests
               FlowTests.tests
               DelfiTests.tests
