@@ -303,24 +303,26 @@ let private cost =
 
                       Expect.isLessThan (worst / peak) 0.01 $"of the peak: {worst / peak:g3}")
 
-          testCase "a corner of six parameters and three layers of 20,000 samples in under 3 s of two processors" (fun () ->
-              let layer seed =
-                  let random = Random(seed: int)
+          testCase
+              "a corner of six parameters and three layers of 20,000 samples in under 3 s of two processors"
+              (fun () ->
+                  let layer seed =
+                      let random = Random(seed: int)
 
-                  Posterior.ofSamples
-                      [| for k in 1..6 -> $"s{k}" |]
-                      (Array.create 6 (0.0, 10.0))
-                      (Array.init 20000 (fun _ ->
-                          Array.init 6 (fun k -> abs (Normal.Sample(random, 0.3 * float k, 1.0)) |> min 10.0)))
-                      (equal 20000)
+                      Posterior.ofSamples
+                          [| for k in 1..6 -> $"s{k}" |]
+                          (Array.create 6 (0.0, 10.0))
+                          (Array.init 20000 (fun _ ->
+                              Array.init 6 (fun k -> abs (Normal.Sample(random, 0.3 * float k, 1.0)) |> min 10.0)))
+                          (equal 20000)
 
-              let layers = [ for k in 1..3 -> $"layer {k}", layer k ]
-              // of all processors together, whatever else runs beside: 3 s on two
-              let used () =
-                  Diagnostics.Process.GetCurrentProcess().TotalProcessorTime.TotalSeconds
+                  let layers = [ for k in 1..3 -> $"layer {k}", layer k ]
+                  // of all processors together, whatever else runs beside: 3 s on two
+                  let used () =
+                      Diagnostics.Process.GetCurrentProcess().TotalProcessorTime.TotalSeconds
 
-              let before = used ()
-              Plot.corner layers None |> ignore
-              Expect.isLessThan (used () - before) 6.0 "seconds of processors") ]
+                  let before = used ()
+                  Plot.corner layers None |> ignore
+                  Expect.isLessThan (used () - before) 6.0 "seconds of processors") ]
 
 let tests = testList "densities of posteriors" [ edges; grids; degenerate; cost ]

@@ -37,10 +37,12 @@ let private resolution =
         "resolution"
         [ for rho in [ 0.0; 0.9; 0.999; 0.9999; -0.9999 ] do
               testCase $"a ridge of correlation {rho} has its exact area" (fun () ->
-                  compute box (normal rho (0.05, 0.08) (0.43, 0.57)) |> agrees rho (0.05, 0.08) (0.43, 0.57))
+                  compute box (normal rho (0.05, 0.08) (0.43, 0.57))
+                  |> agrees rho (0.05, 0.08) (0.43, 0.57))
 
           testCase "sds of a millionth of the prior, and a ridge among them" (fun () ->
-              compute box (normal 0.5 (1e-6, 2e-6) (0.43219, 0.57123)) |> agrees 0.5 (1e-6, 2e-6) (0.43219, 0.57123)
+              compute box (normal 0.5 (1e-6, 2e-6) (0.43219, 0.57123))
+              |> agrees 0.5 (1e-6, 2e-6) (0.43219, 0.57123)
 
               compute box (normal -0.99 (1e-6, 2e-6) (0.43219, 0.57123))
               |> agrees -0.99 (1e-6, 2e-6) (0.43219, 0.57123))
@@ -68,17 +70,24 @@ let private resolution =
           testCase "a flat density keeps its bounds; one of nothing is refused" (fun () ->
               let posterior = compute box (fun _ -> -7.0)
               close 1e-3 (Posterior.sd posterior) [| 1.0 / sqrt 12.0; 1.0 / sqrt 12.0 |] "sds"
-              refuses<RangeException> [ "above zero"; "zero everywhere" ] (fun () -> compute box (fun _ -> -infinity) |> ignore))
+
+              refuses<RangeException> [ "above zero"; "zero everywhere" ] (fun () ->
+                  compute box (fun _ -> -infinity) |> ignore))
 
           testCase "infinite bounds: the density is found where it is" (fun () ->
               let half = [| -infinity, infinity; 0.0, infinity |]
 
-              compute half (fun t -> normal 0.5 (3.0, 1.0) (1e3, 50.0) t) |> agrees 0.5 (3.0, 1.0) (1e3, 50.0)
+              compute half (fun t -> normal 0.5 (3.0, 1.0) (1e3, 50.0) t)
+              |> agrees 0.5 (3.0, 1.0) (1e3, 50.0)
 
               let everywhere = Array.create 2 (-infinity, infinity)
-              compute everywhere (normal 0.5 (0.1, 1e2) (100.0, -50.0)) |> agrees 0.5 (0.1, 1e2) (100.0, -50.0)
+
+              compute everywhere (normal 0.5 (0.1, 1e2) (100.0, -50.0))
+              |> agrees 0.5 (0.1, 1e2) (100.0, -50.0)
               // normal priors, as they come
-              let prior = Prior.create [ "a", Marginal.Normal(1.0, 2.0); "b", Marginal.Normal(0.0, 1.0) ]
+              let prior =
+                  Prior.create [ "a", Marginal.Normal(1.0, 2.0); "b", Marginal.Normal(0.0, 1.0) ]
+
               let posterior = compute (Prior.bounds prior) (Prior.logDensity prior)
               agrees 0.0 (2.0, 1.0) (1.0, 0.0) posterior)
 
@@ -101,13 +110,18 @@ let private resolution =
                   |> ignore)
 
               refuses<NonFiniteException> [ "NaN"; "θ" ] (fun () -> compute box (fun t -> sqrt (t[0] - 0.5)) |> ignore)
-              refuses<SettingException> [ "one or two" ] (fun () -> compute (Array.create 3 (0.0, 1.0)) (fun _ -> 0.0) |> ignore))
+
+              refuses<SettingException> [ "one or two" ] (fun () ->
+                  compute (Array.create 3 (0.0, 1.0)) (fun _ -> 0.0) |> ignore))
 
           testCase "one parameter: narrow, unbounded, two peaks, at an edge; levels and contours" (fun () ->
               let sd p = (Posterior.sd p)[0]
               let narrow = compute [| 0.0, 1.0 |] (fun t -> -0.5 * ((t[0] - 0.3) / 1e-7) ** 2.0)
               close 1e-3 [| sd narrow |] [| 1e-7 |] "narrow"
-              let free = compute [| -infinity, infinity |] (fun t -> -0.5 * ((t[0] - 3e5) / 2.0) ** 2.0)
+
+              let free =
+                  compute [| -infinity, infinity |] (fun t -> -0.5 * ((t[0] - 3e5) / 2.0) ** 2.0)
+
               close 1e-3 [| sd free |] [| 2.0 |] "unbounded"
               // |z| < k sd holds erf(k/√2)
               Expect.isLessThan (abs (Posterior.hpdLevel [| 3e5 + 2.0 |] free - 0.6827)) 0.01 "level of one sd"
@@ -143,7 +157,10 @@ let private anyNumber =
         "Gaussian approximation"
         [ testCase "one parameter: the truncated normal" (fun () ->
               let prior = Prior.uniform [ "a", 0.0, 3.0 ]
-              let posterior = GaussianApproximation.posterior prior [| -0.5 |] (diagonal [| 1.0 |])
+
+              let posterior =
+                  GaussianApproximation.posterior prior [| -0.5 |] (diagonal [| 1.0 |])
+
               let mean, sd = cut -0.5 1.0 0.0 3.0
               close 1e-3 [| (Posterior.mean posterior)[0]; (Posterior.sd posterior)[0] |] [| mean; sd |] "moments")
 
@@ -158,7 +175,9 @@ let private anyNumber =
                         "f", Uniform(0.0, 1.0) ]
 
               let sd = [| 1.0; 1.0; 0.5; 1.0; 0.01; 1.0 |]
-              let posterior = GaussianApproximation.posterior prior [| 0.0; 2.0; 0.0; 0.3; 3.0; 0.5 |] (diagonal sd)
+
+              let posterior =
+                  GaussianApproximation.posterior prior [| 0.0; 2.0; 0.0; 0.3; 3.0; 0.5 |] (diagonal sd)
 
               let expected =
                   [| cut 0.0 1.0 0.0 10.0
@@ -177,27 +196,39 @@ let private anyNumber =
 
               Expect.isTrue (posterior.Samples |> Array.forall (Prior.contains prior)) "inside the prior"
               Expect.isGreaterThan (Posterior.effectiveSize posterior) 10000.0 "worth"
-              let again = GaussianApproximation.posterior prior [| 0.0; 2.0; 0.0; 0.3; 3.0; 0.5 |] (diagonal sd)
+
+              let again =
+                  GaussianApproximation.posterior prior [| 0.0; 2.0; 0.0; 0.3; 3.0; 0.5 |] (diagonal sd)
+
               Expect.equal again.Samples posterior.Samples "same bits")
 
-          testCase "a correlated Gaussian far outside the prior: as the grid has it, and as closed forms have the third" (fun () ->
-              let fisher2 = Matrix<float>.Build.DenseOfRowArrays([| [| 40.0; 12.0 |]; [| 12.0; 20.0 |] |])
-              let fisher3 = Matrix<float>.Build.Dense(3, 3)
-              fisher3.SetSubMatrix(0, 0, fisher2)
-              fisher3[2, 2] <- 100.0
-              let bounds = [ "a", 0.0, 1.0; "b", 0.0, 1.0 ]
-              let grid = GaussianApproximation.posterior (Prior.uniform bounds) [| -8.0; 3.0 |] fisher2
+          testCase
+              "a correlated Gaussian far outside the prior: as the grid has it, and as closed forms have the third"
+              (fun () ->
+                  let fisher2 =
+                      Matrix<float>.Build.DenseOfRowArrays([| [| 40.0; 12.0 |]; [| 12.0; 20.0 |] |])
 
-              let drawn =
-                  GaussianApproximation.posterior (Prior.uniform (bounds @ [ "c", 0.0, 1.0 ])) [| -8.0; 3.0; -2.0 |] fisher3
+                  let fisher3 = Matrix<float>.Build.Dense(3, 3)
+                  fisher3.SetSubMatrix(0, 0, fisher2)
+                  fisher3[2, 2] <- 100.0
+                  let bounds = [ "a", 0.0, 1.0; "b", 0.0, 1.0 ]
 
-              for k in 0..1 do
-                  let m, s = (Posterior.mean grid)[k], (Posterior.sd grid)[k]
-                  Expect.isLessThan (abs ((Posterior.mean drawn)[k] - m) / s) 0.1 $"mean {k}"
-                  Expect.isLessThan (abs ((Posterior.sd drawn)[k] / s - 1.0)) 0.1 $"sd {k}"
-              // 20 sds outside: nearly an exponential of length sd²/distance
-              let mean = (Posterior.mean drawn)[2]
-              Expect.isLessThan (abs (mean / (0.01 / 2.0) - 1.0)) 0.03 $"third {mean}")
+                  let grid =
+                      GaussianApproximation.posterior (Prior.uniform bounds) [| -8.0; 3.0 |] fisher2
+
+                  let drawn =
+                      GaussianApproximation.posterior
+                          (Prior.uniform (bounds @ [ "c", 0.0, 1.0 ]))
+                          [| -8.0; 3.0; -2.0 |]
+                          fisher3
+
+                  for k in 0..1 do
+                      let m, s = (Posterior.mean grid)[k], (Posterior.sd grid)[k]
+                      Expect.isLessThan (abs ((Posterior.mean drawn)[k] - m) / s) 0.1 $"mean {k}"
+                      Expect.isLessThan (abs ((Posterior.sd drawn)[k] / s - 1.0)) 0.1 $"sd {k}"
+                  // 20 sds outside: nearly an exponential of length sd²/distance
+                  let mean = (Posterior.mean drawn)[2]
+                  Expect.isLessThan (abs (mean / (0.01 / 2.0) - 1.0)) 0.03 $"third {mean}")
 
           testCase "HPD levels of three parameters, by the log density; uniform for its draws" (fun () ->
               let prior = Prior.uniform [ "a", 0.0, 9.0; "b", -9.0, 9.0; "c", -9.0, 9.0 ]
@@ -222,18 +253,33 @@ let private anyNumber =
                       Posterior.hpdLevelBy planted [| theta[0]; theta[1] + 3.0; theta[2] |] posterior)
 
               Expect.isLessThan (uniformity wrong) 0.005 "planted"
-              refuses<SettingException> [ "hpdLevelBy" ] (fun () -> Posterior.hpdLevel [| 1.0; 0.0; 0.0 |] posterior |> ignore)
-              let ties = Posterior.resample 6 120 posterior |> Array.map (fun t -> Posterior.hpdLevelBy (Array.map (fun _ -> 0.0)) t posterior)
+
+              refuses<SettingException> [ "hpdLevelBy" ] (fun () ->
+                  Posterior.hpdLevel [| 1.0; 0.0; 0.0 |] posterior |> ignore)
+
+              let ties =
+                  Posterior.resample 6 120 posterior
+                  |> Array.map (fun t -> Posterior.hpdLevelBy (Array.map (fun _ -> 0.0)) t posterior)
+
               Expect.isGreaterThan (uniformity ties) 0.005 "a flat density has exact ranks")
 
           testCase "refuses Fisher matrices that are none" (fun () ->
               let prior = Prior.uniform [ "a", 0.0, 1.0; "b", 0.0, 1.0; "c", 0.0, 1.0 ]
-              let run estimate fisher () = GaussianApproximation.posterior prior estimate fisher |> ignore
+
+              let run estimate fisher () =
+                  GaussianApproximation.posterior prior estimate fisher |> ignore
+
               let centre = [| 0.5; 0.5; 0.5 |]
               refuses<SingularMatrixException> [ "positive definite" ] (run centre (Matrix<float>.Build.Dense(3, 3)))
               refuses<NonFiniteException> [ "estimate" ] (run [| nan; 0.5; 0.5 |] (diagonal [| 1.0; 1.0; 1.0 |]))
               refuses<NonFiniteException> [ "Fisher" ] (run centre (diagonal [| 1.0; nan; 1.0 |]))
               refuses<ShapeException> [ "3 × 3"; "2 × 2" ] (run centre (diagonal [| 1.0; 1.0 |]))
-              refuses<RangeException> [ "information"; "b" ] (run centre (-(diagonal [| 1.0; 1.0; 1.0 |]) + Matrix<float>.Build.DenseOfDiagonalArray [| 2.0; 0.0; 2.0 |]))) ]
+
+              refuses<RangeException>
+                  [ "information"; "b" ]
+                  (run
+                      centre
+                      (-(diagonal [| 1.0; 1.0; 1.0 |])
+                       + Matrix<float>.Build.DenseOfDiagonalArray [| 2.0; 0.0; 2.0 |]))) ]
 
 let tests = testList "grids of posteriors" [ resolution; anyNumber ]

@@ -34,6 +34,8 @@ let main argv =
               DensityTests.tests
               GridTests.tests
               SamplerTests.tests
+              VerdictTests.tests
+              MalformedInferenceTests.tests
               LogNormalCompressionTests.tests
               FlowTests.tests
               DelfiTests.tests

@@ -39,10 +39,16 @@ let private walkers =
               refuses<SettingException> [ "even" ] (run 11 2)
 
               refuses<NonFiniteException> [ "starting points" ] (fun () ->
-                  EnsembleSampler.run 1 10 10 gaussian (normals 3 10 2 (fun z -> [| z[0]; nan |])) |> ignore)
+                  EnsembleSampler.run 1 10 10 gaussian (normals 3 10 2 (fun z -> [| z[0]; nan |]))
+                  |> ignore)
 
               refuses<NonFiniteException> [ "log density" ] (fun () ->
-                  EnsembleSampler.run 1 10 10 (Array.map (fun t -> log (1.0 - t[0] * t[0]))) (normals 3 10 2 (Array.map (fun z -> 0.1 * z)))
+                  EnsembleSampler.run
+                      1
+                      10
+                      10
+                      (Array.map (fun t -> log (1.0 - t[0] * t[0])))
+                      (normals 3 10 2 (Array.map (fun z -> 0.1 * z)))
                   |> ignore)
 
               refuses<NonFiniteException> [ "log weights" ] (fun () ->
@@ -52,8 +58,12 @@ let private walkers =
 
           testCase "scales of 1e-9 and 1e9 span the plane as well, and have their sds" (fun () ->
               let scales = [| 1e-9; 1e9 |]
-              let log' (rows: float[][]) = rows |> Array.map (Array.map2 (fun s v -> v / s) scales) |> gaussian
-              let result = EnsembleSampler.run 1 200 3000 log' (normals 3 20 2 (Array.map2 (*) scales))
+
+              let log' (rows: float[][]) =
+                  rows |> Array.map (Array.map2 (fun s v -> v / s) scales) |> gaussian
+
+              let result =
+                  EnsembleSampler.run 1 200 3000 log' (normals 3 20 2 (Array.map2 (*) scales))
 
               for k in 0..1 do
                   let sd = deviation (result.Samples |> Array.map (fun s -> s[k] / scales[k]))
@@ -73,10 +83,17 @@ let private chains =
         "chains"
         [ testCase "chains that stand still, for one half at least, are worth nothing, wherever they stand" (fun () ->
               let random = Random 1
-              let white () = Array.init 1000 (fun _ -> Normal.Sample(random, 0.0, 1.0))
+
+              let white () =
+                  Array.init 1000 (fun _ -> Normal.Sample(random, 0.0, 1.0))
+
               let constant = Array.init 4 (fun _ -> Array.create 100 1.0)
               let stuck = [| Array.create 1000 0.0; white (); white (); white () |]
-              let late = [| white () |> Array.mapi (fun i v -> if i < 500 then v else 0.1); white (); white () |]
+
+              let late =
+                  [| white () |> Array.mapi (fun i v -> if i < 500 then v else 0.1)
+                     white ()
+                     white () |]
 
               for chains in [ constant; stuck; late ] do
                   Expect.equal (ChainDiagnostics.rHat chains) infinity "R̂"
@@ -89,8 +106,7 @@ let private chains =
               holed[2][5] <- nan
               refuses<NonFiniteException> [ "finite draws" ] (fun () -> ChainDiagnostics.rHat holed |> ignore)
 
-              refuses<NonFiniteException> [ "finite" ] (fun () ->
-                  EnsembleSampler.autocorrelationTime holed |> ignore)) ]
+              refuses<NonFiniteException> [ "finite" ] (fun () -> EnsembleSampler.autocorrelationTime holed |> ignore)) ]
 
 let private hmc settings (sds: float[]) =
     let scale = Tensors.ofVector sds
@@ -106,7 +122,12 @@ let private hamiltonian =
         "Hamiltonian"
         [ for sds in [ [| 1.0; 1e-3 |]; [| 1.0; 1e-5 |]; [| 1e-9; 1e-9 |]; [| 1e-5; 1e4 |] ] do
               tensorTest $"scales %A{sds} mix" (fun () ->
-                  let result = hmc { HmcSettings.Default with Warmup = 300; Draws = 400 } sds
+                  let result =
+                      hmc
+                          { HmcSettings.Default with
+                              Warmup = 300
+                              Draws = 400 }
+                          sds
 
                   for k in 0 .. sds.Length - 1 do
                       let sd = result.Draws |> Array.collect (Array.map (fun v -> v[k])) |> deviation
@@ -119,8 +140,15 @@ let private hamiltonian =
               let logDensity (t: Tensor) =
                   ((t.abs () - 20.0.ToScalar()).square().sum 1L) * (-0.5).ToScalar()
 
-              let start = Array.init 8 (fun c -> [| (if c % 2 = 0 then 20.0 else -20.0) |]) |> Tensors.ofRows
-              let settings = { HmcSettings.Default with Warmup = 100; Draws = 100 }
+              let start =
+                  Array.init 8 (fun c -> [| (if c % 2 = 0 then 20.0 else -20.0) |])
+                  |> Tensors.ofRows
+
+              let settings =
+                  { HmcSettings.Default with
+                      Warmup = 100
+                      Draws = 100 }
+
               let result = HamiltonianMonteCarlo.run settings logDensity id start
               Expect.exists result.Warnings (fun w -> w.Contains "R̂") "R̂"
               Expect.exists result.Warnings (fun w -> w.Contains "worth") "worth") ]

@@ -78,8 +78,7 @@ module C2st =
                 let first = Tensors.ofRows reference
                 let mean, sd = first.mean ([| 0L |], true), first.std (0L, true, true)
 
-                let scaled rows =
-                    (Tensors.ofRows rows - mean) / sd
+                let scaled rows = (Tensors.ofRows rows - mean) / sd
 
                 let labels =
                     torch.cat ([| torch.zeros [| int64 half; 1L |]; torch.ones [| int64 half; 1L |] |], 0L)

@@ -56,7 +56,10 @@ module Calibration =
 
             if not (finite trial.Truth && Array.forall finite trial.Draws) then
                 let what = if finite trial.Truth then "draws" else "truth"
-                raise (NonFiniteException(subject, $"a finite truth and finite draws", $"NaN or infinity in its {what}")))
+
+                raise (
+                    NonFiniteException(subject, $"a finite truth and finite draws", $"NaN or infinity in its {what}")
+                ))
 
     /// The truth's place among the draws as a part of one, from how many are below it and how many tie with it. A tie is broken by lot, the
     /// same one for the same trial and parameter, so that ranks are uniform for discrete and flat posteriors, too.
@@ -94,7 +97,9 @@ module Calibration =
             trials
             |> Array.map (fun trial ->
                 let count choose =
-                    trial.Draws |> Array.filter (fun d -> choose d[k] trial.Truth[k]) |> Array.length
+                    trial.Draws
+                    |> Array.filter (fun d -> choose d[k] trial.Truth[k])
+                    |> Array.length
 
                 part lots (count (<)) (count (=)) trial.Draws.Length))
 

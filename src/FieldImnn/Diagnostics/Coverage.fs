@@ -50,7 +50,10 @@ module Tarp =
 
             if column k |> Array.exists (fun v -> v <> first) then
                 true
-            elif trials |> Array.forall (fun t -> t.Draws |> Array.forall (fun d -> d[k] = first)) then
+            elif
+                trials
+                |> Array.forall (fun t -> t.Draws |> Array.forall (fun d -> d[k] = first))
+            then
                 false
             else
                 raise (

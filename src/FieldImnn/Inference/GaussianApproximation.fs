@@ -27,7 +27,10 @@ module internal TruncatedGaussian =
             let cut = TruncatedNormal(0.0, 1.0, a, b)
             let at = Math.Clamp(0.0, a, b)
             // ln of the probability between a and b: what the cut density is higher by
-            let log' = MathNet.Numerics.Distributions.Normal.PDFLn(0.0, 1.0, at) - Marginal.logDensity cut at
+            let log' =
+                MathNet.Numerics.Distributions.Normal.PDFLn(0.0, 1.0, at)
+                - Marginal.logDensity cut at
+
             struct (Marginal.quantile cut u, log')
 
     /// n draws and their weights of N(mean, L Lᵀ), L lower triangular, within bounds: one parameter after the other from the part of its
@@ -136,7 +139,9 @@ module GaussianApproximation =
 
         let covariance, factor =
             try
-                let covariance = precision.Cholesky().Solve(Matrix<float>.Build.DenseIdentity precision.RowCount)
+                let covariance =
+                    precision.Cholesky().Solve(Matrix<float>.Build.DenseIdentity precision.RowCount)
+
                 covariance, (0.5 * (covariance + covariance.Transpose())).Cholesky().Factor
             with :? ArgumentException ->
                 raise (
@@ -148,7 +153,10 @@ module GaussianApproximation =
                 )
 
         let bounds = Prior.bounds prior
-        let samples, weights = TruncatedGaussian.sample seed count (covariance * pull) factor bounds
+
+        let samples, weights =
+            TruncatedGaussian.sample seed count (covariance * pull) factor bounds
+
         let posterior = Posterior.ofSamples prior.Names bounds samples weights
         let worth = Posterior.effectiveSize posterior
 

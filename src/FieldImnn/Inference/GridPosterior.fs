@@ -12,7 +12,9 @@ module GridPosterior =
         match Double.IsFinite lo, Double.IsFinite hi with
         | true, true -> Axis.line n (lo, hi)
         | true, false -> Array.append [| lo |] (away |> Array.map (fun d -> lo + d)) |> Array.distinct
-        | false, true -> Array.append (away |> Array.rev |> Array.map (fun d -> hi - d)) [| hi |] |> Array.distinct
+        | false, true ->
+            Array.append (away |> Array.rev |> Array.map (fun d -> hi - d)) [| hi |]
+            |> Array.distinct
         | false, false -> Array.concat [ away |> Array.rev |> Array.map (~-); [| 0.0 |]; away ]
 
     let private infinite (lo, hi) =
@@ -29,7 +31,11 @@ module GridPosterior =
             if far then
                 // 10¹² away a likelihood may overflow: the density is not there
                 logDensity points
-                |> Array.map (fun v -> if Double.IsNaN v || Double.IsPositiveInfinity v then -infinity else v)
+                |> Array.map (fun v ->
+                    if Double.IsNaN v || Double.IsPositiveInfinity v then
+                        -infinity
+                    else
+                        v)
             else
                 GridSearch.evaluate logDensity points
 

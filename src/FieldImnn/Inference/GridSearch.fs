@@ -83,7 +83,10 @@ module internal GridSearch =
     /// The points that no neighbour exceeds, with the distance to the next along each axis, below a level.
     let maxima (axes: float[][]) (values: float[]) level =
         let sizes = axes |> Array.map Array.length
-        let index (c: int[]) = if c.Length = 1 then c[0] else c[0] * sizes[1] + c[1]
+
+        let index (c: int[]) =
+            if c.Length = 1 then c[0] else c[0] * sizes[1] + c[1]
+
         let around = neighbours axes.Length
 
         [| for at in 0 .. values.Length - 1 do
@@ -104,7 +107,10 @@ module internal GridSearch =
                        let step =
                            Array.map2
                                (fun (axis: float[]) i ->
-                                   if i + 1 < axis.Length then axis[i + 1] - axis[i] else axis[i] - axis[i - 1])
+                                   if i + 1 < axis.Length then
+                                       axis[i + 1] - axis[i]
+                                   else
+                                       axis[i] - axis[i - 1])
                                axes
                                c
 
@@ -158,7 +164,11 @@ module internal GridSearch =
                         Some reflected
                     else
                         let inner = if fst reflected > worst then at 0.5 else at -0.5
-                        if fst inner > max worst (fst reflected) then Some inner else None
+
+                        if fst inner > max worst (fst reflected) then
+                            Some inner
+                        else
+                            None
 
                 match next with
                 | Some corner -> descend (left - 1) (Array.append corners[.. p - 1] [| corner |])
@@ -224,7 +234,10 @@ module internal GridSearch =
     /// The log density on a lattice (coordinates → θ, none outside it) from seeds outwards, as far as it is within `depth` of the peak.
     let flood logDensity peak (theta: int[] -> float[] option) (seeds: int[][]) =
         let known = Dictionary<struct (int * int), float>()
-        let key (c: int[]) = struct (c[0], (if c.Length > 1 then c[1] else 0))
+
+        let key (c: int[]) =
+            struct (c[0], (if c.Length > 1 then c[1] else 0))
+
         let around = neighbours seeds[0].Length
 
         let rec go (frontier: int[][]) =
@@ -347,8 +360,7 @@ module internal GridSearch =
         let seeds =
             held
             |> Array.map (
-                Array.mapi (fun k v ->
-                    Math.Clamp(int (round ((v - axes[k][0]) / Axis.step axes[k])), 0, sizes[k] - 1))
+                Array.mapi (fun k v -> Math.Clamp(int (round ((v - axes[k][0]) / Axis.step axes[k])), 0, sizes[k] - 1))
             )
 
         let theta c =

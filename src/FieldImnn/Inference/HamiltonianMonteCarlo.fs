@@ -157,7 +157,7 @@ module HamiltonianMonteCarlo =
         struct (proposed, torch.where (lost, torch.full_like (lossless, number -infinity), lossless))
 
     let private acceptanceOf (change: Tensor) =
-        change.nan_to_num(nan = -infinity, posinf = infinity, neginf = -infinity).exp().clamp_max (number 1.0)
+        change.nan_to_num(nan = -infinity, posinf = infinity, neginf = -infinity).exp().clamp_max(number 1.0)
 
     /// A step with which a single leapfrog step is accepted about half of the time, from a guess by doubling or halving (Hoffman & Gelman
     /// 2014, algorithm 4): scales may be of any size, and the averaging that follows must not begin many orders away.
@@ -175,7 +175,10 @@ module HamiltonianMonteCarlo =
             else
                 search factor (left - 1) next
 
-        if accepted guess > 0.5 then search 2.0 20 guess else search 0.5 200 guess
+        if accepted guess > 0.5 then
+            search 2.0 20 guess
+        else
+            search 0.5 200 guess
 
     /// s = √variance over the draws (rows of d) of all chains; of what has not moved, as it was.
     let private scaleOf (old: float[]) (rows: float[][]) =
@@ -251,8 +254,7 @@ module HamiltonianMonteCarlo =
             let momentum = Noise.Normal(keys, [| d |], 0u, null, double)
             let steps = 1 + random.Next settings.LeapfrogSteps
 
-            let struct (proposed, change) =
-                propose logDensity scale size steps momentum state
+            let struct (proposed, change) = propose logDensity scale size steps momentum state
 
             let acceptance = acceptanceOf change
 
@@ -278,8 +280,7 @@ module HamiltonianMonteCarlo =
 
                 if renewals.Contains iteration then
                     scale <-
-                        (scaleOf (Tensors.toArray scale) (seen.ToArray()) |> Tensors.ofVector)
-                            .MoveToOuterDisposeScope()
+                        (scaleOf (Tensors.toArray scale) (seen.ToArray()) |> Tensors.ofVector).MoveToOuterDisposeScope()
 
                     step <- begun iteration (exp step.Averaged)
                     seen.Clear()
