@@ -28,6 +28,10 @@ let main argv =
               ImnnTests.tests
               DoorTests.tests
               StoredTests.tests
+              CacheTests.tests
+              ManifestTests.tests
+              ReaderPropertyTests.tests
+              LeakTests.tests
               ObservationTests.tests
               RefitTests.tests
               InferenceTests.tests

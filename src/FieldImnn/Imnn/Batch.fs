@@ -143,7 +143,7 @@ module internal Batch =
 
     /// The source of simulations that the settings ask for.
     let source network settings simulator (fiducial: float[]) =
-        let theta = Tensors.ofVector fiducial |> Tensors.keep
+        let theta = Tensors.ofVector fiducial // lives in the caller's scope, as long as the source
 
         match settings.Derivatives with
         | Precomputed(training, heldOut) -> stored network simulator training heldOut settings.Seed settings.Chunk

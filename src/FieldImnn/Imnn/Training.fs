@@ -83,6 +83,11 @@ module Imnn =
         |> Seq.map (fun struct (_, w) -> w.detach().clone() |> Tensors.keep)
         |> Seq.toArray
 
+    let private forget (saved: struct (float * Tensor[]) voption) =
+        match saved with
+        | ValueSome(struct (_, weights)) -> weights |> Array.iter _.Dispose()
+        | ValueNone -> ()
+
     let private restore (network: SummaryNetwork) (weights: Tensor[]) =
         use _ = torch.no_grad ()
 
@@ -172,6 +177,7 @@ module Imnn =
                     let held = (heldOutFisher settings.Loss x dx).Determinant()
 
                     if held > highest () then
+                        forget best
                         best <- ValueSome(struct (held, copy network))
                         stale <- 0
                     else
@@ -198,7 +204,9 @@ module Imnn =
             Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F %.4g{detF}{held}"
 
         match best with
-        | ValueSome(struct (_, saved)) -> restore network saved
+        | ValueSome(struct (_, saved)) ->
+            restore network saved
+            forget best
         | ValueNone -> () // what little was learned, and not the initial weights
 
         history.ToArray(), unfinished ()
@@ -215,7 +223,9 @@ module Imnn =
             let wanted, found = string network.Description, string earlier.Network.Description
             raise (SettingException("network to start from", wanted, found))
 
-        restore network (copy earlier.Network)
+        let weights = copy earlier.Network
+        restore network weights
+        weights |> Array.iter _.Dispose()
 
     /// Refuses derivatives of summaries dx (m, p, s), of stored simulations, whose mean by a parameter is zero within its error:
     /// Hotelling's T² below what one mean of zero in 10,000 exceeds. Derivatives that belong to other fields come to that.
@@ -246,19 +256,22 @@ module Imnn =
                         )
 
     /// Runs of the simulator that a training took.
-    let private runs settings (source: Source) (network: SummaryNetwork) (history: TrainingRecord[]) =
+    let private runs settings (source: Source) (network: SummaryNetwork) (history: TrainingRecord[]) measured =
         match settings.Derivatives with
         | Precomputed _ -> source.Count Training + source.Count Validation + source.Count Quoting
         | _ ->
-            let all part =
-                source.Runs (source.Count part) (source.Count part)
+            let all n = source.Runs n n
 
-            let chosen = if network.Parameters.Count = 0 then 0 else all Validation
+            let chosen =
+                if network.Parameters.Count = 0 then
+                    0
+                else
+                    all (source.Count Validation)
 
             history.Length * source.Runs settings.Simulations settings.DerivativeSimulations
             + chosen
-            + all Fitting
-            + all Quoting
+            + all (measured Fitting)
+            + all (measured Quoting)
 
     /// Trains a network at the fiducial parameters and fits the score estimate, from the weights of an earlier compressor of the same
     /// network where there is one (at another fiducial point nearby, say). The best weights are those of the highest held-out det F;
@@ -275,6 +288,7 @@ module Imnn =
         let settings = ImnnSettings.validate (int network.Features) settings
         earlier |> Option.iter (fun c -> startFrom c network)
         Door.training simulator settings.Derivatives fiducial settings.Seed
+        use _ = torch.NewDisposeScope()
         let source = Batch.source network settings simulator fiducial
 
         match settings.Derivatives with
@@ -291,7 +305,6 @@ module Imnn =
         | _ -> ()
 
         let clock = Stopwatch.StartNew()
-        use _ = torch.NewDisposeScope()
 
         let draw part first n derivatives =
             source.Draw part first n derivatives |> Batch.joined network
@@ -302,8 +315,15 @@ module Imnn =
             else
                 optimise settings p network draw (source.Count Validation) clock
 
+        // who stopped the training does not want to wait for the full measurement
+        let enough part =
+            match settings.Derivatives with
+            | Precomputed _ -> source.Count part
+            | _ when interrupted -> min (max 1000 (int network.Features + 3)) (source.Count part)
+            | _ -> source.Count part
+
         let measure part name =
-            let count = source.Count part
+            let count = enough part
 
             let parts =
                 Tensors.chunks 1000 count
@@ -341,7 +361,7 @@ module Imnn =
           Fisher = quoted.Fisher
           QuotedOn = quoted.Simulations
           History = history
-          Simulations = runs settings source network history
+          Simulations = runs settings source network history enough
           Interrupted = interrupted
           Seconds = clock.Elapsed.TotalSeconds
           Notes = Map.empty }

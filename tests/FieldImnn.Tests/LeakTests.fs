@@ -1,0 +1,121 @@
+/// No tensor outlives the work that made it, but for those of its result.
+module LeakTests
+
+open System
+open Expecto
+open FieldImnn
+open FieldImnn.Core
+open DoorTests
+open MathNet.Numerics.LinearAlgebra
+open TestSupport
+open TorchSharp
+
+/// Tensors that live, in scopes and out of them.
+let private alive () =
+    let s = DisposeScopeManager.Statistics.TensorStatistics
+    s.ThreadTotalLiveCount
+
+/// How many more tensors live after the work than before; the first run makes what is made once.
+let private leaked (work: unit -> unit) =
+    work ()
+    let before = alive ()
+    work ()
+    alive () - before
+
+let private dispose (c: Compressor) = (c.Network :> IDisposable).Dispose()
+
+let private train settings () =
+    Imnn.train settings good [| 1.0; 0.5 |] |> dispose
+
+let private prior = Prior.uniform [ "s", 0.5, 1.5; "m", -1.0, 1.0 ]
+
+let private summaries (fields: Tensor) =
+    Tensors.toRows (torch.stack ([| fields.std ([| 1L; 2L |]); fields.mean ([| 1L; 2L |]) |], 1L))
+
+let tests =
+    testSequenced
+    <| testList
+        "leaks"
+        [ testCase "a planted leak is seen" (fun () ->
+              let kept = ResizeArray<Tensor>()
+
+              let leak () = kept.Add(torch.ones (3L))
+
+              Expect.equal (leaked leak) 1L "one tensor"
+              kept |> Seq.iter _.Dispose()
+
+              let inTraining () =
+                  train
+                      { short with
+                          Progress =
+                              { Progress.silent with
+                                  Report = fun _ -> kept.Add(Tensors.keep (torch.ones (3L))) } }
+                      ()
+
+              Expect.isGreaterThan (leaked inTraining) 0L "in a report of training")
+
+          testCase "training leaves none, by any derivative, network or loss" (fun () ->
+              for settings in
+                  [ short
+                    { short with
+                        Derivatives = FiniteDifference [| 1e-3; 1e-3 |] }
+                    { short with
+                        Network = Inception 2
+                        Loss = Published(10.0, 0.1) }
+                    { short with Network = BandPower 3 } ] do
+                  Expect.equal (leaked (train settings)) 0L $"%A{settings.Network} %A{settings.Derivatives}")
+
+          testCase "estimates, checks, fingerprints and files leave none" (fun () ->
+              let compressor = Imnn.train short good [| 1.0; 0.5 |]
+              use field = Simulator.field good [| 1.0; 0.5 |] 1UL
+
+              inFolder (fun folder ->
+                  let path = IO.Path.Combine(folder, "c.imnn")
+
+                  let work () =
+                      Compressor.estimate compressor field |> ignore
+                      Door.training good Autodiff [| 1.0; 0.5 |] 1UL
+                      Door.inference good prior 1UL
+                      Fingerprint.ofSimulator good Autodiff [| 1.0; 0.5 |] |> ignore
+                      CompressorFile.save path compressor
+                      CompressorFile.load path |> dispose
+
+                  Expect.equal (leaked work) 0L "tensors")
+
+              dispose compressor)
+
+          testCase "ABC and DELFI leave none but the likelihood's own" (fun () ->
+              let fisher = Matrix<float>.Build.DenseOfDiagonalArray [| 128.0; 64.0 |]
+
+              let abc () =
+                  Abc.run
+                      { AbcSettings.Default with
+                          Budget = 400 }
+                      good
+                      summaries
+                      fisher
+                      prior
+                      [| 1.0; 0.0 |]
+                  |> ignore
+
+              Expect.equal (leaked abc) 0L "ABC"
+
+              let delfi () =
+                  let result =
+                      Delfi.run
+                          { DelfiSettings.Default with
+                              Rounds = [ 100; 100 ]
+                              Estimator =
+                                  { EstimatorSettings.Default with
+                                      Members = 2
+                                      Training =
+                                          { EstimatorSettings.Default.Training with
+                                              MaxEpochs = 5 } } }
+                          good
+                          summaries
+                          prior
+                          [| [| [| 1.0; 0.0 |] |] |]
+
+                  (result.Likelihood :> IDisposable).Dispose()
+
+              Expect.equal (leaked delfi) 0L "DELFI") ]
