@@ -107,6 +107,7 @@ let private benchmark data out options =
 [<EntryPoint>]
 let main arguments =
     TorchRuntime.Initialise()
+    System.Globalization.CultureInfo.CurrentCulture <- System.Globalization.CultureInfo.InvariantCulture
 
     try
         match List.ofArray arguments with

@@ -251,7 +251,7 @@ module Imnn =
                             SimulatorException(
                                 "derivatives of the stored simulations",
                                 $"a mean derivative of the summaries by {Simulator.parameter simulator a} that differs from zero, derivative i being of the same seed as field i",
-                                $"one that is zero within its error (chance {chance:g2}): they belong to other fields, or the network sees nothing of the parameter"
+                                $"one that is zero within its error (chance %.2g{chance}): they belong to other fields, or the network sees nothing of the parameter"
                             )
                         )
 
