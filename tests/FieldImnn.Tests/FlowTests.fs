@@ -269,7 +269,10 @@ let private training =
               let settings =
                   { quick (Maf(2, [ 64; 64 ])) with
                       HeldOut = 0.3
-                      Members = 1 }
+                      Members = 1
+                      Training =
+                          { (quick (Maf(2, [ 64; 64 ]))).Training with
+                              Patience = 40 } }
 
               use learned = DensityEstimator.fit settings x theta
               let held = learned.History |> Array.map (fun r -> r.HeldOut[0])

@@ -452,6 +452,87 @@ let private walkers =
 
               Expect.equal (sample 1000).Warnings [] "enough") ]
 
+// ------------------------------------------------------------------------------------------------------ widths
+
+/// x = ln⁻¹ of (ln A, ln A − B ln 5) + 0.1 N(0, 1): curved in both parameters, of a width that changes tenfold over a wide prior; the
+/// posterior is known in closed form.
+let private curved =
+    let prior = Prior.uniform [ "A", 0.1, 1.25; "B", 0.0, 1.0 ]
+    let slope = log 5.0
+
+    let simulator =
+        Simulator.create "curved" [ "A"; "B" ] [ 2 ] [ 2 ] (fun theta noise ->
+            let a, b = theta.select (1L, 0L), theta.select (1L, 1L)
+
+            (torch.stack ([| a.log (); a.log () - slope * b |], 1L)
+             + 0.1 * noise.``to`` torch.float64)
+                .exp())
+
+    let exact (x: float[]) =
+        GridPosterior.compute 81 prior.Names (Prior.bounds prior) (fun rows ->
+            rows
+            |> Array.map (fun t ->
+                Prior.logDensity prior t
+                - 50.0 * ((log (x[0] / t[0])) ** 2.0 + (log (x[1] / t[0]) + slope * t[1]) ** 2.0)))
+
+    prior, simulator, exact
+
+let private widths =
+    testCase
+        "one DELFI for many fields and the neural posterior have the exact widths over a wide prior, curved and uneven"
+        (fun () ->
+            let prior, simulator, exact = curved
+            let fields = 40
+
+            let seen =
+                Prior.sample 5 0L fields prior
+                |> Array.mapi (fun i theta -> Simulator.field simulator theta (uint64 (900 + i)) |> Tensors.toArray)
+
+            let truths = seen |> Array.map exact
+
+            /// Geometric mean of area / exact area, and the rms of the largest shift.
+            let judge found =
+                let ratios =
+                    Array.map2 (fun p e -> log (Posterior.area p / Posterior.area e)) found truths
+
+                let shifts = Array.map2 (fun p e -> Posterior.shift e p) found truths
+                exp (Array.average ratios), sqrt (shifts |> Array.averageBy (fun s -> s * s))
+
+            let result =
+                Delfi.run
+                    { delfi with
+                        Rounds = [ 1200; 800 ]
+                        Estimator =
+                            { delfi.Estimator with
+                                Kind = Maf(2, [ 32 ]) } }
+                    simulator
+                    Tensors.toRows
+                    prior
+                    (seen |> Array.map Array.singleton)
+
+            let area, shift = judge result.Posteriors
+            Expect.isTrue (area > 0.97 && area < 1.05) $"DELFI: area {area:F3}"
+            Expect.isLessThan shift 0.25 $"DELFI: shift {shift:F3}"
+
+            let amortised =
+                NeuralPosterior.learn
+                    { quick with
+                        Budget = 2000
+                        Estimator =
+                            { delfi.Estimator with
+                                Kind = Maf(2, [ 32 ]) } }
+                    simulator
+                    Tensors.toRows
+                    prior
+
+            let area, shift = seen |> Array.map (NeuralPosterior.posterior amortised) |> judge
+            Expect.isTrue (area > 0.95 && area < 1.06) $"neural posterior: area {area:F3}"
+            Expect.isLessThan shift 0.25 $"neural posterior: shift {shift:F3}"
+            // planted: other fields' posteriors
+            let planted, _ = judge (Array.append result.Posteriors[1..] result.Posteriors[..0])
+            let _, away = judge (Array.append result.Posteriors[1..] result.Posteriors[..0])
+            Expect.isGreaterThan away 1.0 $"planted: {planted:F2}, {away:F2}")
+
 let tests =
     testSequenced
-    <| testList "robustness" [ training; whitenings; summaries; misfit; walkers ]
+    <| testList "robustness" [ training; whitenings; summaries; misfit; walkers; widths ]

@@ -111,17 +111,17 @@ module DensityEstimator =
     let private every members (rows: Tensor) =
         rows.unsqueeze(0L).expand(int64 members, -1L, -1L)
 
-    /// Whitened x and conditions of rows, on the network's terms: (1, n, d) and (1, n, c), float32.
+    /// Whitened x and conditions of rows, on the network's terms: (1, n, d) and (1, n, c), float32; and ln |∂x/∂whitened x| (n).
     let private prepare estimator (x: Tensor) (condition: Tensor) =
         let whitened = Whitening.condition estimator.Whitening condition
         let residual = Whitening.residual estimator.Whitening x whitened
+        let volume = Whitening.logVolume estimator.Whitening whitened
         let whitened = Whitening.within estimator.Whitening whitened
         let members = estimator.Stacking.Length
-        every members (residual.``to`` torch.float32), every members (whitened.``to`` torch.float32)
+        every members (residual.``to`` torch.float32), every members (whitened.``to`` torch.float32), volume
 
     let private logDensityInside estimator (x: float[][]) (condition: float[][]) : float[] =
         let logWeights = estimator.Stacking |> Array.map log |> Tensors.ofVector
-        let shift = Whitening.logDeterminant estimator.Whitening
 
         EnsembleTraining.singleThreaded (fun () ->
             Tensors.chunks 4096 condition.Length
@@ -130,14 +130,14 @@ module DensityEstimator =
                     use _ = torch.no_grad ()
                     let part = if x.Length = 1 then x else x[start .. start + length - 1]
 
-                    let residual, whitened =
+                    let residual, whitened, volume =
                         prepare
                             estimator
                             (Tensors.ofRows part)
                             (Tensors.ofRows condition[start .. start + length - 1])
 
                     let byMember = estimator.Density.LogDensity(residual, whitened).``to`` torch.float64
-                    ((byMember + logWeights.unsqueeze 1L).logsumexp 0L - shift) |> Tensors.toArray)))
+                    ((byMember + logWeights.unsqueeze 1L).logsumexp 0L - volume) |> Tensors.toArray)))
 
     /// ln q(x | c) of rows (n, d) and (n, c); one row of x stands for all conditions. −∞ beyond an edge.
     let logDensity estimator (x: float[][]) (condition: float[][]) : float[] =
@@ -255,13 +255,21 @@ module DensityEstimator =
             use _ = torch.no_grad ()
             let byMember = logDensity (EnsembleTraining.pick data held) |> Tensors.toRows
             let stacking = stack byMember
-            let shift = Whitening.logDeterminant whitening
-            let rows = Tensors.toArray (order.narrow (0L, 0L, count))
+            let rows = Tensors.toArray (order.narrow (0L, 0L, count)) |> Array.map int
+
+            let volumes =
+                rows
+                |> Array.map (fun i -> condition[i])
+                |> Tensors.ofRows
+                |> Whitening.condition whitening
+                |> Whitening.logVolume whitening
+                |> Tensors.toArray
 
             let mixed =
-                Array.map2
-                    (fun q row -> q - shift + SummaryEdge.logJacobian edges x[int (row: float)])
+                Array.map3
+                    (fun q volume row -> q - volume + SummaryEdge.logJacobian edges x[row])
                     (mix stacking byMember)
+                    volumes
                     rows
 
             { Kind = settings.Kind

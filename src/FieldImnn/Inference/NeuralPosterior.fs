@@ -31,6 +31,8 @@ type AmortisedPosterior =
         Prior: Prior
         /// q(z | x) of z_k = Φ⁻¹(the prior's probability below θ_k).
         Density: DensityEstimator
+        /// q(x | θ) of the same simulations.
+        Likelihood: DensityEstimator
         Draws: int
         Seed: uint64
         Simulations: int
@@ -45,6 +47,9 @@ type AmortisedPosterior =
 
 /// Neural posterior estimation (Papamakarios & Murray 2016; Greenberg et al. 2019), amortised: q(θ | x) learned from simulations of the
 /// prior serves every observation. It is learned in z, in which the prior is the standard normal, so no mass can leak out of the prior.
+/// A density that must follow the truth over the whole prior is too wide where the posterior is narrow, and rounds a posterior that ends
+/// at an edge. The likelihood of the same simulations is smooth in θ, and learned far better: q(θ | x) therefore only proposes, and
+/// importance weights, prior × q(x | θ) / q(θ | x), make the posterior of it.
 module NeuralPosterior =
     // the prior's very edge, where z would be infinite
     let private edge = 1e-12
@@ -82,8 +87,16 @@ module NeuralPosterior =
 
         let theta, x, leftOut = Misfit.withoutOutliers made.Theta made.Summaries
 
+        let likelihood =
+            { estimator with
+                Training =
+                    { estimator.Training with
+                        Seed = NoiseKey.SeedFor(settings.Seed, "NPE likelihood") } }
+
         { Prior = prior
-          Density = DensityEstimator.fit estimator (theta |> Array.map (toNormal prior)) x
+          // edges are the summaries', which the posterior has for its condition
+          Density = DensityEstimator.fit { estimator with Edges = [] } (theta |> Array.map (toNormal prior)) x
+          Likelihood = DensityEstimator.fit likelihood x theta
           Draws = settings.Draws
           Seed = settings.Seed
           Simulations = made.Made
@@ -92,10 +105,8 @@ module NeuralPosterior =
           Summaries = x
           Warnings = leftOut }
 
-    /// ln q(θ | x) of observed summaries x at rows of θ; −∞ outside the prior.
-    let logDensity amortised (x: float[]) (rows: float[][]) : float[] =
-        let x = Observed.require (Some amortised.Summaries[0].Length) x
-        let logPrior = rows |> Array.map (Prior.logDensity amortised.Prior)
+    /// ln q(θ | x) of the proposal at rows of θ; −∞ outside the prior.
+    let private proposed amortised (x: float[]) (rows: float[][]) (logPrior: float[]) : float[] =
         let z = rows |> Array.map (toNormal amortised.Prior)
         let q = DensityEstimator.logDensity amortised.Density z (Array.create rows.Length x)
 
@@ -110,17 +121,71 @@ module NeuralPosterior =
             z
             q
 
-    /// Draws of the posterior of observed summaries x, which must be finite. Whether it can be trusted, `warnings` says.
-    let posterior amortised (x: float[]) =
-        let x = Observed.require (Some amortised.Summaries[0].Length) x
+    /// ln prior + ln q(x | θ) at rows of θ.
+    let private unnormalised amortised (x: float[]) (rows: float[][]) (logPrior: float[]) =
+        DensityEstimator.logDensity amortised.Likelihood [| x |] rows
+        |> Array.map2
+            (fun prior l ->
+                if Double.IsNegativeInfinity prior || Double.IsNaN l then
+                    -infinity
+                else
+                    prior + l)
+            logPrior
 
-        let draws =
-            DensityEstimator.sample amortised.Density amortised.Seed (Array.create amortised.Draws x)
+    /// The least number of proposals: so few draws as are asked for may be too few to weigh.
+    let private leastProposals = 4000
+
+    /// Proposals of observed summaries and their log weights.
+    let private weighted amortised (x: float[]) =
+        let rows =
+            DensityEstimator.sample
+                amortised.Density
+                amortised.Seed
+                (Array.create (max leastProposals amortised.Draws) x)
             |> Array.map (ofNormal amortised.Prior)
 
-        Posterior.ofSamples amortised.Prior.Names (Prior.bounds amortised.Prior) draws (Array.create draws.Length 1.0)
+        let logPrior = rows |> Array.map (Prior.logDensity amortised.Prior)
+
+        let logWeights =
+            Array.map2 (-) (unnormalised amortised x rows logPrior) (proposed amortised x rows logPrior)
+            |> Array.map (fun v -> if Double.IsNaN v then -infinity else v)
+
+        rows, logWeights
+
+    let private normalise (logWeights: float[]) =
+        let highest = Array.max logWeights
+
+        if Double.IsFinite highest then
+            highest, logWeights |> Array.map (fun v -> exp (v - highest))
+        else
+            // the likelihood knows nothing of this observation: the proposal stands, and the warnings say so
+            0.0, Array.create logWeights.Length 1.0
+
+    /// ln of the posterior's density, given observed summaries x, at rows of θ; −∞ outside the prior.
+    let logDensity amortised (x: float[]) (rows: float[][]) : float[] =
+        let x = Observed.require (Some amortised.Summaries[0].Length) x
+        let highest, weights = weighted amortised x |> snd |> normalise
+        let evidence = highest + log (Array.average weights)
+
+        rows
+        |> Array.map (Prior.logDensity amortised.Prior)
+        |> unnormalised amortised x rows
+        |> Array.map (fun v -> v - evidence)
+
+    /// The posterior of observed summaries x, which must be finite: weighted draws. Whether it can be trusted, `warnings` says.
+    let posterior amortised (x: float[]) =
+        let x = Observed.require (Some amortised.Summaries[0].Length) x
+        let rows, logWeights = weighted amortised x
+        Posterior.ofSamples amortised.Prior.Names (Prior.bounds amortised.Prior) rows (snd (normalise logWeights))
+
+    /// The part of the proposals that must count: of fewer, the learned posterior and the learned likelihood contradict each other.
+    let private leastPart = 0.02
 
     /// What must be known of the posterior of observed summaries x: that of all, and whether the model can have made x.
     let warnings amortised (x: float[]) (posterior: Posterior) =
+        let effective = Posterior.effectiveSize posterior
+
         amortised.Warnings
+        @ [ if effective < leastPart * float posterior.Samples.Length then
+                Contradiction(effective, posterior.Samples.Length) ]
         @ Misfit.warnings amortised.Theta amortised.Summaries x posterior

@@ -16,6 +16,9 @@ type Warning =
     /// Simulations that lie far from their like, of so many, and were left out of the learning; the farthest by so many sds.
     | SimulationsLeftOut of count: int * all: int * farthest: float
 
+    /// The learned posterior and the learned likelihood leave so few effective draws, of so many.
+    | Contradiction of effective: float * draws: int
+
     /// A stable word for the kind, for files.
     member this.Kind =
         match this with
@@ -23,6 +26,7 @@ type Warning =
         | NotConverged _ -> "sampler-not-converged"
         | SummariesDropped _ -> "summaries-dropped"
         | SimulationsLeftOut _ -> "simulations-left-out"
+        | Contradiction _ -> "posterior-and-likelihood-disagree"
 
     /// The warning as a sentence.
     member this.Message =
@@ -43,6 +47,9 @@ type Warning =
             $"Summaries that are constant or follow from the others were not used: number {list}."
         | SimulationsLeftOut(count, all, farthest) ->
             $"{count} of {all} simulations lie up to {Warning.number farthest} sds from their like and were left out of the learning."
+
+        | Contradiction(effective, draws) ->
+            $"The learned posterior and the learned likelihood disagree: only {Warning.number effective} of {draws} draws count. More simulations are needed."
 
     static member private number(value: float) =
         value.ToString("G3", Globalization.CultureInfo.InvariantCulture)

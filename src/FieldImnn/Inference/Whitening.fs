@@ -74,7 +74,9 @@ type Whitening =
         Degree: int
         /// Row 0 is the offset, the rows below the coefficients of the whitened condition and of its products.
         Regression: Matrix<float>
-        /// The residual's lower Cholesky factor L: x = regression + e Lᵀ.
+        /// Where the width changes with the condition: the coefficients of ln s of every column, on the products up to degree 2, within the range.
+        Scale: Matrix<float> option
+        /// The scaled residual's lower Cholesky factor L: x = regression + s·(e Lᵀ).
         Residual: Matrix<float>
     }
 
@@ -115,18 +117,84 @@ module Whitening =
                         |> List.fold (fun product k -> product * clamped range k whitened[i, k]) 1.0
             )
 
-    /// ln det of the residuals' covariance on rows that were not fitted, by two folds of interleaved rows.
-    let private crossValidated (design: Matrix<float>) (target: Matrix<float>) (kept: bool[]) =
-        let name = "covariance of x about its regression on the condition"
+    let private residuals = "covariance of x about its regression on the condition"
 
+    /// Mean and width as the design says: coefficients of the mean, of ln s if it is to change, and the scaled residuals' factor.
+    type private Fitted =
+        { Mean: Matrix<float>
+          LogScale: Matrix<float> option
+          Lower: Matrix<float> }
+
+    /// The least number of rows to know by how the width changes.
+    let private rowsForWidth = 500
+
+    let private logScales (widths: Matrix<float>) (coefficients: Matrix<float>) = widths * coefficients
+
+    /// A robust fit of the mean; with a width that changes, of ln s by regression of ln |residual| and then of the mean with weights 1/s², twice.
+    let private regress changing (design: Matrix<float>) (widths: Matrix<float>) (target: Matrix<float>) kept =
+        let coefficients, lower, kept = Robust.regress residuals design target kept
+
+        if not changing then
+            { Mean = coefficients
+              LogScale = None
+              Lower = lower }
+        else
+            let rows = Robust.select widths kept
+
+            let scaled (mean: Matrix<float>) =
+                let away = target - design * mean
+                let logs = (Robust.select away kept).Map(fun v -> log (abs v + 1e-12))
+                let gamma = rows.QR().Solve logs
+                away, gamma, (logScales widths gamma)
+
+            let reweighted (logs: Matrix<float>) =
+                let own, y, l =
+                    Robust.select design kept, Robust.select target kept, Robust.select logs kept
+
+                Matrix<float>
+                    .Build.DenseOfColumnVectors(
+                        [| for k in 0 .. target.ColumnCount - 1 do
+                               let weight i = exp -l[i, k]
+                               let a = own.MapIndexed(fun i _ v -> v * weight i)
+                               let b = y.Column(k).MapIndexed(fun i v -> v * weight i)
+                               a.QR().Solve b |]
+                    )
+
+            let _, _, first = scaled coefficients
+            let mean = reweighted first
+            let _, _, second = scaled mean
+            let mean = reweighted second
+            let away, gamma, logs = scaled mean
+
+            let _, lower, _ =
+                Robust.scatter residuals (away.MapIndexed(fun i k v -> v * exp -logs[i, k])) kept
+
+            { Mean = mean
+              LogScale = Some gamma
+              Lower = lower }
+
+    /// Minus twice the mean Gaussian log likelihood, up to a constant, on rows that were not fitted, by two folds of interleaved rows.
+    let private crossValidated changing design widths (target: Matrix<float>) (kept: bool[]) =
         [ 0; 1 ]
         |> List.averageBy (fun fold ->
             let fitted = kept |> Array.mapi (fun i k -> k && (i / 2) % 2 = fold)
             let other = kept |> Array.mapi (fun i k -> k && (i / 2) % 2 <> fold)
-            let coefficients, _, _ = Robust.regress name design target fitted
-            let residual = target - design * coefficients
-            let _, lower, _ = Robust.scatter name residual other
-            2.0 * (lower.Diagonal() |> Seq.sumBy log))
+            let found = regress changing design widths target fitted
+            let away = target - design * found.Mean
+
+            let logs =
+                match found.LogScale with
+                | Some gamma -> logScales widths gamma
+                | None -> Matrix<float>.Build.Dense(target.RowCount, target.ColumnCount)
+
+            let _, lower, kept =
+                Robust.scatter residuals (away.MapIndexed(fun i k v -> v * exp -logs[i, k])) other
+
+            let chosen = Robust.select logs kept
+
+            2.0
+            * (chosen.RowSums().Sum() / float chosen.RowCount
+               + (lower.Diagonal() |> Seq.sumBy log)))
 
     let private check (x: float[][]) (condition: float[][]) =
         let n, c = condition.Length, condition[0].Length
@@ -218,17 +286,34 @@ module Whitening =
                   Some(warps |> Array.map Option.get) ]
             |> List.map (way raw screened)
 
+        // within the range only: a width must not be extrapolated
+        let widths (way: Way) =
+            way.Whitened.MapIndexed(fun _ j v -> clamped way.Range j v)
+            |> design 2 way.Range
+
+        let enough degree =
+            n >= 10 * (1 + c + (products degree c).Length)
+
         let possible =
             [ for degree in 1..3 do
-                  if degree = 1 || n >= 10 * (1 + c + (products degree c).Length) then
-                      for way in ways -> way, degree, design degree way.Range way.Whitened ]
+                  if degree = 1 || enough degree then
+                      for way in ways do
+                          let rows = design degree way.Range way.Whitened
 
-        let way, degree, rows =
+                          for changing in [ false; true ] do
+                              if not changing || (n >= rowsForWidth && enough 2) then
+                                  way, degree, changing, rows ]
+
+        let fitted (way, _, changing, rows) =
+            regress changing rows (widths way) target way.Kept
+
+        let way, degree, changing, rows =
             match possible with
             | [ only ] -> only
             | several ->
                 several
-                |> List.map (fun (way, degree, rows) -> crossValidated rows target way.Kept, (way, degree, rows))
+                |> List.map (fun (way, degree, changing, rows) ->
+                    crossValidated changing rows (widths way) target way.Kept, (way, degree, changing, rows))
                 // what is less simple must be worth it
                 |> List.reduce (fun (best, chosen) (value, other) ->
                     if value < best - 0.02 * float target.ColumnCount then
@@ -237,8 +322,7 @@ module Whitening =
                         best, chosen)
                 |> snd
 
-        let regression, residual, _ =
-            Robust.regress "covariance of x about its regression on the condition" rows target way.Kept
+        let found = fitted (way, degree, changing, rows)
 
         { Target = targets
           Condition = conditions
@@ -247,8 +331,9 @@ module Whitening =
           ConditionMap = way.Map
           Range = way.Range
           Degree = degree
-          Regression = regression
-          Residual = residual }
+          Regression = found.Mean
+          Scale = found.LogScale
+          Residual = found.Lower }
 
     let private choose (columns: Columns) (rows: Tensor) =
         if columns.Kept.Length = columns.Offset.Count then
@@ -276,34 +361,53 @@ module Whitening =
         let range = Tensors.ofMatrix whitening.Range
         torch.minimum (torch.maximum (whitened, range[0L]), range[1L])
 
-    let private mean whitening (whitened: Tensor) : Tensor =
-        let slope = Tensors.ofMatrix whitening.Regression
-        let c = whitened.shape[1]
-        let inside = (within whitening whitened).unbind 1L
+    /// 1 and c, as they are, and products within the range, times coefficients (1 + c + products, d).
+    let private evaluate degree (c: Tensor) (inside: Tensor) (coefficients: Matrix<float>) : Tensor =
+        let slope = Tensors.ofMatrix coefficients
+        let columns = inside.unbind 1L
 
         let terms =
-            products whitening.Degree (int c)
-            |> List.map (List.map (fun k -> inside[k]) >> List.reduce (fun a b -> a * b))
+            products degree (int c.shape[1])
+            |> List.map (List.map (fun k -> columns[k]) >> List.reduce (fun a b -> a * b))
 
         let all =
             if terms.IsEmpty then
-                whitened
+                c
             else
-                torch.cat ([| whitened; torch.stack (Array.ofList terms, 1L) |], 1L)
+                torch.cat ([| c; torch.stack (Array.ofList terms, 1L) |], 1L)
 
         all.matmul (slope.narrow (0L, 1L, slope.shape[0] - 1L))
         + slope.narrow (0L, 0L, 1L)
 
+    let private mean whitening (whitened: Tensor) : Tensor =
+        evaluate whitening.Degree whitened (within whitening whitened) whitening.Regression
+
+    /// ln s (n, kept) of whitened conditions.
+    let private logScale whitening (whitened: Tensor) : Tensor option =
+        whitening.Scale
+        |> Option.map (fun coefficients ->
+            let inside = within whitening whitened
+            evaluate 2 inside inside coefficients)
+
     /// Residuals (n, kept) of x (n, d) under whitened conditions, float64.
     let residual whitening (x: Tensor) (whitened: Tensor) : Tensor =
-        (choose whitening.Target x - mean whitening whitened)
-            .matmul(Tensors.ofMatrix (whitening.Residual.Inverse().Transpose()))
+        let away = choose whitening.Target x - mean whitening whitened
+
+        let scaled =
+            match logScale whitening whitened with
+            | Some logs -> away * logs.neg().exp()
+            | None -> away
+
+        scaled.matmul (Tensors.ofMatrix (whitening.Residual.Inverse().Transpose()))
 
     /// x of residuals: the inverse; columns that are not learned follow from the others.
     let restore whitening (residual: Tensor) (whitened: Tensor) : Tensor =
+        let scaled = residual.matmul (Tensors.ofMatrix (whitening.Residual.Transpose()))
+
         let own =
-            mean whitening whitened
-            + residual.matmul (Tensors.ofMatrix (whitening.Residual.Transpose()))
+            match logScale whitening whitened with
+            | Some logs -> mean whitening whitened + scaled * logs.exp ()
+            | None -> mean whitening whitened + scaled
 
         if whitening.Target.Kept.Length = whitening.Target.Offset.Count then
             own
@@ -311,6 +415,12 @@ module Whitening =
             own.matmul (Tensors.ofMatrix whitening.Target.Map)
             + Tensors.ofVector (whitening.Target.Offset.ToArray())
 
-    /// ln |∂x/∂residual|, on the columns that are learned.
+    /// The part of ln |∂x/∂residual| that does not depend on the condition, on the columns that are learned.
     let logDeterminant whitening =
         whitening.Residual.Diagonal() |> Seq.sumBy log
+
+    /// ln |∂x/∂residual| (n) under whitened conditions (n, c), on the columns that are learned.
+    let logVolume whitening (whitened: Tensor) : Tensor =
+        match logScale whitening whitened with
+        | Some logs -> logs.sum 1L + (logDeterminant whitening).ToScalar()
+        | None -> torch.full ([| whitened.shape[0] |], (logDeterminant whitening).ToScalar(), dtype = torch.float64)
