@@ -137,6 +137,19 @@ let sbibm arguments =
     printfn $"Written to {shown out}."
     code
 
+/// Every method on every problem: do its posteriors hold the truth as often as they say, and how far are they from the exact ones?
+let calibration arguments =
+    let project = "benchmarks/FieldImnn.Calibration"
+
+    perform
+        [ restoring
+          quiet "Building" (fun () -> dotnet "calibration" ([ "build"; at project ] @ release)) ]
+
+    let out = artifacts "calibration"
+    let code = stream "dotnet" (program project :: out :: arguments)
+    printfn $"Written to {shown out}."
+    code
+
 // ------------------------------------------------------------------------------------------------------------ pack
 
 let version () =
@@ -182,6 +195,8 @@ let help () =
     format                     format F# and C# in place
     bench [ARGUMENTS]          build and run the benchmarks
     benchmark sbibm [--full]   neural likelihood against the published table, in artifacts/sbibm.json
+    benchmark calibration [--only PROBLEM] [--methods NAME,NAME] [--fields N]
+                               every method on every problem against the exact answer, in artifacts/calibration; goes on where it stopped
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
                                every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
@@ -204,6 +219,7 @@ let command arguments =
     | [ "format" ] -> format ()
     | "bench" :: rest -> bench rest
     | "benchmark" :: "sbibm" :: rest -> sbibm rest
+    | "benchmark" :: "calibration" :: rest -> calibration rest
     | [ "pack" ] -> pack ()
     | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)
     | "reproduce" :: study :: rest -> reproduce study rest

@@ -4,6 +4,7 @@
 
 open System
 open System.Diagnostics
+open System.Globalization
 open System.IO
 open Argu
 open FieldImnn
@@ -72,7 +73,10 @@ let infer (arguments: ParseResults<Arguments>) =
         match arguments.TryGetResult Theta with
         | None -> problem.Target
         | Some text ->
-            match text.Split ',' |> Array.map Double.TryParse with
+            match
+                text.Split ','
+                |> Array.map (fun number -> Double.TryParse(number, NumberStyles.Float, CultureInfo.InvariantCulture))
+            with
             | numbers when numbers |> Array.forall fst ->
                 numbers |> Array.map snd |> Prior.require "--theta" problem.Prior
             | _ -> raise (SettingException("--theta", "numbers with commas between them", text))
@@ -150,6 +154,9 @@ let infer (arguments: ParseResults<Arguments>) =
         printfn $"{name} = {mean:F4} ± {sd:F4}   (exact {exactMean:F4} ± {exactSd:F4})"
 
     printfn $"area over exact {result.AreaRatio:F3}, information kept {result.FisherRetained:P1}"
+
+    for warning in result.Warnings do
+        printfn $"warning: {warning.Message}"
 
 let code =
     try

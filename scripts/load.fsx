@@ -4,4 +4,8 @@
 #r "../src/FieldImnn/bin/Release/net10.0/FieldImnn.dll"
 #r "../src/FieldImnn.Plots/bin/Release/net10.0/FieldImnn.Plots.dll"
 
+// numbers are read and written with a point, whatever the language of the machine
+System.Globalization.CultureInfo.CurrentCulture <- System.Globalization.CultureInfo.InvariantCulture
+System.Globalization.CultureInfo.DefaultThreadCurrentCulture <- System.Globalization.CultureInfo.InvariantCulture
+
 FieldImnn.Core.Runtime.TorchRuntime.Initialise()

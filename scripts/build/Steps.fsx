@@ -3,9 +3,14 @@ module Steps
 
 open System
 open System.Diagnostics
+open System.Globalization
 open System.IO
 open System.Runtime.InteropServices
 open System.Threading
+
+// numbers are written with a point, whatever the language of the machine
+CultureInfo.CurrentCulture <- CultureInfo.InvariantCulture
+CultureInfo.DefaultThreadCurrentCulture <- CultureInfo.InvariantCulture
 
 // -------------------------------------------------------------------------------------------------------------- places
 

@@ -58,3 +58,7 @@ public sealed class StoreException(string subject, string expected, string recei
 /// <summary>The native tensor library could not be found or loaded on this machine.</summary>
 public sealed class NativeLibraryException(string subject, string expected, string received, Exception? inner = null)
     : FieldImnnException(subject, expected, received, inner);
+
+/// <summary>A problem that a method cannot tell the truth about, and why.</summary>
+public sealed class NotServedException(string subject, string expected, string received)
+    : FieldImnnException(subject, expected, received);

@@ -1,6 +1,7 @@
 using System;
 using System.Linq;
 using TorchSharp;
+using static System.FormattableString;
 using static TorchSharp.torch;
 
 namespace FieldImnn.Core;
@@ -36,10 +37,10 @@ public static class Guard
     /// <summary><paramref name="value"/> is finite and above zero.</summary>
     /// <exception cref="SettingException">It is not.</exception>
     public static double Positive(string subject, double value) =>
-        double.IsFinite(value) && value > 0 ? value : throw new SettingException(subject, "a finite number > 0", $"{value}");
+        double.IsFinite(value) && value > 0 ? value : throw new SettingException(subject, "a finite number > 0", Invariant($"{value}"));
 
     /// <summary><paramref name="value"/> is at least <paramref name="least"/>.</summary>
     /// <exception cref="SettingException">It is not.</exception>
     public static long AtLeast(string subject, long least, long value) =>
-        value >= least ? value : throw new SettingException(subject, $"a whole number ≥ {least}", $"{value}");
+        value >= least ? value : throw new SettingException(subject, $"a whole number ≥ {least}", Invariant($"{value}"));
 }

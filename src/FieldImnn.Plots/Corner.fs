@@ -15,10 +15,11 @@ module internal Corner =
     /// Points a side of a density on a grid.
     let resolution = 101
 
-    /// The range of parameter i: mean ± 4.5 sd of each sensible layer, inside the bounds, with the truth in view.
-    let range (layers: Posterior list) (truth: float[] option) i =
+    /// The range of parameter i: mean ± 4.5 sd of each sensible layer, inside the bounds, with the truth in view. Moments are those of
+    /// the layers.
+    let private range (layers: Posterior list) (moments: (float[] * float[]) list) (truth: float[] option) i =
         let spread =
-            layers |> List.map (fun l -> (Posterior.mean l)[i], (Posterior.sd l)[i])
+            moments |> List.map (fun (mean: float[], sd: float[]) -> mean[i], sd[i])
 
         let narrowest = spread |> List.map snd |> List.min
         let shown = spread |> List.filter (fun (_, s) -> s <= sensible * narrowest)
@@ -151,6 +152,19 @@ module internal Corner =
             if l.Names.Length <> p then
                 raise (ShapeException("layers", $"posteriors of {p} parameters", $"{l.Names.Length}"))
 
+            // the same names elsewhere: one of the layers would be drawn at another's parameters
+            if l.Names <> posteriors.Head.Names && Set l.Names = Set posteriors.Head.Names then
+                let text = String.concat ", "
+
+                raise (
+                    SettingException("layers", $"parameters in one order, {text posteriors.Head.Names}", text l.Names)
+                )
+
+        let entries = List.map fst layers
+
+        if (List.distinct entries).Length < entries.Length then
+            raise (SettingException("layers", "each with a name of its own", String.concat ", " entries))
+
         truth
         |> Option.iter (fun t ->
             if t.Length <> p then
@@ -180,7 +194,8 @@ module internal Corner =
               Width = side
               Height = side }
 
-        let ranges = Array.init p (range posteriors truth)
+        let moments = posteriors |> List.map (fun l -> Posterior.mean l, Posterior.sd l)
+        let ranges = Array.init p (range posteriors moments truth)
 
         let marginals =
             [ for i in 0 .. p - 1 do
@@ -193,11 +208,16 @@ module internal Corner =
             |> List.map (fun (_, _, ys) -> ys |> List.map (snd >> Array.max) |> List.max)
             |> List.toArray
 
+        let densities =
+            [| for row in 0 .. p - 1 do
+                   for column in 0 .. row - 1 do
+                       for k, (name, l) in List.indexed layers -> row, column, k, name, l |]
+            |> Array.Parallel.map (fun (row, column, k, name, l) ->
+                regions (panel row column) (k = 0) k name (Posterior.density column row resolution l))
+
         let traces =
-            [ for row in 0 .. p - 1 do
-                  for column in 0 .. row - 1 do
-                      for k, (name, l) in List.indexed layers do
-                          yield! regions (panel row column) (k = 0) k name (Posterior.density column row resolution l)
+            [ for region in densities do
+                  yield! region
 
               for i, x, ys in marginals do
                   for k, (name, y) in List.indexed ys do

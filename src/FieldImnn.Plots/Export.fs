@@ -4,6 +4,7 @@ open System
 open System.Diagnostics
 open System.IO
 open System.Text
+open FieldImnn
 open Giraffe.ViewEngine
 open Plotly.NET
 
@@ -58,18 +59,6 @@ module Export =
     let private scale = 2
     let private timeout = TimeSpan.FromSeconds 60.0
 
-    let private replace (path: string) (write: string -> unit) =
-        let full = Path.GetFullPath path
-        Directory.CreateDirectory(Path.GetDirectoryName full) |> ignore
-        let draft = full + $".{Guid.NewGuid():N}.tmp"
-
-        try
-            write draft
-            File.Move(draft, full, true)
-        finally
-            if File.Exists draft then
-                File.Delete draft
-
     /// The page of a chart, with plotly.js inside.
     let page (chart: GenericChart) : string =
         chart
@@ -82,13 +71,13 @@ module Export =
         )
         |> GenericChart.toEmbeddedHTML
 
-    // The byte order mark settles the encoding before plotly.js has been read.
-    let private write (path: string) chart =
-        File.WriteAllText(path, page chart, UTF8Encoding true)
-
-    /// Writes a self-contained page: plotly.js is embedded and nothing is fetched.
+    /// Writes a self-contained page: plotly.js is embedded and nothing is fetched. A full disk or a folder that cannot be written is a
+    /// StoreException, and leaves an older page as it was.
     let html (path: string) (chart: GenericChart) : unit =
-        replace path (fun draft -> write draft chart)
+        Files.writeAtomically path (fun stream ->
+            // the byte order mark settles the encoding before plotly.js has been read
+            use writer = new StreamWriter(stream, UTF8Encoding true, leaveOpen = true)
+            writer.Write(page chart))
 
     let private isPng (path: string) =
         File.Exists path
@@ -125,7 +114,7 @@ module Export =
         else
             running.Kill true
             running.WaitForExit()
-            Error $"{Path.GetFileName browser} did not draw within {timeout.TotalSeconds:F0} s"
+            Error $"{Path.GetFileName browser} did not draw within %.0f{timeout.TotalSeconds} s"
 
     let private draw browser (path: string) (chart: GenericChart) =
         let room = Directory.CreateTempSubdirectory "fieldimnn-plot-"
@@ -137,7 +126,7 @@ module Export =
 
                 chart
                 |> GenericChart.setConfig (Config.init (StaticPlot = true, DisplayModeBar = false))
-                |> write source
+                |> html source
 
                 let width, height = GenericChart.tryGetLayoutSize chart
 
@@ -162,7 +151,10 @@ module Export =
                 match outcome with
                 | Error message -> BrowserFailed message
                 | Ok() when isPng shot ->
-                    replace path (fun draft -> File.Copy(shot, draft))
+                    Files.writeAtomically path (fun stream ->
+                        use drawn = File.OpenRead shot
+                        drawn.CopyTo stream)
+
                     Written path
                 | Ok() -> BrowserFailed $"{Path.GetFileName browser} ended well but left no PNG picture"
             with :? ComponentModel.Win32Exception as e ->

@@ -47,9 +47,9 @@ module internal Training =
 
         let write (v: float) =
             if exponent >= 5 || exponent <= -3 then
-                $"{Math.Round(v / 10.0 ** float exponent, 6)} × 10<sup>{exponent}</sup>"
+                $"{string (Math.Round(v / 10.0 ** float exponent, 6))} × 10<sup>{exponent}</sup>"
             else
-                $"{Math.Round(v, 6)}"
+                string (Math.Round(v, 6))
 
         [| for k in ceil (low / step) .. floor (high / step) -> k * step, write (k * step) |]
 

@@ -44,9 +44,21 @@ module Tensors =
     /// Tensors of one shape as the rows of one.
     let stack (tensors: Tensor list) : Tensor = torch.stack (Array.ofList tensors, 0L)
 
-    /// All elements as float64, in row-major order.
+    /// All elements as float64, in row-major order. More than an array holds (2,147,483,591) is a ShapeException: take it in parts.
     let toArray (tensor: Tensor) : float[] =
         use _ = torch.NewDisposeScope()
+
+        if tensor.numel () > int64 Array.MaxLength then
+            let shape = Guard.Describe tensor.shape
+
+            raise (
+                ShapeException(
+                    "tensor to array",
+                    $"at most {Array.MaxLength} elements",
+                    $"{tensor.numel ()}, of shape {shape}"
+                )
+            )
+
         tensor.detach().cpu().``to``(torch.ScalarType.Float64).contiguous().data<float>().ToArray()
 
     /// The number in a tensor of one element.
@@ -103,7 +115,7 @@ module Matrices =
         let scale = matrix.Diagonal().PointwiseAbs().PointwiseSqrt()
 
         if scale.Minimum() <= 0.0 then
-            failed name $"a diagonal with {scale.Minimum() ** 2.0}"
+            failed name $"a diagonal with {string (scale.Minimum() ** 2.0)}"
 
         scale, matrix.MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
 
@@ -129,6 +141,6 @@ module Matrices =
         if eigenvalues.Minimum() < 1e-13 * eigenvalues.Maximum() then
             failed
                 name
-                $"eigenvalues (of the correlation) from {eigenvalues.Minimum():g3} to {eigenvalues.Maximum():g3}"
+                $"eigenvalues (of the correlation) from %.3g{eigenvalues.Minimum()} to %.3g{eigenvalues.Maximum()}"
 
         correlation.Inverse().MapIndexed(fun i j v -> v / (scale[i] * scale[j]))

@@ -14,7 +14,7 @@ open TorchSharp
 let private problem = CorrelatedLogNormal.create 8
 
 let private quick =
-    { problem.Training with
+    { problem.Training problem.Fiducial with
         Simulations = 300
         DerivativeSimulations = 300
         MinIterations = 150

@@ -34,14 +34,53 @@ let private levels convention count factor =
 
 let private checks =
 
-    [ tensorTest "Published information: the oracle table, to 1e-5" (fun () ->
+    [ tensorTest "Published information: the oracle table, with the right unit of a pair" (fun () ->
           for row in table "fisher.csv" do
               if row "case" = "cosmoLN_simulator_as_coded" then
-                  let found =
-                      (DarkMatter.create 128 ModeConvention.Published).Exact.Fisher
-                          [| float (row "theta1"); float (row "theta2") |]
+                  let theta = [| float (row "theta1"); float (row "theta2") |]
+                  let model = DarkMatter.model 128 ModeConvention.Published
+                  let found = lower (DarkMatter.exact model |> fun exact -> exact.Fisher theta)
+                  let tabled = [| float (row "F11"); float (row "F12"); float (row "F22") |]
+                  close 1e-5 found tabled "F"
+                  // the table's units of column 0, 63 pairs and a single mode, are high (ExactTests has the right ones)
+                  let _, slopes =
+                      SpectrumField.logPowerWithSlopes model.Gaussian (Tensors.ofVector theta)
 
-                  close 1e-5 (lower found) [| float (row "F11"); float (row "F12"); float (row "F22") |] "F")
+                  let classes =
+                      model.Gaussian.Classes.Index.reshape(128L, 65L).select(1L, 0L).narrow(0L, 1L, 64L)
+
+                  let units =
+                      Array.append
+                          (Array.create 63 (0.677031633210 - 0.6769219114))
+                          [| 0.289951188088 - 0.2899419957 |]
+
+                  let d = slopes.detach().index_select(0L, classes)
+
+                  let excess =
+                      lower (Tensors.toMatrix (d.t().matmul(Tensors.ofVector(units).unsqueeze 1L * d)))
+
+                  close 1e-7 found (Array.map2 (-) tabled excess) "F, corrected"
+                  Expect.isGreaterThan (relative found tabled) 1e-6 "the wrong unit is caught")
+
+      tensorTest "Ideal information: a table derived independently, to 2e-6; another depth is caught" (fun () ->
+          let deeper =
+              FourierGrid(2, 128, DarkMatter.boxLength)
+              |> fun grid ->
+                  LogNormalModel.create
+                      (DarkMatter.spectrum (Slab(1.001 * DarkMatter.depth)))
+                      grid
+                      ModeConvention.Ideal
+              |> DarkMatter.exact
+
+          let exact = DarkMatter.exact (DarkMatter.model 128 ModeConvention.Ideal)
+          let rows = table "ideal_dark_matter_fisher.csv"
+          Expect.hasLength rows 2 "rows"
+
+          for row in rows do
+              let theta = [| float (row "Omega_c"); float (row "sigma8") |]
+              let tabled = [| float (row "F_11"); float (row "F_12"); float (row "F_22") |]
+              close 2e-6 (lower (exact.Fisher theta)) tabled $"F at %A{theta}"
+              Expect.isGreaterThan (relative (lower (deeper.Fisher theta)) tabled) 2e-5 "a slab 0.1 % deeper")
 
       tensorTest "Ideal likelihood is that of a dense Gaussian over ln(1 + δ); a forgotten mean is caught" (fun () ->
           let n, length = 6, 15.0

@@ -52,20 +52,25 @@ let tests =
                   let variance = values |> Array.averageBy (fun v -> v * v)
                   Expect.isLessThan (abs (variance / 0.25 - 1.0)) (5.0 * sqrt (2.0 / count)) "variance"
 
-                  let product = Array.map2 (*) values (Tensors.toArray fields) |> Array.average
+                  // ⟨noise · field⟩ of independent ones, in its standard errors
+                  let correlation noise =
+                      let product = Array.map2 (*) noise (Tensors.toArray fields) |> Array.average
+                      abs product * sqrt count / (0.5 * fields.square().mean().sqrt().ToDouble())
 
-                  let scale = 0.5 * (fields.std().ToDouble())
-                  Expect.isLessThan (abs product) (5.0 * scale / sqrt count) "independent of the field"
+                  Expect.isLessThan (correlation values) 5.0 "independent of the field"
+                  let planted = noise + fields * (0.04).ToScalar() |> Tensors.toArray
+                  Expect.isGreaterThan (correlation planted) 5.0 "a planted correlation of 4 % of the field is seen"
                   Expect.notEqual (Tensors.toArray noise[0]) (Tensors.toArray noise[1]) "different noise"
                   let twice = noisy |> Observation.noisy (White 0.5)
                   let second = draw twice 400 - draw noisy 400
                   let sum = Array.map2 (*) values (Tensors.toArray second) |> Array.average
                   Expect.isLessThan (abs sum) (5.0 * 0.25 / sqrt count) "noise on noise is other noise"
 
-                  Expect.isGreaterThan
-                      (abs product + scale)
-                      (5.0 * scale / sqrt count)
-                      "a planted correlation would be seen")
+                  let again =
+                      Array.map2 (fun v w -> v * (w + 0.05 * v)) values (Tensors.toArray second)
+                      |> Array.average
+
+                  Expect.isGreaterThan (abs again) (5.0 * 0.25 / sqrt count) "a planted 5 % of the first noise is seen")
 
           tensorTest "coloured noise has its spectrum at every mode; another slope is caught" (fun () ->
               let grid = FourierGrid(2, n, float n)

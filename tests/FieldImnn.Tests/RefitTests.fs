@@ -143,7 +143,7 @@ let tests =
                   Imnn.train settings p.Simulator fiducial
 
               let rounds =
-                  Refit.run Progress.silent train p.Prior p.Fiducial 6 (field.unsqueeze 0L)
+                  Refit.run Progress.silent train Compressor.estimates p.Prior p.Fiducial 6 (field.unsqueeze 0L)
 
               let exact = ExactAnswer.posteriorOn 61 p.Exact p.Prior field
               let last = List.last rounds
@@ -159,12 +159,12 @@ let tests =
               Expect.isLessThan (away last.Estimates[0]) 1.0 "estimate against the exact posterior"
 
               let cancelled =
-                  Refit.run (progressOf true) train p.Prior p.Fiducial 6 (field.unsqueeze 0L)
+                  Refit.run (progressOf true) train Compressor.estimates p.Prior p.Fiducial 6 (field.unsqueeze 0L)
 
               Expect.equal cancelled.Length 1 "a cancelled run keeps what it has"
 
               refuses<RangeException> [ "fiducial" ] (fun () ->
-                  Refit.run Progress.silent train p.Prior [| 5.0; 0.5 |] 2 (field.unsqueeze 0L)
+                  Refit.run Progress.silent train Compressor.estimates p.Prior [| 5.0; 0.5 |] 2 (field.unsqueeze 0L)
                   |> ignore))
 
           tensorTest

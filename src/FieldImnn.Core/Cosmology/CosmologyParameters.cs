@@ -1,5 +1,6 @@
 using System;
 using TorchSharp;
+using static System.FormattableString;
 using static TorchSharp.torch;
 
 namespace FieldImnn.Core.Cosmology;
@@ -23,7 +24,7 @@ public sealed class CosmologyParameters
         NS = Column("n_s", nS, 0, 2);
         Sigma8 = Column("σ8", sigma8, 0, 5, open: true);
         if (!(temperature is >= 2 and <= 3))
-            throw new RangeException("temperature of the microwave background", "2 to 3 K", $"{temperature}");
+            throw new RangeException("temperature of the microwave background", "2 to 3 K", Invariant($"{temperature}"));
         Temperature = temperature;
     }
 
@@ -64,6 +65,6 @@ public sealed class CosmologyParameters
         if (inside.all().ToBoolean())
             return column;
         var wrong = plain.masked_select(inside.logical_not())[0].ToDouble();
-        throw new RangeException(name, $"a number in {(open ? "(" : "[")}{low}, {high}]", $"{wrong}");
+        throw new RangeException(name, Invariant($"a number in {(open ? "(" : "[")}{low}, {high}]"), Invariant($"{wrong}"));
     }
 }

@@ -2,6 +2,7 @@ using System;
 using System.Linq;
 using System.Threading.Tasks;
 using TorchSharp;
+using static System.FormattableString;
 using static TorchSharp.torch;
 
 namespace FieldImnn.Core.Cosmology;
@@ -29,7 +30,7 @@ public sealed class SlabPower
         var wavenumbers = k.to_type(ScalarType.Float64).data<double>().ToArray();
         var nodes = LinearPower.Nodes.data<double>().ToArray();
         if (wavenumbers.Any(q => !(q >= 0 && q < nodes[^2])))
-            throw new RangeException("wavenumbers of a slab", $"0 to {nodes[^2]:g3} h/Mpc", $"{wavenumbers.Min():g3} to {wavenumbers.Max():g3}");
+            throw new RangeException("wavenumbers of a slab", Invariant($"0 to {nodes[^2]:g3} h/Mpc"), Invariant($"{wavenumbers.Min():g3} to {wavenumbers.Max():g3}"));
         var rows = new double[wavenumbers.Length * nodes.Length];
         Parallel.For(0, wavenumbers.Length, i => Row(wavenumbers[i], depth, nodes, rows.AsSpan(i * nodes.Length, nodes.Length)));
         using var scope = NewDisposeScope();

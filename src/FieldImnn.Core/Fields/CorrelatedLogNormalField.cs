@@ -2,6 +2,7 @@ using System;
 using System.Runtime.InteropServices;
 using FieldImnn.Core.Random;
 using TorchSharp;
+using static System.FormattableString;
 using static TorchSharp.torch;
 
 namespace FieldImnn.Core.Fields;
@@ -24,7 +25,7 @@ public sealed class CorrelatedLogNormalField
     {
         N = (int)Guard.AtLeast("pixels a side", 2, n);
         if (!double.IsFinite(pixelNoise) || pixelNoise < 0)
-            throw new SettingException("standard deviation of the pixel noise", "a finite number ≥ 0", $"{pixelNoise}");
+            throw new SettingException("standard deviation of the pixel noise", "a finite number ≥ 0", Invariant($"{pixelNoise}"));
         Form = form;
         PixelNoise = pixelNoise;
         Shape = [n, n];
@@ -77,7 +78,7 @@ public sealed class CorrelatedLogNormalField
         catch (ExternalException)
         {
             throw new SingularMatrixException(
-                "correlation matrix of the log-normal field", "positive definite in double precision: β below about 1.8 pixels", $"β up to {beta.max().ToDouble():g4}");
+                "correlation matrix of the log-normal field", "positive definite in double precision: β below about 1.8 pixels", Invariant($"β up to {beta.max().ToDouble():g4}"));
         }
     }
 
@@ -185,9 +186,10 @@ public sealed class CorrelatedLogNormalField
     private static Tensor RequirePositive(string name, Tensor values)
     {
         using var scope = NewDisposeScope();
-        var least = values.detach().min().ToDouble();
-        if (!(least > 0))
-            throw new RangeException($"{name} of the log-normal field", "a number > 0", $"{least:g4}");
+        var wrong = values.detach().flatten();
+        wrong = wrong[(wrong > 0).logical_and(wrong.isfinite()).logical_not()];
+        if (wrong.numel() > 0)
+            throw new RangeException($"{name} of the log-normal field", "a finite number > 0", Invariant($"{wrong[0].ToDouble():g4}"));
         return values;
     }
 

@@ -1,6 +1,7 @@
 using System;
 using System.Linq;
 using TorchSharp;
+using static System.FormattableString;
 using static TorchSharp.torch;
 
 namespace FieldImnn.Core.Fields;
@@ -108,7 +109,7 @@ public sealed class LogNormalField
         using var scope = NewDisposeScope();
         var least = contrast.detach().min().ToDouble();
         if (!(least > -1))
-            throw new RangeException("contrast δ", "pixels > −1", $"{least:g6}");
+            throw new RangeException("contrast δ", "pixels > −1", Invariant($"{least:g6}"));
         var logarithm = contrast.log1p();
         return (Convention == ModeConvention.Published ? logarithm - Mean(logarithm) : logarithm).MoveToOuterDisposeScope();
     }
@@ -121,7 +122,7 @@ public sealed class LogNormalField
         if (holds.all().ToBoolean())
             return;
         throw new RangeException(
-            "spectrum of a log-normal field", $"one that such a field can have, with {expected}", $"{what} {measured.min().ToDouble():g3}");
+            "spectrum of a log-normal field", $"one that such a field can have, with {expected}", Invariant($"{what} {measured.min().ToDouble():g3}"));
     }
 
     /// <summary>

@@ -1,6 +1,7 @@
 using System;
 using System.Linq;
 using TorchSharp;
+using static System.FormattableString;
 using static TorchSharp.torch;
 
 namespace FieldImnn.Core.Networks;
@@ -61,7 +62,7 @@ public static class DualOperations
     {
         var least = x.Primal.detach().min().ToDouble();
         if (!(least > -1))
-            throw new RangeException("field whose logarithm ln(1 + δ) is read", "pixels > −1", $"{least:g6}");
+            throw new RangeException("field whose logarithm ln(1 + δ) is read", "pixels > −1", Invariant($"{least:g6}"));
         return x.Pointwise(x.Primal.log1p(), () => (x.Primal + 1).reciprocal());
     }
     /// <summary>asinh x = ln(x + √(x² + 1)); derivative 1/√(x² + 1).</summary>

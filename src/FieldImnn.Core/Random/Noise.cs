@@ -16,6 +16,8 @@ public static class Noise
 {
     private const int Lanes = 8;
     private const int PerStep = 4 * Lanes;
+    private const long Piece = 1 << 24; // numbers that one thread makes at a time: many steps, and far below a span's 2 GiB
+    private const long LongestRow = 4L * uint.MaxValue / PerStep * PerStep; // the counter of blocks of four numbers has 32 bits
 
     /// <summary>Standard normal numbers (Box &amp; Muller 1958), shape (keys, shape…), float32 unless another type is named.</summary>
     public static Tensor Normal(NoiseKey[] keys, long[] shape, uint stream = 0, Device? device = null, ScalarType type = ScalarType.Float32) =>
@@ -32,28 +34,41 @@ public static class Noise
         ArgumentNullException.ThrowIfNull(keys);
         ArgumentNullException.ThrowIfNull(shape);
         Guard.AtLeast("number of simulations", 1, keys.Length);
-        var count = (int)shape.Aggregate(1L, (a, b) => a * b);
+        var count = shape.Aggregate(1L, (a, b) => checked(a * b));
+        if (count > LongestRow)
+            throw new ShapeException("noise", $"at most {LongestRow} numbers for each key", $"{count}, of shape {Guard.Describe(shape)}");
         var result = torch.empty([keys.Length, .. shape], dtype: ScalarType.Float32);
-        fixed (byte* memory = result.bytes)
+        if (count == 0)
+            return result;
+        var pieces = (count + Piece - 1) / Piece;
+        // a span ends at 2 GiB, and tensors do not: the first number's address is enough, since they are one block
+        using var first = result.view(-1).narrow(0, 0, 1);
+        fixed (byte* memory = first.bytes)
         {
             var start = (float*)memory;
-            Parallel.For(0, keys.Length, i =>
+            Parallel.For(0L, keys.Length * pieces, i =>
             {
-                var row = new Span<float>(start + (long)i * count, count);
-                Span<float> last = stackalloc float[PerStep];
-                for (var at = 0; at < count; at += PerStep)
-                {
-                    var whole = count - at >= PerStep;
-                    step((uint)(at / 4), stream, keys[i], whole ? row[at..] : last);
-                    if (!whole)
-                        last[..(count - at)].CopyTo(row[at..]);
-                }
+                var (row, from) = (i / pieces, i % pieces * Piece);
+                var length = (int)Math.Min(Piece, count - from);
+                FillPiece(new Span<float>(start + row * count + from, length), (uint)(from / 4), stream, keys[row], step);
             });
         }
         if (type == ScalarType.Float32 && (device is null || device.type == DeviceType.CPU))
             return result;
         using (result)
             return result.to(type, device ?? CPU);
+    }
+
+    private static void FillPiece(Span<float> piece, uint block, uint stream, NoiseKey key, Step step)
+    {
+        Span<float> last = stackalloc float[PerStep];
+        for (var at = 0; at < piece.Length; at += PerStep)
+        {
+            var whole = piece.Length - at >= PerStep;
+            step(block + (uint)(at / 4), stream, key, whole ? piece[at..] : last);
+            if (!whole)
+                last[..(piece.Length - at)].CopyTo(piece[at..]);
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // the first, unoptimised tier is thirty times slower

@@ -24,14 +24,53 @@ type C2stResult =
 module C2st =
     let private folds = 5
 
-    /// Compares samples (n, d) with reference samples (m, d); the smaller number of both counts.
-    let compare (seed: uint64) (reference: float[][]) (samples: float[][]) : C2stResult =
-        let half = min reference.Length samples.Length
-        Guard.AtLeast("samples for C2ST", 100L, int64 half) |> ignore
-        let d = reference[0].Length
+    /// Rows that are samples: all of d finite numbers.
+    let private check subject d (rows: float[][]) =
+        rows
+        |> Array.iteri (fun i row ->
+            if row.Length <> d then
+                raise (ShapeException(subject, $"{d} parameters", $"{row.Length} in row {i}"))
 
-        if samples[0].Length <> d then
-            raise (ShapeException("samples for C2ST", $"{d} parameters", $"{samples[0].Length}"))
+            if row |> Array.exists (Double.IsFinite >> not) then
+                raise (NonFiniteException(subject, "finite numbers", $"NaN or infinity in row {i}")))
+
+    /// n of the rows, chosen by the seed; all of them as they are where there are no more.
+    let private subset (seed: uint64) purpose n (rows: float[][]) =
+        if rows.Length = n then
+            rows
+        else
+            let order = Array.copy rows
+            Random(NoiseKey.IntSeedFor(seed, purpose)).Shuffle order
+            Array.truncate n order
+
+    /// The value of a column that is the same in all rows, but for rounding.
+    let private constant k (rows: float[][]) =
+        let first = rows[0][k]
+
+        if rows |> Array.forall (fun r -> abs (r[k] - first) <= 1e-12 * abs first) then
+            Some first
+        else
+            None
+
+    /// How surely column k alone tells the sets apart where it is constant in one of them: no classifier that is trained finds one value
+    /// among many.
+    let private byValue k reference samples =
+        let certain value rows =
+            let equal =
+                rows
+                |> Array.filter (fun (r: float[]) -> abs (r[k] - value) <= 1e-12 * abs value)
+                |> Array.length
+
+            1.0 - 0.5 * float equal / float (Array.length rows)
+
+        match constant k reference, constant k samples with
+        | None, None -> None
+        | Some value, _ -> Some(certain value samples)
+        | None, Some value -> Some(certain value reference)
+
+    /// The classifier's part in `compare`: two sets of as many samples, of columns that vary in both.
+    let private classify (seed: uint64) (reference: float[][]) (samples: float[][]) : C2stResult =
+        let half, d = reference.Length, reference[0].Length
 
         EnsembleTraining.singleThreaded (fun () ->
             Tensors.using (fun () ->
@@ -40,7 +79,7 @@ module C2st =
                 let mean, sd = first.mean ([| 0L |], true), first.std (0L, true, true)
 
                 let scaled rows =
-                    (Tensors.ofRows (Array.truncate half rows) - mean) / sd
+                    (Tensors.ofRows rows - mean) / sd
 
                 let labels =
                     torch.cat ([| torch.zeros [| int64 half; 1L |]; torch.ones [| int64 half; 1L |] |], 0L)
@@ -110,6 +149,39 @@ module C2st =
                 { Accuracy = Array.average byFold
                   ByFold = byFold
                   Samples = 2 * half }))
+
+    /// Compares samples (n, d) with reference samples (m, d), finite; of the larger set a random part, of the size of the smaller, counts.
+    /// Columns that are constant in both sets are set aside if they agree; one that is constant in only one, or at another value, tells
+    /// the sets apart by itself.
+    let compare (seed: uint64) (reference: float[][]) (samples: float[][]) : C2stResult =
+        let half = min reference.Length samples.Length
+        Guard.AtLeast("samples for C2ST", 100L, int64 half) |> ignore
+        let d = reference[0].Length
+
+        if d = 0 then
+            raise (ShapeException("samples for C2ST", "at least one parameter", "none"))
+
+        check "reference samples for C2ST" d reference
+        check "samples for C2ST" d samples
+
+        let reference, samples =
+            subset seed "C2ST reference" half reference, subset seed "C2ST samples" half samples
+
+        let alone = Array.init d (fun k -> byValue k reference samples)
+        let varying = [| 0 .. d - 1 |] |> Array.filter (fun k -> alone[k].IsNone)
+        let certain = alone |> Array.choose id |> Array.fold max 0.5
+
+        let known =
+            { Accuracy = certain
+              ByFold = Array.create folds certain
+              Samples = 2 * half }
+
+        if certain = 1.0 || varying.Length = 0 then
+            known
+        else
+            let pick = Array.map (fun (row: float[]) -> varying |> Array.map (fun k -> row[k]))
+            let result = classify seed (pick reference) (pick samples)
+            if result.Accuracy >= certain then result else known
 
     /// Whether the sets differ: an accuracy beyond what three standard deviations of chance explain.
     let distinguishable result =

@@ -24,18 +24,58 @@ module Calibration =
         Prior.sample seed 0L n prior
         |> Array.mapi (fun i truth -> { Truth = truth; Draws = infer i truth })
 
+    /// Ranks among fewer draws move in steps of more than 5 %, which the tests would take for a fault.
+    let private least = 19
+
     let internal check (trials: CalibrationTrial[]) =
         Guard.AtLeast("trials of a calibration test", 20L, int64 trials.Length)
         |> ignore
 
-        for trial in trials do
-            if trial.Draws.Length = 0 || trial.Draws[0].Length <> trial.Truth.Length then
+        let p = trials[0].Truth.Length
+
+        trials
+        |> Array.iteri (fun i trial ->
+            let subject = $"trial {i} of a calibration test"
+
+            if trial.Truth.Length <> p || p = 0 then
+                raise (ShapeException(subject, $"a truth of {max 1 p} parameters", $"{trial.Truth.Length}"))
+
+            if trial.Draws |> Array.exists (fun d -> d.Length <> p) then
+                raise (ShapeException(subject, $"draws of {p} parameters, as the truth", "others"))
+
+            if trial.Draws.Length < least then
                 raise (
-                    ShapeException("draws of a trial", $"rows of {trial.Truth.Length} parameters", "others, or none")
+                    SettingException(
+                        subject,
+                        $"at least {least} draws, so that ranks move in steps of 5 %% or less",
+                        $"{trial.Draws.Length}"
+                    )
                 )
+
+            let finite = Array.forall Double.IsFinite
+
+            if not (finite trial.Truth && Array.forall finite trial.Draws) then
+                let what = if finite trial.Truth then "draws" else "truth"
+                raise (NonFiniteException(subject, $"a finite truth and finite draws", $"NaN or infinity in its {what}")))
+
+    /// The truth's place among the draws as a part of one, from how many are below it and how many tie with it. A tie is broken by lot, the
+    /// same one for the same trial and parameter, so that ranks are uniform for discrete and flat posteriors, too.
+    let internal part (lots: Random) below equal draws =
+        let lot = lots.NextDouble()
+        let within = if equal = 0 then 0.5 else lot * float (equal + 1)
+        (float below + within) / float (draws + 1)
+
+    /// Numbers in [0, 1], at least one.
+    let internal checkParts subject (values: float[]) =
+        if values.Length = 0 then
+            raise (SettingException(subject, "at least one number", "none"))
+
+        if values |> Array.exists (fun v -> not (v >= 0.0 && v <= 1.0)) then
+            raise (RangeException(subject, "numbers from 0 to 1", "others"))
 
     /// How far the mean and the mean square about ½ of n numbers lie from those of U(0, 1), in standard deviations of chance.
     let deviations (values: float[]) =
+        checkParts "values of a calibration test" values
         let n = float values.Length
         let mean = Array.average values - 0.5
         let spread = (values |> Array.averageBy (fun v -> (v - 0.5) ** 2.0)) - 1.0 / 12.0
@@ -49,12 +89,14 @@ module Calibration =
         check trials
 
         Array.init trials[0].Truth.Length (fun k ->
+            let lots = Random(k + 1)
+
             trials
             |> Array.map (fun trial ->
-                let below =
-                    trial.Draws |> Array.filter (fun d -> d[k] < trial.Truth[k]) |> Array.length
+                let count choose =
+                    trial.Draws |> Array.filter (fun d -> choose d[k] trial.Truth[k]) |> Array.length
 
-                (float below + 0.5) / float (trial.Draws.Length + 1)))
+                part lots (count (<)) (count (=)) trial.Draws.Length))
 
     /// The verdict of one parameter's ranks: a slope of their histogram is a bias, a U overconfidence, an arch its opposite.
     let verdictOfRanks (ranks: float[]) =
@@ -67,6 +109,17 @@ module Calibration =
 
     /// The range that a count of n falls into with this probability, if each falls in with probability p (both tails equal).
     let band probability n p =
+        Guard.AtLeast("counts of a band", 1L, int64 n) |> ignore
+
+        if not (probability > 0.0 && probability < 1.0 && p >= 0.0 && p <= 1.0) then
+            raise (
+                RangeException(
+                    "band of a count",
+                    "probabilities between 0 and 1",
+                    FormattableString.Invariant $"{probability} and {p}"
+                )
+            )
+
         let tail = (1.0 - probability) / 2.0
         let counts = Binomial(p, n)
 
@@ -80,6 +133,8 @@ module Calibration =
 
     /// The part of the values at or below each level: the diagonal where they are uniform.
     let curve (levels: float[]) (values: float[]) =
+        checkParts "values of a calibration curve" values
+
         levels
         |> Array.map (fun level ->
             float (values |> Array.filter (fun v -> v <= level) |> Array.length)

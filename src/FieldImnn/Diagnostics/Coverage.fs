@@ -6,15 +6,25 @@ open FieldImnn.Core
 /// Expected coverage: how often the credible regions of an inference hold the truth.
 module Coverage =
     /// The probability of the smallest credible region (HPD) that holds the truth, of each trial: the part of the draws with a higher
-    /// density (Hermans et al. 2022). `logDensity` is the posterior's of that trial (index → rows of θ → values), up to a constant.
+    /// density (Hermans et al. 2022), ties broken by lot. `logDensity` is the posterior's of that trial (index → rows of θ → values), up to a constant.
     let levels (logDensity: int -> float[][] -> float[]) (trials: CalibrationTrial[]) =
         Calibration.check trials
+        let lots = Random 104729
 
         trials
         |> Array.mapi (fun i trial ->
             let values = logDensity i (Array.append [| trial.Truth |] trial.Draws)
+            let subject = $"log density of trial {i} of a calibration test"
+
+            if values.Length <> trial.Draws.Length + 1 then
+                raise (ShapeException(subject, $"{trial.Draws.Length + 1} values", $"{values.Length}"))
+
+            if values |> Array.exists (fun v -> Double.IsNaN v || Double.IsPositiveInfinity v) then
+                raise (NonFiniteException(subject, "numbers or −∞", "NaN or +∞"))
+
             let above = values[1..] |> Array.filter (fun v -> v > values[0]) |> Array.length
-            (float above + 0.5) / float (trial.Draws.Length + 1))
+            let equal = values[1..] |> Array.filter (fun v -> v = values[0]) |> Array.length
+            Calibration.part lots above equal trial.Draws.Length)
 
     /// The verdict of the levels: regions that hold the truth too seldom (too narrow, or biased: Overconfident) or too often.
     let verdict (levels: float[]) =
@@ -26,7 +36,7 @@ module Coverage =
 /// TARP: tests of accuracy with random points (Lemos et al. 2023, arXiv:2302.03026), which need draws alone and no density.
 module Tarp =
     /// For each trial the part of the draws that lie nearer than the truth to a random point, uniform over the range of all truths;
-    /// distances in units of the truths' standard deviations.
+    /// distances in units of the truths' standard deviations, ties broken by lot.
     let levels (seed: int) (trials: CalibrationTrial[]) =
         Calibration.check trials
         let p = trials[0].Truth.Length
@@ -34,25 +44,51 @@ module Tarp =
         let column k =
             trials |> Array.map (fun t -> t.Truth[k])
 
+        // a parameter that no truth and no draw varies tells nothing; one that the draws alone vary has no range for random points
+        let varies k =
+            let first = trials[0].Truth[k]
+
+            if column k |> Array.exists (fun v -> v <> first) then
+                true
+            elif trials |> Array.forall (fun t -> t.Draws |> Array.forall (fun d -> d[k] = first)) then
+                false
+            else
+                raise (
+                    RangeException(
+                        "truths of a TARP test",
+                        $"values of parameter {k} that differ, as its draws do",
+                        FormattableString.Invariant $"{first} in all trials"
+                    )
+                )
+
+        let used = [| 0 .. p - 1 |] |> Array.filter varies
+
+        if used.Length = 0 then
+            raise (RangeException("truths of a TARP test", "at least one parameter that varies", "none"))
+
         let sd =
-            Array.init p (fun k -> MathNet.Numerics.Statistics.Statistics.StandardDeviation(column k))
+            used
+            |> Array.map (fun k -> MathNet.Numerics.Statistics.Statistics.StandardDeviation(column k))
 
         let references =
-            [ for k in 0 .. p - 1 -> $"{k}", Array.min (column k), Array.max (column k) ]
+            [ for k in used -> $"{k}", Array.min (column k), Array.max (column k) ]
             |> Prior.uniform
             |> Prior.sample seed 0L trials.Length
+
+        let lots = Random seed
 
         Array.map2
             (fun trial (reference: float[]) ->
                 let distance (theta: float[]) =
-                    Array.map3 (fun t r s -> ((t - r) / s) ** 2.0) theta reference sd |> Array.sum
+                    Array.map3 (fun k r s -> ((theta[k] - r) / s) ** 2.0) used reference sd
+                    |> Array.sum
 
                 let truth = distance trial.Truth
 
-                let nearer =
-                    trial.Draws |> Array.filter (fun d -> distance d < truth) |> Array.length
-
-                (float nearer + 0.5) / float (trial.Draws.Length + 1))
+                let distances = trial.Draws |> Array.map distance
+                let nearer = distances |> Array.filter (fun d -> d < truth) |> Array.length
+                let equal = distances |> Array.filter (fun d -> d = truth) |> Array.length
+                Calibration.part lots nearer equal trial.Draws.Length)
             trials
             references
 

@@ -20,7 +20,8 @@ module LatentLogNormal =
         prior.Marginals
         |> Array.map (function
             | Uniform(lo, hi) -> lo, hi
-            | other -> raise (SettingException("prior of the latent field's parameters", "flat marginals", $"{other}")))
+            | other ->
+                raise (SettingException("prior of the latent field's parameters", "flat marginals", $"%A{other}")))
 
     /// θ (c, 2) and ln|dθ/dη| (c), but for a constant, of logits η (c, 2).
     let private parameters (bounds: (float * float)[]) (eta: Tensor) =
@@ -55,7 +56,7 @@ module LatentLogNormal =
                 SettingException(
                     "latent field",
                     "the standardised form with pixel noise",
-                    $"{model.Form}, noise of {model.PixelNoise}"
+                    $"{model.Form}, noise of {string model.PixelNoise}"
                 )
             )
 

@@ -20,7 +20,7 @@ module Observation =
         match noise with
         | White deviation ->
             if not (Double.IsFinite deviation && deviation >= 0.0) then
-                raise (SettingException("standard deviation of the noise", "a finite number ≥ 0", $"{deviation}"))
+                raise (SettingException("standard deviation of the noise", "a finite number ≥ 0", string deviation))
 
             fun keys -> Noise.Normal(keys, shape) * deviation
         | Coloured(grid, power) ->
@@ -88,7 +88,7 @@ module Observation =
         let values = Tensors.toArray weights
 
         match values |> Array.tryFind (fun w -> not (w >= 0.0 && w <= 1.0)) with
-        | Some wrong -> raise (RangeException("mask", "weights from 0 to 1", $"{wrong}"))
+        | Some wrong -> raise (RangeException("mask", "weights from 0 to 1", string wrong))
         | None when values |> Array.forall ((=) 0.0) -> raise (RangeException("mask", "some pixels observed", "none"))
         | None -> ()
 

@@ -8,7 +8,7 @@ open MathNet.Numerics.LinearAlgebra
 type RefitRound =
     {
         Compressor: Compressor
-        /// Score estimates θ̂ of the fields: rows.
+        /// Where the fields are by this compressor: rows of θ.
         Estimates: float[][]
         /// Distance of their mean from the fiducial in standard errors of one field: √[(θ̂ − θ_fid)ᵀ F (θ̂ − θ_fid)/p].
         Moved: float
@@ -35,10 +35,12 @@ module Refit =
 
     /// Rounds for observed fields (n, shape…), until their mean estimate lies within one standard error of the fiducial it was made
     /// at, or there have been as many as allowed, or the work is cancelled. `train` makes a compressor at a fiducial point, given the
-    /// rounds before, the latest first.
+    /// rounds before, the latest first; `locate` says where it places the fields, (n, parameters): Compressor.estimates, or what serves
+    /// better far from the fiducial.
     let run
         progress
         (train: RefitRound list -> float[] -> Compressor)
+        (locate: Compressor -> Tensor -> float[][])
         prior
         (fiducial: float[])
         rounds
@@ -49,7 +51,7 @@ module Refit =
 
         let rec go fiducial (earlier: RefitRound list) =
             let compressor = train earlier fiducial
-            let estimates = Compressor.estimates compressor fields
+            let estimates = locate compressor fields
 
             let mean =
                 Array.init fiducial.Length (fun a -> estimates |> Array.averageBy (fun e -> e[a]))

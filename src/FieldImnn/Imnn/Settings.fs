@@ -109,7 +109,7 @@ module ImnnSettings =
                 refuse
                     "λ and ε of the regulariser"
                     "a pair for which a = −ln[ε(λ − 1) + ε²/(1 + ε)]/ε > 0"
-                    $"λ = {lambda}, ε = {epsilon}, a = {a:g4}: the penalty would switch itself off"
+                    $"λ = {string lambda}, ε = {string epsilon}, a = %.4g{a}: the penalty would switch itself off"
         | ClosedForm -> ()
 
         atLeast "n_s, simulations a step (more than the network's summaries + 2)" (features + 3) settings.Simulations

@@ -165,7 +165,7 @@ module Imnn =
                 accumulate network settings.Loss parameters chunks
 
             if not (Double.IsFinite detF) then
-                raise (NonFiniteException($"det F at iteration {iteration}", "a finite number", $"{detF}"))
+                raise (NonFiniteException($"det F at iteration {iteration}", "a finite number", string detF))
 
             torch.nn.utils.clip_grad_norm_ (weights, 10.0) |> ignore
             optimiser.step () |> ignore
@@ -197,11 +197,11 @@ module Imnn =
 
             let held =
                 if highest () > 0.0 then
-                    $", held out {highest ():g4}"
+                    $", held out %.4g{highest ()}"
                 else
                     ""
 
-            Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F {detF:g4}{held}"
+            Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F %.4g{detF}{held}"
 
         match best with
         | ValueSome(struct (_, saved)) ->
@@ -211,9 +211,16 @@ module Imnn =
 
         history.ToArray(), unfinished ()
 
-    /// Gives a network the weights that another one of the same description was trained to.
+    /// Gives a network the weights that another one of the same kind and shape was trained to; constants that belong to the fiducial point
+    /// (where fields end, say) may differ.
     let private startFrom (earlier: Compressor) (network: SummaryNetwork) =
-        let wanted, found = string network.Description, string earlier.Network.Description
+        let shape (network: SummaryNetwork) =
+            [ yield $"{network.Description.Kind} with {network.Features} features"
+              for struct (name, weight) in network.Parameters do
+                  yield $"{name} {Guard.Describe weight.shape}" ]
+            |> String.concat ", "
+
+        let wanted, found = shape network, shape earlier.Network
 
         if wanted <> found then
             raise (SettingException("network to start from", wanted, found))

@@ -63,6 +63,8 @@ type AbcResult =
         Epsilon: float
         Accepted: int
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
         /// Those that failed and were left out.
         Failed: int
     }
@@ -140,7 +142,7 @@ module Abc =
         let least = 2 * (observed.Length + 1)
 
         if accepted.Length < least then
-            let came = $"{accepted.Length} of {distances.Length} within ρ ≤ {epsilon:g3}"
+            let came = $"{accepted.Length} of {distances.Length} within ρ ≤ %.3g{epsilon}"
 
             raise (
                 SettingException("ABC acceptance", $"at least {least} accepted; more simulations or a larger ε", came)
@@ -156,6 +158,57 @@ module Abc =
         epsilon,
         accepted.Length
 
+    /// One round: its posterior, the largest accepted distance, how many were accepted, and the simulations.
+    let private round settings simulator compress fisher prior observed purpose n about acceptance regression =
+        let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
+        let theta, logWeights = propose seed prior n about
+
+        let accepts, wanted =
+            match acceptance with
+            | Until(accepted, epsilon) -> (fun e -> Rejection.distance fisher observed e <= epsilon), accepted
+            | Within epsilon -> (fun e -> Rejection.distance fisher observed e <= epsilon), Int32.MaxValue
+            | Nearest _ -> (fun _ -> false), Int32.MaxValue
+
+        let simulated =
+            Simulations.until
+                settings.Simulations
+                simulator
+                compress
+                settings.Seed
+                $"ABC {purpose}"
+                accepts
+                wanted
+                theta
+
+        let posterior, epsilon, accepted =
+            accept
+                acceptance
+                regression
+                prior
+                fisher
+                observed
+                simulated.Theta
+                simulated.Summaries
+                (simulated.Rows |> Array.map (fun i -> logWeights[i]))
+
+        posterior, epsilon, accepted, simulated
+
+    let private over widen posterior =
+        Some(
+            Vector<float>.Build.DenseOfArray(Posterior.mean posterior),
+            Posterior.covariance posterior * (widen * widen)
+        )
+
+    /// Where the posterior is, roughly, and the simulations of both rounds of this: a round from the prior, of which the nearest count, and one
+    /// about them, an eighth of the settings' simulations each. Other arguments as for `run`.
+    let pilot settings simulator (compress: Tensor -> float[][]) (fisher: Matrix<float>) (prior: Prior) observed =
+        validate settings
+        let n = max 40 (settings.Budget / 8)
+        let round = round settings simulator compress fisher prior observed
+        let first, _, _, one = round "pilot 1" n None (Nearest 0.15) false
+        let second, _, _, two = round "pilot 2" n (over 1.5 first) (Nearest 0.3) true
+        second, [ one; two ]
+
     /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and
     /// accepted by their distance under F.
     let run
@@ -167,66 +220,36 @@ module Abc =
         observed
         =
         validate settings
+        let observed = Observed.require None observed
         Door.inference simulator prior settings.Seed
 
-        let round purpose n gaussian acceptance regression =
-            let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
-            let theta, logWeights = propose seed prior n gaussian
-
-            let accepts, wanted =
-                match acceptance with
-                | Until(accepted, epsilon) -> (fun e -> Rejection.distance fisher observed e <= epsilon), accepted
-                | Within epsilon -> (fun e -> Rejection.distance fisher observed e <= epsilon), Int32.MaxValue
-                | Nearest _ -> (fun _ -> false), Int32.MaxValue
-
-            let simulated =
-                Simulations.until
-                    settings.Simulations
-                    simulator
-                    compress
-                    settings.Seed
-                    $"ABC {purpose}"
-                    accepts
-                    wanted
-                    theta
-
-            let posterior, epsilon, accepted =
-                accept
-                    acceptance
-                    regression
-                    prior
-                    fisher
-                    observed
-                    simulated.Theta
-                    simulated.Summaries
-                    (simulated.Rows |> Array.map (fun i -> logWeights[i]))
-
-            posterior, epsilon, accepted, simulated
-
-        let over widen posterior =
-            Some(
-                Vector<float>.Build.DenseOfArray(Posterior.mean posterior),
-                Posterior.covariance posterior * (widen * widen)
-            )
-
-        let pilot = max 40 (settings.Budget / 8)
-
-        let proposal, pilots =
+        let about, pilots =
             match settings.Proposal with
             | FromPrior -> None, []
             | Focused widen ->
-                let first, _, _, one = round "pilot 1" pilot None (Nearest 0.15) false
-                let second, _, _, two = round "pilot 2" pilot (over 1.5 first) (Nearest 0.3) true
-                over widen second, [ one; two ]
+                let found, pilots = pilot settings simulator compress fisher prior observed
+                over widen found, pilots
 
         let posterior, epsilon, accepted, simulated =
-            round "sampling" settings.Budget proposal settings.Acceptance settings.Regression
+            round
+                settings
+                simulator
+                compress
+                fisher
+                prior
+                observed
+                "sampling"
+                settings.Budget
+                about
+                settings.Acceptance
+                settings.Regression
 
         { Posterior = posterior
           Epsilon = epsilon
           Accepted = accepted
           Simulations = simulated :: pilots |> List.sumBy _.Made
-          Failed = simulated :: pilots |> List.sumBy _.Failed }
+          Failed = simulated :: pilots |> List.sumBy _.Failed
+          Warnings = Misfit.warnings simulated.Theta simulated.Summaries observed posterior }
 
     /// Estimates of fields (n, shape…), with further summaries `beside` them, fields (n, shape…) → (n, k): rows.
     let beside compressor (beside: Tensor -> Tensor) (fields: Tensor) =

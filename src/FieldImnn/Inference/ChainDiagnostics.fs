@@ -13,6 +13,9 @@ module ChainDiagnostics =
             let lengths = chains |> Array.map (fun c -> string c.Length) |> String.concat ", "
             raise (ShapeException("chains", "at least one, all of the same length ≥ 4", $"lengths {lengths}"))
 
+        if chains |> Array.exists (Array.exists (Double.IsFinite >> not)) then
+            raise (NonFiniteException("chains", "finite draws", "NaN or infinity"))
+
     /// Each chain in two halves, so that a drift within a chain counts as a difference between chains.
     let private halves (chains: float[][]) =
         let n = chains[0].Length / 2
@@ -21,6 +24,10 @@ module ChainDiagnostics =
     let private variance (values: float[]) =
         let mean = Array.average values
         Array.sumBy (fun v -> (v - mean) ** 2.0) values / float (values.Length - 1)
+
+    /// A chain that does not move for half of its length has told nothing of what it samples, wherever it stands.
+    let private still (halves: float[][]) =
+        halves |> Array.exists (fun c -> Array.max c - Array.min c <= 1e-14 * abs c[0])
 
     /// W, the mean variance within chains, and var⁺ = (n − 1)/n W + B/n, with B/n the variance of their means.
     let private variances (chains: float[][]) =
@@ -35,17 +42,19 @@ module ChainDiagnostics =
 
         struct (within, (n - 1.0) / n * within + between)
 
-    /// Split R̂ = √(var⁺/W) (Gelman et al. 2013, Bayesian Data Analysis, §11.4): 1 where the chains agree.
+    /// Split R̂ = √(var⁺/W) (Gelman et al. 2013, Bayesian Data Analysis, §11.4): 1 where the chains agree; ∞ where one does not move.
     let rHat (chains: float[][]) =
         check chains
-        let struct (within, total) = variances (halves chains)
-        sqrt (total / within)
+        let halves = halves chains
 
-    /// Effective number of draws, m n/τ with τ = −1 + 2 Σ_t P_t, P_t = ρ_2t + ρ_2t+1 summed while positive and made monotone
-    /// (Geyer 1992; Gelman et al. 2013, §11.5), ρ_t = 1 − (W − mean autocovariance at t)/var⁺ over split chains.
-    let effectiveSize (chains: float[][]) =
-        check chains
-        let split = halves chains
+        if still halves then
+            infinity
+        else
+            let struct (within, total) = variances halves
+            sqrt (total / within)
+
+    /// The effective number of draws of split chains that move.
+    let private effective (split: float[][]) =
         let n = split[0].Length
         let struct (within, total) = variances split
 
@@ -84,6 +93,14 @@ module ChainDiagnostics =
         let time = add -1.0 infinity 0
         // antithetic chains may be worth more than their draws, but not without limit (as in Stan)
         draws / max time (1.0 / Math.Log10 draws)
+
+    /// Effective number of draws, m n/τ with τ = −1 + 2 Σ_t P_t, P_t = ρ_2t + ρ_2t+1 summed while positive and made monotone
+    /// (Geyer 1992; Gelman et al. 2013, §11.5), ρ_t = 1 − (W − mean autocovariance at t)/var⁺ over split chains; 0 where one
+    /// does not move.
+    let effectiveSize (chains: float[][]) =
+        check chains
+        let halves = halves chains
+        if still halves then 0.0 else effective halves
 
     /// The smaller of the effective numbers of draws for the mean and for the variance: chains that swing from side to side know
     /// their middle better than their width.

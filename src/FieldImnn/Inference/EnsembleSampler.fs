@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
+open MathNet.Numerics.LinearAlgebra
 
 /// What an ensemble run returned.
 type EnsembleResult =
@@ -14,6 +15,8 @@ type EnsembleResult =
         Stuck: int
         /// Integrated autocorrelation time of every parameter, in steps; samples over it, or over twice it, count as independent.
         AutocorrelationTime: float[]
+        /// What of this cannot be trusted, in words; empty where nothing is known against it.
+        Warnings: string list
     }
 
 /// The affine-invariant ensemble sampler with stretch moves (Goodman & Weare 2010, a = 2).
@@ -21,8 +24,14 @@ module EnsembleSampler =
     let private stretch = 2.0
 
     /// Integrated autocorrelation time τ = 1 + 2 Σ ρ(t) of chains (steps, walkers), with the walkers' mean ρ and Sokal's window: the sum
-    /// ends at the first t ≥ 5 τ(t). A chain shorter than some 50 τ gives a value that is too low.
+    /// ends at the first t ≥ 5 τ(t). A chain shorter than some 50 τ gives a value that is too low; one that never moves, ∞.
     let autocorrelationTime (chains: float[][]) =
+        if chains.Length = 0 || chains[0].Length = 0 then
+            raise (ShapeException("chains", "at least one step of one walker", "none"))
+
+        if chains |> Array.exists (Array.exists (Double.IsFinite >> not)) then
+            raise (NonFiniteException("chains", "finite numbers", "NaN or infinity"))
+
         let steps, walkers = chains.Length, chains[0].Length
         let mean = chains |> Array.averageBy Array.average
         let centred = chains |> Array.map (Array.map (fun v -> v - mean))
@@ -44,16 +53,86 @@ module EnsembleSampler =
             else
                 add (lag + 1) (tau + 2.0 * covariance lag / variance)
 
-        if variance > 0.0 then add 1 1.0 else nan
+        if variance > 0.0 then add 1 1.0 else infinity
 
-    /// Samples a log density (rows of θ → values) from an even number of starting points inside its support: after `burn` steps,
-    /// `steps` steps of the whole ensemble. Nothing of zero density is ever returned.
-    let run (seed: int) burn steps (logDensity: float[][] -> float[]) (start: float[][]) =
+    /// Refuses walkers that cannot reach all of the space: stretch moves never leave the plane that the walkers span.
+    let private checkStart (start: float[][]) =
         let walkers = start.Length
 
         if walkers < 4 || walkers % 2 = 1 then
             raise (SettingException("walkers", "an even number ≥ 4", $"{walkers}"))
 
+        let p = start[0].Length
+
+        if p = 0 || start |> Array.exists (fun s -> s.Length <> p) then
+            raise (ShapeException("walkers' starting points", "the same number of parameters, at least one", "others"))
+
+        if start |> Array.exists (Array.exists (Double.IsFinite >> not)) then
+            raise (NonFiniteException("walkers' starting points", "finite numbers", "NaN or infinity"))
+
+        if walkers < 2 * p then
+            raise (SettingException("walkers", $"at least {2 * p}, twice the number of parameters", $"{walkers}"))
+
+        let refuse received =
+            raise (
+                RangeException(
+                    "walkers' starting points",
+                    $"points that span all {p} parameters: moves never leave what the walkers span",
+                    received
+                )
+            )
+
+        // in units of each parameter's spread, so that scales do not matter
+        let columns =
+            Array.init p (fun k ->
+                let column = start |> Array.map (fun s -> s[k])
+                let mean = Array.average column
+                let away = column |> Array.map (fun v -> v - mean)
+                let size = away |> Array.map abs |> Array.max
+
+                if not (size > 1e-14 * abs mean) then
+                    refuse $"the same value of parameter {k} in all"
+
+                away |> Array.map (fun v -> v / size))
+
+        let values = (Matrix<float>.Build.DenseOfColumnArrays columns).Svd(false).S
+        let flat = values[p - 1] / values[0]
+
+        if flat < 1e-7 then
+            refuse (FormattableString.Invariant $"points in a plane of fewer dimensions (to {flat:g2} of their spread)")
+
+    /// The values of a log density, numbers or −∞.
+    let private evaluate (logDensity: float[][] -> float[]) (rows: float[][]) =
+        let values = logDensity rows
+
+        if values.Length <> rows.Length then
+            raise (ShapeException("log density", $"{rows.Length} values, one for each θ", $"{values.Length}"))
+
+        if values |> Array.exists (fun v -> Double.IsNaN v || Double.IsPositiveInfinity v) then
+            raise (NonFiniteException("log density", "numbers or −∞", "NaN or +∞"))
+
+        values
+
+    /// What speaks against a run.
+    let private warnings steps stuck acceptance (times: float[]) =
+        [ if stuck > 0 then
+              $"{stuck} of the walkers never moved"
+
+          if acceptance < 0.05 then
+              FormattableString.Invariant $"only {100.0 * acceptance:F1} %% of the moves were accepted"
+
+          let longest = Array.max times
+
+          if not (float steps >= 50.0 * longest) then
+              FormattableString.Invariant
+                  $"{steps} steps are fewer than 50 autocorrelation times (of {longest:F0} or more): moments and that time itself are not settled" ]
+
+    /// Samples a log density (rows of θ → values) from an even number of starting points inside its support, at least twice as many as
+    /// parameters, which span them all: after `burn` steps, `steps` steps of the whole ensemble. Nothing of zero density is ever returned.
+    let run (seed: int) burn steps (logDensity: float[][] -> float[]) (start: float[][]) =
+        checkStart start
+        let walkers = start.Length
+        let logDensity = evaluate logDensity
         Guard.AtLeast("burn-in steps", 0L, int64 burn) |> ignore
         Guard.AtLeast("steps", 1L, int64 steps) |> ignore
         let p = start[0].Length
@@ -96,20 +175,37 @@ module EnsembleSampler =
                 kept.AddRange(position |> Array.map Array.copy)
 
         let samples = kept.ToArray()
+        let stuck = moved |> Array.filter not |> Array.length
+        let acceptance = float accepted / float (walkers * (burn + steps))
 
-        { Samples = samples
-          Acceptance = float accepted / float (walkers * (burn + steps))
-          Stuck = moved |> Array.filter not |> Array.length
-          AutocorrelationTime =
+        let times =
             Array.init p (fun k ->
                 samples
                 |> Array.map (fun s -> s[k])
                 |> Array.chunkBySize walkers
-                |> autocorrelationTime) }
+                |> autocorrelationTime)
+
+        { Samples = samples
+          Acceptance = acceptance
+          Stuck = stuck
+          AutocorrelationTime = times
+          Warnings = warnings steps stuck acceptance times }
 
     /// Starting points, drawn from candidates by their log weights: of density over that of the candidates' own distribution. They hold
     /// every separate region in its due share, which walkers by themselves seldom change.
     let start (seed: int) walkers (logWeights: float[]) (candidates: float[][]) =
+        if candidates.Length = 0 || logWeights.Length <> candidates.Length then
+            raise (
+                ShapeException(
+                    "candidates for walkers",
+                    "at least one, each with a log weight",
+                    $"{candidates.Length} candidates, {logWeights.Length} weights"
+                )
+            )
+
+        if logWeights |> Array.exists Double.IsNaN then
+            raise (NonFiniteException("log weights of candidates", "numbers", "NaN"))
+
         let highest = logWeights |> Array.filter Double.IsFinite |> Array.fold max -infinity
 
         if Double.IsNegativeInfinity highest then

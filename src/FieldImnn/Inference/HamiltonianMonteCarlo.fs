@@ -47,6 +47,8 @@ type HmcResult =
         Step: float
         /// Trajectories after the adaptation whose energy error exceeded 1000 or was not finite: any is a sign of trouble.
         Divergent: int
+        /// What of this cannot be trusted, in words; empty where nothing is known against it.
+        Warnings: string list
     }
 
 /// Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011): the leapfrog integrator with a diagonal mass matrix, the step by dual
@@ -146,14 +148,53 @@ module HamiltonianMonteCarlo =
     let private energy (state: State) (momentum: Tensor) =
         momentum.square().sum 1L * number 0.5 - state.Value
 
-    /// s = √variance over the draws (rows of d) of all chains, drawn a little towards 10⁻³ where few stand behind it (as in Stan).
-    let private scaleOf (rows: float[][]) =
-        let count = float rows.Length
+    /// A proposal of all chains and the energy that it gains, −∞ where a chain was lost.
+    let private propose logDensity scale size steps momentum state =
+        let struct (proposed, final, lost: Tensor) =
+            leapfrog logDensity scale size steps momentum state
 
+        let lossless = energy state momentum - energy proposed final
+        struct (proposed, torch.where (lost, torch.full_like (lossless, number -infinity), lossless))
+
+    let private acceptanceOf (change: Tensor) =
+        change.nan_to_num(nan = -infinity, posinf = infinity, neginf = -infinity).exp().clamp_max (number 1.0)
+
+    /// A step with which a single leapfrog step is accepted about half of the time, from a guess by doubling or halving (Hoffman & Gelman
+    /// 2014, algorithm 4): scales may be of any size, and the averaging that follows must not begin many orders away.
+    let private reasonable logDensity scale momentum state guess =
+        let accepted size =
+            Tensors.using (fun () ->
+                let struct (_, change) = propose logDensity scale size 1 momentum state
+                (acceptanceOf change).mean().ToDouble())
+
+        let rec search factor left size =
+            let next = factor * size
+
+            if left = 0 || (accepted next > 0.5) <> (factor > 1.0) then
+                if factor > 1.0 then size else next
+            else
+                search factor (left - 1) next
+
+        if accepted guess > 0.5 then search 2.0 20 guess else search 0.5 200 guess
+
+    /// s = √variance over the draws (rows of d) of all chains; of what has not moved, as it was.
+    let private scaleOf (old: float[]) (rows: float[][]) =
         Array.init rows[0].Length (fun k ->
             let mean = rows |> Array.averageBy (fun r -> r[k])
             let variance = rows |> Array.averageBy (fun r -> (r[k] - mean) ** 2.0)
-            sqrt ((count * variance + 5.0 * 1e-3) / (count + 5.0)))
+            if variance > 0.0 then sqrt variance else old[k])
+
+    /// What speaks against chains.
+    let private warnings (rHat: float[]) (effective: float[]) divergent =
+        [ for k in 0 .. rHat.Length - 1 do
+              if not (rHat[k] <= 1.05) then
+                  FormattableString.Invariant $"chains disagree in quantity {k}: split R̂ = {rHat[k]:F2}"
+
+              if not (effective[k] >= 100.0) then
+                  FormattableString.Invariant $"the draws of quantity {k} are worth {effective[k]:F0}"
+
+          if divergent > 0 then
+              $"{divergent} trajectories diverged" ]
 
     let private validate (settings: HmcSettings) (start: Tensor) =
         Guard.AtLeast("chains", 1L, int64 settings.Chains) |> ignore
@@ -162,7 +203,7 @@ module HamiltonianMonteCarlo =
         Guard.AtLeast("leapfrog steps", 1L, int64 settings.LeapfrogSteps) |> ignore
 
         if not (settings.Acceptance > 0.0 && settings.Acceptance < 1.0) then
-            raise (SettingException("acceptance to adapt to", "a number between 0 and 1", $"{settings.Acceptance}"))
+            raise (SettingException("acceptance to adapt to", "a number between 0 and 1", string settings.Acceptance))
 
         if start.dim () <> 2L || start.shape[0] <> int64 settings.Chains then
             let came = Guard.Describe start.shape
@@ -186,7 +227,15 @@ module HamiltonianMonteCarlo =
             raise (RangeException("starting points", "points of positive density in every chain", "zero density"))
 
         let mutable scale = torch.ones (d, dtype = double)
-        let mutable step = initial 0.1
+
+        /// The averaging of the step begun anew, for the scale and state as they are.
+        let begun iteration guess =
+            Tensors.using (fun () ->
+                let keys = NoiseKey.Range(seed, uint64 iteration * uint64 chains, chains)
+                let momentum = Noise.Normal(keys, [| d |], 2u, null, double)
+                initial (reasonable logDensity scale momentum state guess))
+
+        let mutable step = begun 0 0.1
         let seen = ResizeArray<float[]>()
         let mutable accepted, divergent = 0.0, 0
         let renewals = renewals settings.Warmup
@@ -202,17 +251,10 @@ module HamiltonianMonteCarlo =
             let momentum = Noise.Normal(keys, [| d |], 0u, null, double)
             let steps = 1 + random.Next settings.LeapfrogSteps
 
-            let struct (proposed, final, lost) =
-                leapfrog logDensity scale size steps momentum state
+            let struct (proposed, change) =
+                propose logDensity scale size steps momentum state
 
-            let change =
-                torch.where (
-                    lost,
-                    torch.full_like (lost, number -infinity, dtype = double),
-                    energy state momentum - energy proposed final
-                )
-
-            let acceptance = change.exp().clamp_max(number 1.0)
+            let acceptance = acceptanceOf change
 
             let moves =
                 (Noise.Uniform(keys, [| 1L |], 1u, null, double)).squeeze(1L).lt acceptance
@@ -235,8 +277,11 @@ module HamiltonianMonteCarlo =
                 seen.AddRange(Tensors.toRows state.Position)
 
                 if renewals.Contains iteration then
-                    scale <- (scaleOf (seen.ToArray()) |> Tensors.ofVector).MoveToOuterDisposeScope()
-                    step <- initial (exp step.Averaged)
+                    scale <-
+                        (scaleOf (Tensors.toArray scale) (seen.ToArray()) |> Tensors.ofVector)
+                            .MoveToOuterDisposeScope()
+
+                    step <- begun iteration (exp step.Averaged)
                     seen.Clear()
             else
                 accepted <- accepted + mean
@@ -248,7 +293,7 @@ module HamiltonianMonteCarlo =
                 (if warming then "HMC (warm-up)" else "HMC (sampling)")
                 iteration
                 (settings.Warmup + settings.Draws)
-                $"acceptance {mean:F2}, step {size:g3}"
+                $"acceptance %.2f{mean}, step %.3g{size}"
 
         let draws =
             Array.init chains (fun c -> kept |> Seq.map (fun rows -> rows[c]) |> Seq.toArray)
@@ -257,9 +302,13 @@ module HamiltonianMonteCarlo =
             draws[0][0]
             |> Array.mapi (fun k _ -> draws |> Array.map (Array.map (fun v -> v[k])) |> diagnose)
 
+        let rHat = each ChainDiagnostics.rHat
+        let effective = each ChainDiagnostics.effectiveSizeOfMoments
+
         { Draws = draws
-          RHat = each ChainDiagnostics.rHat
-          EffectiveSize = each ChainDiagnostics.effectiveSizeOfMoments
+          RHat = rHat
+          EffectiveSize = effective
           Acceptance = accepted / float settings.Draws
           Step = exp step.Averaged
-          Divergent = divergent }
+          Divergent = divergent
+          Warnings = warnings rHat effective divergent }

@@ -23,8 +23,8 @@ type PmcSettings =
         Budget: int
         /// A population that accepts less than this part is the last.
         LeastAcceptance: float
-        /// Local regression of every population that is returned, as in rejection ABC; ε and the next population come from the particles
-        /// as they are.
+        /// Local regression of every population that is returned, as in rejection ABC, over the nearest fifth of all its simulations where
+        /// that is more than the population; ε and the next population come from the particles as they are.
         Regression: bool
         Simulations: SimulationSettings
         Seed: uint64
@@ -50,7 +50,7 @@ type PmcGeneration =
         Simulations: int
         /// 1/Σw².
         EffectiveSize: float
-        /// Of its particles, with regression where the settings ask for it.
+        /// Of its particles, or by regression where the settings ask for it.
         Posterior: Posterior
     }
 
@@ -61,6 +61,8 @@ type PmcResult =
         Generations: PmcGeneration[]
         /// Every simulation that was made, those of a population that was given up included.
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
         /// Those that failed and were left out.
         Failed: int
     }
@@ -82,7 +84,7 @@ module PopulationMonteCarlo =
 
         match settings.Schedule with
         | Shrinking q when not (q > 0.0 && q < 1.0) ->
-            raise (SettingException("quantile of ε", "a number between 0 and 1", $"{q}"))
+            raise (SettingException("quantile of ε", "a number between 0 and 1", string q))
         | Listed epsilons when
             epsilons.IsEmpty
             || List.exists (fun e -> not (e > 0.0)) epsilons
@@ -142,9 +144,9 @@ module PopulationMonteCarlo =
     /// Runs population Monte Carlo for an observed estimate; arguments as for Abc.run.
     let run (settings: PmcSettings) simulator compress fisher (prior: Prior) observed : PmcResult =
         validate settings
+        let observed = Observed.require None observed
         Door.inference simulator prior settings.Seed
-        let failed = ref 0
-
+        let rounds = ResizeArray<Simulated>()
         let distance = Rejection.distance fisher observed
 
         let posterior regression epsilon particles =
@@ -171,8 +173,24 @@ module PopulationMonteCarlo =
                     wanted
                     proposals
 
-            failed.Value <- failed.Value + made.Failed
+            rounds.Add made
             made
+
+        /// The nearest fifth of simulations, or a population of them.
+        let nearest (made: Simulated) =
+            [| 0 .. made.Summaries.Length - 1 |]
+            |> Array.sortBy (fun i -> distance made.Summaries[i])
+            |> Array.truncate (max settings.Population (made.Summaries.Length / 5))
+            |> Array.map (fun i -> made.Theta[i], made.Summaries[i])
+            |> Array.unzip
+
+        let regressed weigh (theta, estimates) =
+            posterior
+                true
+                (distance (Array.last estimates))
+                { Theta = theta
+                  Estimates = estimates
+                  Weights = weigh theta }
 
         /// The population of those within ε, if they fill it.
         let population epsilon used (made: Simulated) weigh =
@@ -198,7 +216,11 @@ module PopulationMonteCarlo =
                       Acceptance = float accepted.Length / float made.Made
                       Simulations = used
                       EffectiveSize = Posterior.effectiveSize (posterior false epsilon particles)
-                      Posterior = posterior settings.Regression epsilon particles }
+                      Posterior =
+                        if settings.Regression then
+                            made |> nearest |> regressed weigh
+                        else
+                            posterior false epsilon particles }
                 )
 
         let seed number =
@@ -249,14 +271,18 @@ module PopulationMonteCarlo =
             raise (
                 SettingException(
                     "PMC simulations",
-                    $"enough for {settings.Population} particles within ρ ≤ {epsilon:g3}",
+                    $"enough for {settings.Population} particles within ρ ≤ %.3g{epsilon}",
                     $"{made.Made}"
                 )
             )
         | Some(particles, generation) ->
             let generations, used = go 1 particles [ generation ] listed made.Made
 
-            { Posterior = generations.Head.Posterior
+            let all pick = rounds |> Seq.map pick |> Array.concat
+            let posterior = generations.Head.Posterior
+
+            { Posterior = posterior
               Generations = List.rev generations |> Array.ofList
               Simulations = used
-              Failed = failed.Value }
+              Failed = rounds |> Seq.sumBy _.Failed
+              Warnings = Misfit.warnings (all _.Theta) (all _.Summaries) observed posterior }

@@ -3,168 +3,233 @@ namespace FieldImnn
 open System
 open FieldImnn.Core
 open MathNet.Numerics.LinearAlgebra
-open MathNet.Numerics.Statistics
-
-/// A density of two parameters on a rectangular grid: Density.[i, j] at (X.[i], Y.[j]), normalised to one over the grid.
-type DensityGrid =
-    { X: float[]
-      Y: float[]
-      Density: float[,] }
 
 /// What is known about the parameters: weighted samples with their names and bounds, whatever made them.
-/// Weights are ≥ 0 and sum to one. Grid is the exact density where there is one (two parameters), and then the samples are its points.
+/// Samples (n, p) are finite and within the bounds; weights are ≥ 0 and sum to one. Grid (two parameters) or Line (one) is the exact
+/// density where there is one, and then the samples are its points, those of no density left out.
 type Posterior =
     { Names: string[]
       Bounds: (float * float)[]
       Samples: float[][]
       Weights: float[]
-      Grid: DensityGrid option }
-
-/// Densities on grids: interpolation, and the probability inside a contour.
-module DensityGrid =
-    /// Area of one cell, on equally spaced axes.
-    let cell grid =
-        (grid.X[1] - grid.X[0]) * (grid.Y[1] - grid.Y[0])
-
-    /// Density at a point, bilinear between the grid's points and zero outside.
-    let at (x: float, y: float) grid =
-        let place (axis: float[]) v =
-            let t = (v - axis[0]) / (axis[1] - axis[0])
-            let i = min (axis.Length - 2) (int (floor t))
-
-            if t < 0.0 || t > float (axis.Length - 1) then
-                None
-            else
-                Some(i, t - float i)
-
-        match place grid.X x, place grid.Y y with
-        | Some(i, s), Some(j, t) ->
-            let d = grid.Density
-
-            (1.0 - s) * ((1.0 - t) * d[i, j] + t * d[i, j + 1])
-            + s * ((1.0 - t) * d[i + 1, j] + t * d[i + 1, j + 1])
-        | _ -> 0.0
-
-    /// The probability of the region where the density exceeds that of the point: the smallest credible region (HPD) that holds it.
-    let hpdLevel point grid =
-        let threshold = at point grid
-
-        let above =
-            grid.Density
-            |> Seq.cast<float>
-            |> Seq.filter (fun d -> d > threshold)
-            |> Seq.sum
-
-        min 1.0 (above * cell grid)
-
-    /// The density on the border of the smallest region that holds each of the given probabilities.
-    let contourLevels (probabilities: float[]) grid =
-        let falling = grid.Density |> Seq.cast<float> |> Seq.toArray |> Array.sortDescending
-
-        let held =
-            falling
-            |> Array.scan (+) 0.0
-            |> Array.tail
-            |> Array.map (fun m -> m * cell grid)
-
-        probabilities
-        |> Array.map (fun p ->
-            let i = Array.BinarySearch(held, p)
-            falling[min (falling.Length - 1) (if i >= 0 then i else ~~~i)])
-
-    /// The area of the smallest region that holds a probability.
-    let hpdArea probability grid =
-        let level = (contourLevels [| probability |] grid)[0]
-
-        let inside =
-            grid.Density
-            |> Seq.cast<float>
-            |> Seq.filter (fun d -> d >= level)
-            |> Seq.length
-
-        float inside * cell grid
-
-/// Choices by weight.
-module internal Weighted =
-    /// Running sums of weights: what `choose` takes.
-    let cumulative (weights: float[]) =
-        weights |> Array.scan (+) 0.0 |> Array.tail
-
-    /// The index whose share of all weights a number u in [0, 1) falls into.
-    let choose (cumulative: float[]) (u: float) =
-        let last = cumulative.Length - 1
-        let at = Array.BinarySearch(cumulative, u * cumulative[last])
-        min last (if at >= 0 then at + 1 else ~~~at)
+      Grid: DensityGrid option
+      Line: DensityLine option }
 
 /// Moments, regions and densities of a posterior.
 module Posterior =
-    let private check name (samples: float[][]) (weights: float[]) =
+    let private checkParameters (names: string[]) (bounds: (float * float)[]) =
+        if names.Length = 0 || bounds.Length <> names.Length then
+            raise (
+                ShapeException(
+                    "posterior",
+                    "at least one parameter, and bounds for each",
+                    $"{names.Length} names, {bounds.Length} bounds"
+                )
+            )
+
+        if (Array.distinct names).Length < names.Length then
+            raise (SettingException("posterior", "parameters of different names", String.concat ", " names))
+
+        Array.iter2
+            (fun name (lo, hi) ->
+                if not (lo < hi) then
+                    raise (
+                        RangeException(
+                            "posterior",
+                            $"bounds lo < hi of {name}",
+                            FormattableString.Invariant $"{lo} … {hi}"
+                        )
+                    ))
+            names
+            bounds
+
+    let private checkWeights (samples: float[][]) (weights: float[]) =
         if samples.Length = 0 then
-            raise (SettingException(name, "at least one sample", "none"))
+            raise (SettingException("posterior", "at least one sample", "none"))
 
         if samples.Length <> weights.Length then
-            raise (ShapeException(name, $"{samples.Length} weights, one for each sample", $"{weights.Length}"))
+            raise (ShapeException("posterior", $"{samples.Length} weights, one for each sample", $"{weights.Length}"))
 
         if
             weights |> Array.exists (fun w -> not (Double.IsFinite w) || w < 0.0)
             || Array.sum weights <= 0.0
         then
-            raise (NonFiniteException(name, "finite weights ≥ 0, not all of them 0", "others"))
+            raise (NonFiniteException("posterior", "finite weights ≥ 0, not all of them 0", "others"))
 
-    /// A posterior from weighted samples; the weights are normalised here.
+        if not (Double.IsFinite(Array.sum weights)) then
+            raise (NonFiniteException("posterior", "weights of a finite sum", "infinity"))
+
+    let private checkSamples (names: string[]) (bounds: (float * float)[]) (samples: float[][]) (weights: float[]) =
+        samples
+        |> Array.iteri (fun row s ->
+            if s.Length <> names.Length then
+                raise (
+                    ShapeException("posterior", $"samples of {names.Length} parameters", $"{s.Length} in sample {row}")
+                )
+
+            for k in 0 .. names.Length - 1 do
+                let lo, hi = bounds[k]
+
+                if not (Double.IsFinite s[k]) then
+                    raise (NonFiniteException("posterior", "finite samples", $"{names[k]} = {s[k]} in sample {row}"))
+
+                // without weight it does not count
+                if weights[row] > 0.0 && (s[k] < lo || s[k] > hi) then
+                    raise (
+                        RangeException(
+                            "posterior",
+                            FormattableString.Invariant $"samples within the bounds, {names[k]} in {lo} … {hi}",
+                            FormattableString.Invariant $"{names[k]} = {s[k]:R} in sample {row}"
+                        )
+                    ))
+
+    /// A posterior from weighted samples (n, p), finite, and within the bounds (infinite where there are none) unless their weight is 0;
+    /// the weights are normalised here.
     let ofSamples names bounds (samples: float[][]) (weights: float[]) =
-        check "posterior" samples weights
+        checkParameters names bounds
+        checkWeights samples weights
+        checkSamples names bounds samples weights
         let total = Array.sum weights
 
         { Names = names
           Bounds = bounds
           Samples = samples
           Weights = weights |> Array.map (fun w -> w / total)
-          Grid = None }
+          Grid = None
+          Line = None }
 
-    /// A posterior of two parameters from its density on a grid, which is normalised here (trapezoidal rule: points on the grid's
-    /// border count half, so that a prior's hard edge does not shift the moments).
+    let private checkDensity subject (density: float[]) =
+        if density |> Array.exists (fun d -> not (Double.IsFinite d) || d < 0.0) then
+            raise (NonFiniteException(subject, "finite densities ≥ 0", "others"))
+
+        if Array.max density <= 0.0 then
+            raise (RangeException(subject, "a density above zero somewhere", "zero everywhere"))
+
+    /// The points that have a density, with their trapezoidal weights.
+    let private ofPoints names bounds (points: float[][]) (density: float[]) (shares: float[]) =
+        // relative to the peak: no sum overflows
+        let peak = Array.max density
+        let weights = Array.map2 (fun d s -> d / peak * s) density shares
+        let held = [| 0 .. points.Length - 1 |] |> Array.filter (fun i -> weights[i] > 0.0)
+        ofSamples names bounds (held |> Array.map (fun i -> points[i])) (held |> Array.map (fun i -> weights[i]))
+
+    /// A posterior of two parameters from its density on a grid of equally spaced axes (at least two points each), which is normalised
+    /// here (trapezoidal rule: points on the grid's border count half, so that a prior's hard edge does not shift the moments).
     let ofGrid names bounds (x: float[]) (y: float[]) (density: float[,]) =
+        let subject = "posterior on a grid"
+
+        if Array.length names <> 2 then
+            raise (ShapeException(subject, "two parameters", $"{Array.length names}"))
+
+        Axis.check subject x |> ignore
+        Axis.check subject y |> ignore
+
+        if density.GetLength 0 <> x.Length || density.GetLength 1 <> y.Length then
+            raise (
+                ShapeException(
+                    subject,
+                    $"densities at {x.Length} × {y.Length} points",
+                    $"{density.GetLength 0} × {density.GetLength 1}"
+                )
+            )
+
+        let flat = density |> Seq.cast<float> |> Seq.toArray
+        checkDensity subject flat
+
         let points =
             [| for a in x do
                    for b in y -> [| a; b |] |]
 
-        let half (axis: float[]) i =
-            if i = 0 || i = axis.Length - 1 then 0.5 else 1.0
+        let peak = Array.max flat
 
-        let weights =
-            density
-            |> Array2D.mapi (fun i j d -> d * half x i * half y j)
-            |> Seq.cast<float>
-            |> Seq.toArray
-
-        check "posterior on a grid" points weights
-        let grid = { X = x; Y = y; Density = density }
-        let total = Array.sum weights * DensityGrid.cell grid
-
-        { ofSamples names bounds points weights with
+        { ofPoints names bounds points flat (DensityGrid.shares x y) with
             Grid =
-                Some
-                    { grid with
-                        Density = density |> Array2D.map (fun d -> d / total) } }
+                Some(
+                    DensityGrid.normalise
+                        { X = x
+                          Y = y
+                          Density = density |> Array2D.map (fun d -> d / peak) }
+                ) }
+
+    /// A posterior of one parameter from its density at equally spaced places, which is normalised here (trapezoidal rule).
+    let ofLine names bounds (places: float[]) (density: float[]) =
+        let subject = "posterior on a line"
+
+        if Array.length names <> 1 then
+            raise (ShapeException(subject, "one parameter", $"{Array.length names}"))
+
+        Axis.check subject places |> ignore
+
+        if density.Length <> places.Length then
+            raise (ShapeException(subject, $"densities at {places.Length} places", $"{density.Length}"))
+
+        checkDensity subject density
+        let peak = Array.max density
+
+        { ofPoints
+              names
+              bounds
+              (places |> Array.map Array.singleton)
+              density
+              (places |> Array.mapi (fun i _ -> Axis.share places i)) with
+            Line =
+                Some(
+                    DensityLine.normalise
+                        { Places = places
+                          Values = density |> Array.map (fun d -> d / peak) }
+                ) }
+
+    let private parameter subject posterior i =
+        if i < 0 || i >= posterior.Names.Length then
+            raise (RangeException(subject, $"the index of one of {posterior.Names.Length} parameters, from 0", $"{i}"))
 
     /// The column of one parameter.
     let column i posterior =
+        parameter "column of a posterior" posterior i
         posterior.Samples |> Array.map (fun s -> s[i])
 
     /// Weighted mean of every parameter.
     let mean posterior =
-        Array.init posterior.Names.Length (fun i -> Array.map2 (*) posterior.Weights (column i posterior) |> Array.sum)
+        let sums = Array.zeroCreate posterior.Names.Length
 
-    /// Weighted covariance, with the factor 1/(1 − Σw²) that makes it unbiased for independent samples.
+        Array.iter2
+            (fun (s: float[]) w ->
+                for k in 0 .. sums.Length - 1 do
+                    sums[k] <- sums[k] + w * s[k])
+            posterior.Samples
+            posterior.Weights
+
+        sums
+
+    /// Effective number of samples, 1/Σw² (Kish).
+    let effectiveSize posterior =
+        1.0 / (posterior.Weights |> Array.sumBy (fun w -> w * w))
+
+    let private isExact posterior =
+        posterior.Grid.IsSome || posterior.Line.IsSome
+
+    /// Weighted covariance (p, p), with the factor 1/(1 − Σw²) that makes it unbiased for independent samples. A single sample, or one
+    /// that carries all weight, has none and is refused.
     let covariance posterior =
         let mu = mean posterior
         let p = mu.Length
 
         let scale =
-            match posterior.Grid with
-            | Some _ -> 1.0
-            | None -> 1.0 / (1.0 - (posterior.Weights |> Array.sumBy (fun w -> w * w)))
+            if isExact posterior then
+                1.0
+            else
+                let left = 1.0 - (posterior.Weights |> Array.sumBy (fun w -> w * w))
+
+                if left < 1e-9 then
+                    raise (
+                        SettingException(
+                            "covariance of a posterior",
+                            "at least two samples that carry weight",
+                            $"{posterior.Samples.Length} samples worth one"
+                        )
+                    )
+
+                1.0 / left
 
         let sums = Array2D.zeroCreate p p
 
@@ -178,129 +243,200 @@ module Posterior =
 
         scale * Matrix<float>.Build.DenseOfArray sums
 
-    /// Standard deviation of every parameter.
+    /// Standard deviation of every parameter; 0 where all samples agree.
     let sd posterior =
         (covariance posterior).Diagonal() |> Seq.map sqrt |> Seq.toArray
 
-    /// Correlation matrix.
+    /// Refuses parameters that do not vary: sds at the rounding of their values.
+    let private varying subject (posterior: Posterior) =
+        Array.iteri2
+            (fun k s m ->
+                if not (s > 1e-14 * abs m) then
+                    raise (
+                        SingularMatrixException(
+                            subject,
+                            $"{posterior.Names[k]} to vary",
+                            FormattableString.Invariant $"{posterior.Names[k]} = {m} in all samples"
+                        )
+                    ))
+            (sd posterior)
+            (mean posterior)
+
+    /// Correlation matrix (p, p), within −1 … 1. A parameter that is the same in all samples has none and is refused.
     let correlation posterior =
+        varying "correlation of a posterior" posterior
         let c = covariance posterior
-        c.MapIndexed(fun i j v -> v / sqrt (c[i, i] * c[j, j]))
 
-    /// √det of the covariance: for two parameters, the area of the 1σ ellipse over π; the "area" that every comparison here uses.
+        c.MapIndexed(fun i j v ->
+            if i = j then
+                1.0
+            else
+                Math.Clamp(v / (sqrt c[i, i] * sqrt c[j, j]), -1.0, 1.0))
+
+    /// √det of the covariance: for two parameters, the area of the 1σ ellipse over π; the "area" that every comparison here uses. It is
+    /// 0 where samples lie on a line or a parameter does not vary.
     let area posterior =
-        sqrt ((covariance posterior).Determinant())
+        let c = covariance posterior
+        let sds = c.Diagonal() |> Seq.map sqrt |> Seq.toArray
 
-    /// Largest distance of a posterior's means from those of a reference, in the reference's standard deviations.
+        if Array.contains 0.0 sds then
+            0.0
+        else
+            // of the correlations: scales of 1e-200 do not underflow, and rounding about zero is zero
+            let det = c.MapIndexed(fun i j v -> v / sds[i] / sds[j]).Determinant()
+            (if det > 1e-14 then sqrt det else 0.0) * Array.reduce (*) sds
+
+    /// Largest distance of a posterior's means from those of a reference, in the reference's standard deviations. Both have the same
+    /// parameters, and those of the reference vary.
     let shift reference posterior =
+        if reference.Names.Length <> posterior.Names.Length then
+            raise (
+                ShapeException(
+                    "posterior to compare",
+                    $"{reference.Names.Length} parameters, as the reference",
+                    $"{posterior.Names.Length}"
+                )
+            )
+
+        varying "reference posterior" reference
+
         Array.map3 (fun a b s -> abs (a - b) / s) (mean posterior) (mean reference) (sd reference)
         |> Array.max
 
-    /// Effective number of samples, 1/Σw² (Kish).
-    let effectiveSize posterior =
-        1.0 / (posterior.Weights |> Array.sumBy (fun w -> w * w))
-
-    /// Equally weighted draws. From a grid they are spread evenly over its cells.
+    /// n equally weighted draws. From a grid or line they are spread evenly over the part of each point's cell that lies within it.
     let resample seed n posterior =
+        Guard.AtLeast("draws of a posterior", 0L, int64 n) |> ignore
         let random = Random(seed: int)
         let cumulative = Weighted.cumulative posterior.Weights
 
-        let spread =
-            match posterior.Grid with
-            | Some g -> [| g.X[1] - g.X[0]; g.Y[1] - g.Y[0] |]
-            | None -> Array.zeroCreate posterior.Names.Length
+        let axes =
+            match posterior.Grid, posterior.Line with
+            | Some g, _ -> [| g.X; g.Y |]
+            | _, Some l -> [| l.Places |]
+            | None, None -> [||]
+
+        let steps = axes |> Array.map Axis.step
 
         Array.init n (fun _ ->
             let s = posterior.Samples[Weighted.choose cumulative (random.NextDouble())]
 
             Array.init s.Length (fun k ->
-                let lo, hi = posterior.Bounds[k]
-                s[k] + (random.NextDouble() - 0.5) * spread[k] |> max lo |> min hi))
+                let u = random.NextDouble()
 
-    /// Marginal density of parameter i at the given places: exact from a grid, else MathNet's Gaussian kernel estimate with
-    /// Silverman's bandwidth.
+                if axes.Length = 0 then
+                    s[k]
+                else
+                    let axis = axes[k]
+                    let a = max axis[0] (s[k] - 0.5 * steps[k])
+                    let b = min axis[axis.Length - 1] (s[k] + 0.5 * steps[k])
+                    a + u * (b - a)))
+
+    /// The density of parameter i as a line.
+    let private line i posterior =
+        match posterior.Grid, posterior.Line with
+        | Some g, _ -> DensityGrid.marginal i g
+        | _, Some l -> l
+        | None, None ->
+            Kernels.line
+                posterior.Names[i]
+                posterior.Bounds[i]
+                (effectiveSize posterior)
+                (column i posterior)
+                posterior.Weights
+
+    /// Marginal density of parameter i (from 0) at the given places: exact from a grid or line, else a Gaussian kernel estimate of the
+    /// weighted samples with Silverman's bandwidth, which at the bounds is as good as within (`Kernels`). Zero outside the bounds.
     let marginal i (at: float[]) posterior =
-        match posterior.Grid with
-        | Some g ->
-            let axis, other, pick =
-                if i = 0 then
-                    g.X, g.Y, (fun a b -> g.Density[a, b])
-                else
-                    g.Y, g.X, (fun a b -> g.Density[b, a])
+        parameter "marginal of a posterior" posterior i
 
-            let step = other[1] - other[0]
+        if at |> Array.exists Double.IsNaN then
+            raise (NonFiniteException("places of a marginal", "numbers", "NaN"))
 
-            let line =
-                axis
-                |> Array.mapi (fun a _ -> step * Seq.sumBy (pick a) [ 0 .. other.Length - 1 ])
+        let line = line i posterior
+        at |> Array.map (fun v -> DensityLine.at v line)
 
-            at
-            |> Array.map (fun v ->
-                let t = (v - axis[0]) / (axis[1] - axis[0])
-                let k = min (axis.Length - 2) (int (floor t))
-
-                if t < 0.0 || t > float (axis.Length - 1) then
-                    0.0
-                else
-                    line[k] + (t - float k) * (line[k + 1] - line[k]))
-        | None ->
-            let draws = resample 0 4000 posterior |> Array.map (fun s -> s[i])
-
-            let bandwidth =
-                1.06
-                * Statistics.StandardDeviation draws
-                * Math.Pow(effectiveSize posterior |> min 4000.0, -0.2)
-
-            at |> Array.map (fun v -> KernelDensity.EstimateGaussian(v, bandwidth, draws))
-
-    /// Density of parameters i and j on an n × n grid: the exact one where the posterior has it, else a Gaussian product kernel
-    /// in the principal axes of the samples, with Silverman's bandwidth.
+    /// Density of parameters i and j on a grid of at least n × n points: the exact one where the posterior has it, else a Gaussian kernel
+    /// in the principal axes of the samples, with Silverman's bandwidth, as good at the bounds as within (`Kernels`). Samples that lie on
+    /// a line (correlation ±1, or a parameter that does not vary) have none and are refused.
     let density i j n posterior =
+        parameter "density of a posterior" posterior i
+        parameter "density of a posterior" posterior j
+
+        if i = j then
+            raise (SettingException("density of a posterior", "two different parameters", $"{i} twice"))
+
+        Guard.AtLeast("points of a density", 2L, int64 n) |> ignore
+
         match posterior.Grid with
-        | Some g when (i, j) = (0, 1) -> g
-        | _ ->
-            let c = covariance posterior
+        | Some g -> if i = 0 then g else DensityGrid.transpose g
+        | None ->
+            let c =
+                covariance
+                    { posterior with
+                        Names = [| posterior.Names[i]; posterior.Names[j] |]
+                        Bounds = [| posterior.Bounds[i]; posterior.Bounds[j] |]
+                        Samples = posterior.Samples |> Array.map (fun s -> [| s[i]; s[j] |]) }
 
-            let pair =
-                Matrix<float>.Build.Dense(2, 2, (fun a b -> c[[| i; j |][a], [| i; j |][b]]))
+            Kernels.grid
+                (posterior.Names[i], posterior.Names[j])
+                n
+                posterior.Bounds[i]
+                posterior.Bounds[j]
+                (effectiveSize posterior)
+                (c[0, 0], c[0, 1], c[1, 1])
+                (column i posterior)
+                (column j posterior)
+                posterior.Weights
 
-            let whiten = pair.Cholesky().Factor.Inverse()
-            let width = Math.Pow(effectiveSize posterior, -1.0 / 6.0)
-            let mu = mean posterior
+    let private checkPoint posterior (theta: float[]) =
+        if theta.Length <> posterior.Names.Length then
+            raise (ShapeException("parameters θ", $"{posterior.Names.Length}", $"{theta.Length}"))
 
-            let axis k =
-                let lo, hi = posterior.Bounds[k]
-                let s = sqrt c[k, k]
-                let a, b = max lo (mu[k] - 5.0 * s), min hi (mu[k] + 5.0 * s)
-                Array.init n (fun q -> a + (b - a) * float q / float (n - 1))
+        if theta |> Array.exists (Double.IsFinite >> not) then
+            raise (NonFiniteException("parameters θ", "finite numbers", $"%A{theta}"))
 
-            let x, y = axis i, axis j
+    /// The probability of the smallest credible region (HPD) that holds θ (p), by the log density (rows of θ → values, up to a constant)
+    /// at the samples, of any number of parameters: the weight of samples with a higher density, and of those that tie in it of the ones
+    /// whose first parameter is smaller, so that the levels of a flat density's draws are uniform.
+    let hpdLevelBy (logDensity: float[][] -> float[]) (theta: float[]) posterior =
+        checkPoint posterior theta
+        let values = logDensity (Array.append [| theta |] posterior.Samples)
 
-            let places =
-                posterior.Samples
-                |> Array.map (fun s ->
-                    let v = whiten * Vector<float>.Build.DenseOfArray [| s[i]; s[j] |] in struct (v[0], v[1]))
+        if values.Length <> posterior.Samples.Length + 1 then
+            raise (ShapeException("log density", $"{posterior.Samples.Length + 1} values", $"{values.Length}"))
 
-            let raw =
-                Array2D.init n n (fun a b ->
-                    let v = whiten * Vector<float>.Build.DenseOfArray [| x[a]; y[b] |]
-                    let mutable sum = 0.0
+        if values |> Array.exists (fun v -> Double.IsNaN v || Double.IsPositiveInfinity v) then
+            raise (NonFiniteException("log density", "numbers or −∞", "NaN or +∞"))
 
-                    for q in 0 .. places.Length - 1 do
-                        let struct (u, w) = places[q]
-                        let r2 = ((v[0] - u) ** 2.0 + (v[1] - w) ** 2.0) / (width * width)
+        // −1 before θ, 0 where it is, 1 behind
+        let place (s: float[]) = compare s[0] theta[0]
 
-                        if r2 < 40.0 then
-                            sum <- sum + posterior.Weights[q] * exp (-0.5 * r2)
-
+        Array.fold2
+            (fun sum (s, v) w ->
+                if v > values[0] || (v = values[0] && place s < 0) then
+                    sum + w
+                elif v = values[0] && place s = 0 then
+                    sum + 0.5 * w
+                else
                     sum)
+            0.0
+            (Array.zip posterior.Samples values[1..])
+            posterior.Weights
+        |> min 1.0
 
-            let grid = { X = x; Y = y; Density = raw }
-            let total = (raw |> Seq.cast<float> |> Seq.sum) * DensityGrid.cell grid
-
-            { grid with
-                Density = raw |> Array2D.map (fun d -> d / total) }
-
-    /// The probability of the smallest credible region (HPD) that holds θ, of two parameters.
+    /// The probability of the smallest credible region (HPD) that holds θ, of one or two parameters; of more, `hpdLevelBy` finds it from
+    /// the log density.
     let hpdLevel (theta: float[]) posterior =
-        density 0 1 101 posterior |> DensityGrid.hpdLevel (theta[0], theta[1])
+        checkPoint posterior theta
+
+        match theta with
+        | [| v |] -> DensityLine.hpdLevel v (line 0 posterior)
+        | [| x; y |] -> density 0 1 101 posterior |> DensityGrid.hpdLevel (x, y)
+        | _ ->
+            raise (
+                SettingException(
+                    "HPD level",
+                    "one or two parameters, or hpdLevelBy with a log density",
+                    $"{theta.Length} parameters"
+                )
+            )

@@ -30,24 +30,24 @@ module Marginal =
 
         let location mean sd =
             if not (Double.IsFinite mean) then
-                refuse "a finite mean" $"{mean}"
+                refuse "a finite mean" (string mean)
 
             if not (Double.IsFinite sd && sd > 0.0) then
-                refuse "a finite standard deviation > 0" $"{sd}"
+                refuse "a finite standard deviation > 0" (string sd)
 
         match marginal with
         | Uniform(lo, hi) ->
             if not (lo < hi && Double.IsFinite(hi - lo)) then
-                refuse "finite bounds lo < hi" $"lo = {lo}, hi = {hi}"
+                refuse "finite bounds lo < hi" $"lo = {string lo}, hi = {string hi}"
         | Normal(mean, sd) -> location mean sd
         | TruncatedNormal(mean, sd, lo, hi) ->
             location mean sd
 
             if not (lo < hi) then
-                refuse "bounds lo < hi" $"lo = {lo}, hi = {hi}"
+                refuse "bounds lo < hi" $"lo = {string lo}, hi = {string hi}"
 
             if not (between ((lo - mean) / sd) ((hi - mean) / sd) > 0.0) then
-                refuse "bounds that leave some of the normal's probability" $"lo = {lo}, hi = {hi}"
+                refuse "bounds that leave some of the normal's probability" $"lo = {string lo}, hi = {string hi}"
 
         marginal
 
@@ -74,6 +74,14 @@ module Marginal =
             | TruncatedNormal(mean, sd, lo, hi) ->
                 Normal.PDFLn(mean, sd, value)
                 - log (between ((lo - mean) / sd) ((hi - mean) / sd))
+
+    /// The marginal cut to lo … hi, where it has some of its probability.
+    let cut name lo hi marginal =
+        match marginal with
+        | Uniform(a, b) -> Uniform(max a lo, min b hi)
+        | Normal(mean, sd) -> TruncatedNormal(mean, sd, lo, hi)
+        | TruncatedNormal(mean, sd, a, b) -> TruncatedNormal(mean, sd, max a lo, min b hi)
+        |> check name
 
     /// The value below which the probability u lies, 0 < u < 1: the inverse of the cumulative distribution.
     let quantile marginal u =
@@ -130,6 +138,19 @@ module Prior =
     let bounds prior =
         prior.Marginals |> Array.map Marginal.support
 
+    /// The prior cut to a box, of bounds for each parameter.
+    let within (box: (float * float)[]) prior =
+        if box.Length <> prior.Names.Length then
+            raise (ShapeException("bounds of a box", $"{prior.Names.Length}", $"{box.Length}"))
+
+        { prior with
+            Marginals =
+                Array.map3
+                    (fun name (lo, hi) marginal -> Marginal.cut name lo hi marginal)
+                    prior.Names
+                    box
+                    prior.Marginals }
+
     let private checkCount prior (theta: float[]) =
         if theta.Length <> prior.Names.Length then
             let names = String.concat ", " prior.Names
@@ -154,7 +175,14 @@ module Prior =
         |> Array.iter (fun (name, marginal, value) ->
             if not (Marginal.contains marginal value) then
                 let lo, hi = Marginal.support marginal
-                raise (RangeException(subject, $"{name} in the prior's support {lo} … {hi}", $"{name} = {value}")))
+
+                raise (
+                    RangeException(
+                        subject,
+                        $"{name} in the prior's support {string lo} … {string hi}",
+                        $"{name} = {string value}"
+                    )
+                ))
 
         theta
 

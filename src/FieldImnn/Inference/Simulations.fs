@@ -253,9 +253,9 @@ module Simulations =
 
             let note =
                 [ if run > 0 then
-                      $"{float run / clock.Elapsed.TotalSeconds:F0} simulations/s"
+                      $"%.0f{float run / clock.Elapsed.TotalSeconds} simulations/s"
                   if accepted > 0 then
-                      $"{float accepted / float start:P1} accepted"
+                      $"%.1f{100.0 * float accepted / float start} %% accepted"
                   if made > summaries.Count then
                       $"{made - summaries.Count} failed" ]
                 |> String.concat ", "

@@ -53,9 +53,12 @@ module CorrelatedLogNormal =
           Exact =
             { Fisher = CorrelatedLogNormalLikelihood.fisher model
               LogLikelihood = CorrelatedLogNormalLikelihood.logLikelihood model }
-          Training = training fiducial
-          Rounds = 1
-          Beside = Some edge
+          Training = training
+          Rounds = 4
+          Beside =
+            Some
+                { Summaries = edge
+                  Edges = [ { Summary = 0; Parameter = 0 } ] }
           QuotedFisher =
             Some(CorrelatedLogNormalLikelihood.fisher (CorrelatedLogNormalField(n, LogNormalForm.Exponential))) }
 

@@ -11,6 +11,8 @@ module Files =
         match fault with
         | :? IOException
         | :? UnauthorizedAccessException -> Some(fault.Message.TrimEnd '.')
+        // what .NET makes of EFBIG: a file larger than its file system, or the user's limit, holds
+        | :? ArgumentOutOfRangeException as large when large.ParamName = "value" -> Some "a file too large for where it goes"
         | _ -> None
 
     let private fullPath (path: string) =
@@ -59,6 +61,11 @@ module Files =
             raise (StoreException(file, "a file", "nothing of that name"))
 
         try
+            let length = FileInfo(file).Length
+
+            if length > int64 Array.MaxLength then
+                raise (StoreException(file, $"a file of at most {Array.MaxLength} bytes", $"{length} bytes"))
+
             File.ReadAllBytes file
         with Refusal why as fault ->
             raise (StoreException(file, "a file that can be read", why, fault))

@@ -146,39 +146,66 @@ module Npy =
     /// An array from a .npy file.
     let read (path: string) = ofBytes path (Files.readAllBytes path)
 
-    /// The bytes of a .npy file: format 1.0, little endian, C order, data aligned to 64 bytes.
-    let toBytes (array: NpyArray) =
-        let array = create array.Shape array.Data array.SinglePrecision
+    /// The header of a .npy file, format 1.0, with which the data is aligned to 64 bytes.
+    let private headerBytes (array: NpyArray) =
         let tuple = array.Shape |> Array.map (fun n -> $"{n},") |> String.concat " "
         let shape = if array.Shape.Length = 1 then tuple else tuple.TrimEnd ','
         let descr = if array.SinglePrecision then "<f4" else "<f8"
         let header = $"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}"
         let start = (10 + header.Length + 1 + 63) / 64 * 64
-        let size = if array.SinglePrecision then 4 else 8
-
-        let bytes =
-            Array.zeroCreate<byte>(Checked.(+) start (Checked.(*) size array.Data.Length))
-
+        let bytes = Array.zeroCreate<byte> start
         magic.CopyTo(bytes, 0)
         bytes[6] <- 1uy
         BinaryPrimitives.WriteUInt16LittleEndian(Span(bytes, 8, 2), uint16 (start - 10))
         Encoding.Latin1.GetBytes(header.PadRight(start - 11) + "\n").CopyTo(bytes, 10)
-
-        for i in 0 .. array.Data.Length - 1 do
-            let value = array.Data[i]
-            let place = Span(bytes, start + size * i, size)
-
-            if not array.SinglePrecision then
-                BinaryPrimitives.WriteDoubleLittleEndian(place, value)
-            else
-                if Double.IsFinite value && not (Single.IsFinite(float32 value)) then
-                    raise (RangeException("array to store as float32", "numbers up to 3.4e38 in size", $"{value}"))
-
-                BinaryPrimitives.WriteSingleLittleEndian(place, float32 value)
-
         bytes
+
+    let private put single (place: Span<byte>) (value: float) =
+        if not single then
+            BinaryPrimitives.WriteDoubleLittleEndian(place, value)
+        else
+            if Double.IsFinite value && not (Single.IsFinite(float32 value)) then
+                raise (RangeException("array to store as float32", "numbers up to 3.4e38 in size", string value))
+
+            BinaryPrimitives.WriteSingleLittleEndian(place, float32 value)
+
+    /// Writes what a .npy file holds (format 1.0, little endian, C order) to a stream, in pieces: an array may be longer than 2 GB.
+    let writeTo (stream: Stream) (array: NpyArray) =
+        let array = create array.Shape array.Data array.SinglePrecision
+        stream.Write(ReadOnlySpan(headerBytes array))
+        let size = if array.SinglePrecision then 4 else 8
+        let piece = 1 <<< 16
+        let buffer = Array.zeroCreate<byte>(size * min piece array.Data.Length)
+        let mutable start = 0
+
+        while start < array.Data.Length do
+            let length = min piece (array.Data.Length - start)
+
+            for i in 0 .. length - 1 do
+                put array.SinglePrecision (Span(buffer, size * i, size)) array.Data[start + i]
+
+            stream.Write(ReadOnlySpan(buffer, 0, size * length))
+            start <- start + length
+
+    /// The bytes of a .npy file; see writeTo.
+    let toBytes (array: NpyArray) =
+        let size = if array.SinglePrecision then 4L else 8L
+
+        if size * int64 array.Data.Length > int64 Array.MaxLength - 65536L then
+            let shape = NpyHeader.shapeText array.Shape
+
+            raise (
+                ShapeException(
+                    "array to hold as bytes",
+                    "at most 2 GB; write it to a file",
+                    $"{size * int64 array.Data.Length} bytes, shape {shape}"
+                )
+            )
+
+        use memory = new MemoryStream()
+        writeTo memory array
+        memory.ToArray()
 
     /// Writes a .npy file, complete or not at all.
     let write (path: string) (array: NpyArray) =
-        let bytes = toBytes array
-        Files.writeAtomically path (fun stream -> stream.Write(bytes, 0, bytes.Length))
+        Files.writeAtomically path (fun stream -> writeTo stream array)

@@ -88,32 +88,34 @@ module Npz =
     /// Arrays and texts from a .npz file.
     let read (path: string) = ofBytes path (Files.readAllBytes path)
 
-    /// The bytes of a .npz file; equal contents give equal bytes.
+    /// Writes what a .npz file holds to a stream; equal contents give equal bytes.
+    let writeTo (stream: Stream) (npz: Npz) =
+        use archive = new ZipArchive(stream, ZipArchiveMode.Create, leaveOpen = true)
+
+        let put (entryName: string) (write: Stream -> unit) =
+            let entry = archive.CreateEntry(entryName, CompressionLevel.Fastest)
+            entry.LastWriteTime <- timestamp
+            use contents = entry.Open()
+            write contents
+
+        for text in npz.Texts do
+            if text.Key.EndsWith(".npy", StringComparison.Ordinal) then
+                raise (StoreException("text entry", "a name that does not end in .npy", $"'{text.Key}'"))
+
+            put text.Key (fun contents -> contents.Write(ReadOnlySpan(utf8.GetBytes text.Value)))
+
+        for array in npz.Arrays do
+            put (array.Key + ".npy") (fun contents -> Npy.writeTo contents array.Value)
+
+    /// The bytes of a .npz file, of less than 2 GB; see writeTo.
     let toBytes (npz: Npz) =
         use memory = new MemoryStream()
-
-        using (new ZipArchive(memory, ZipArchiveMode.Create, leaveOpen = true)) (fun archive ->
-            let put (entryName: string) (bytes: byte[]) =
-                let entry = archive.CreateEntry(entryName, CompressionLevel.Fastest)
-                entry.LastWriteTime <- timestamp
-                use stream = entry.Open()
-                stream.Write(bytes, 0, bytes.Length)
-
-            for text in npz.Texts do
-                if text.Key.EndsWith(".npy", StringComparison.Ordinal) then
-                    raise (StoreException("text entry", "a name that does not end in .npy", $"'{text.Key}'"))
-
-                put text.Key (utf8.GetBytes text.Value)
-
-            for array in npz.Arrays do
-                put (array.Key + ".npy") (Npy.toBytes array.Value))
-
+        writeTo memory npz
         memory.ToArray()
 
     /// Writes a .npz file, complete or not at all.
     let write (path: string) (npz: Npz) =
-        let bytes = toBytes npz
-        Files.writeAtomically path (fun stream -> stream.Write(bytes, 0, bytes.Length))
+        Files.writeAtomically path (fun stream -> writeTo stream npz)
 
     let private entry what name key (map: Map<string, 'v>) =
         match map.TryFind key with

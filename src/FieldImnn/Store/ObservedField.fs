@@ -62,7 +62,7 @@ module ObservedField =
                 NonFiniteException(
                     name,
                     "finite pixels",
-                    $"{bad} NaN or infinite of {array.Data.Length}, the first ({array.Data[first]}) at {where}"
+                    $"{bad} NaN or infinite of {array.Data.Length}, the first ({string array.Data[first]}) at {where}"
                 )
             )
 

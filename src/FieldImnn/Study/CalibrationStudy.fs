@@ -27,17 +27,8 @@ module CalibrationStudy =
     /// Points of a posterior's grid along each axis: enough for draws.
     let private grid = 61
 
-    /// Judges an inference by the posterior of each trial and its log density (rows of θ → values, up to a constant).
-    let judge seed name (truths: float[][]) (posterior: int -> Posterior * (float[][] -> float[])) =
-        let trials, logDensities =
-            truths
-            |> Array.mapi (fun i truth ->
-                Tensors.using (fun () ->
-                    let posterior, logDensity = posterior i
-                    let drawn = Posterior.resample (seed + i) draws posterior
-                    { Truth = truth; Draws = drawn }, logDensity (Array.append [| truth |] drawn)))
-            |> Array.unzip
-
+    /// Judges an inference by its trials and the log density at the truth and at the draws of each, in this order, up to a constant.
+    let ofTrials seed name (trials: CalibrationTrial[]) (logDensities: float[][]) =
         let ranks = Calibration.ranks trials
         let levels = Coverage.levels (fun i _ -> logDensities[i]) trials
         let tarp = Tarp.levels seed trials
@@ -49,6 +40,17 @@ module CalibrationStudy =
           LevelVerdict = Coverage.verdict levels
           TarpLevels = tarp
           TarpVerdict = Tarp.verdict tarp }
+
+    /// Judges an inference by the posterior of each trial and its log density (rows of θ → values, up to a constant).
+    let judge seed name (truths: float[][]) (posterior: int -> Posterior * (float[][] -> float[])) =
+        truths
+        |> Array.mapi (fun i truth ->
+            Tensors.using (fun () ->
+                let posterior, logDensity = posterior i
+                let drawn = Posterior.resample (seed + i) draws posterior
+                { Truth = truth; Draws = drawn }, logDensity (Array.append [| truth |] drawn)))
+        |> Array.unzip
+        ||> ofTrials seed name
 
     /// Tests the exact posterior, neural likelihood and the amortised neural posterior, the latter two learned from so many simulations,
     /// on so many fields of the prior.

@@ -21,7 +21,7 @@ module ConsoleProgress =
             else
                 "…"
 
-        $"{report.Stage, -28} [{String('█', full)}{String('·', width - full)}] {report.Fraction, 4:P0}  {left, -14} {report.Note}"
+        $"%-28s{report.Stage} [{String('█', full)}{String('·', width - full)}] %3.0f{100.0 * report.Fraction} %%  %-14s{left} {report.Note}"
 
     /// A progress bar that cancels on Ctrl-C.
     let create () : Progress =

@@ -23,8 +23,22 @@ type InferenceResult =
         FisherRetained: float
         /// Simulations used, training included.
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
         /// Those of the inference that failed and were left out.
         Failed: int
+    }
+
+/// What a method made of one field.
+type Inferred =
+    {
+        Posterior: Posterior
+        /// Simulations used beyond the compressor's.
+        Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
     }
 
 /// Methods by name, as the command line asks for them.
@@ -86,14 +100,110 @@ module FieldInference =
         match problem.Beside with
         | None -> Compressor.estimates compressor, (fun _ -> compressor.Fisher)
         | Some beside ->
-            let compress = Abc.beside compressor beside
+            let compress = Abc.beside compressor beside.Summaries
             compress, (fun seed -> Abc.metric seed problem.Simulator compressor compress)
+
+    /// The edges of these summaries: those of what stands behind the estimates.
+    let edges (problem: Problem) =
+        [ for edge in problem.Beside |> Option.map _.Edges |> Option.defaultValue [] ->
+              { edge with
+                  Summary = edge.Summary + problem.Fiducial.Length } ]
 
     /// The summaries of one field (shape…).
     let summarise (compress: Tensor -> float[][]) (field: Tensor) =
         Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0])
 
-    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's, with those that failed. DELFI and neural
+    /// Where a compressor places fields (n, shape…): rows of θ. The estimates; where these do not hold enough, the mean of a posterior
+    /// from a few simulations.
+    let locate seed (problem: Problem) compressor (fields: Tensor) : float[][] =
+        match problem.Beside with
+        | None -> Compressor.estimates compressor fields
+        | Some _ ->
+            let compress, metric = summaries problem compressor
+            let metric = metric seed
+
+            let settings =
+                { AbcSettings.Default with
+                    Budget = 4000
+                    Seed = seed }
+
+            Tensors.using (fun () -> compress fields)
+            |> Array.map (fun x ->
+                let found, _ = Abc.pilot settings problem.Simulator compress metric problem.Prior x
+                Posterior.mean found)
+
+    /// Half the width, in sds of a pilot's posterior, of the part of the prior in which DELFI looks for the posterior.
+    let private reach = 8.0
+
+    /// The part of the prior that pilot posteriors reach.
+    let private around (prior: Prior) (pilots: Posterior list) =
+        let ends pick extreme =
+            pilots
+            |> List.map (fun p -> Array.map2 pick (Posterior.mean p) (Posterior.sd p))
+            |> List.reduce (Array.map2 extreme)
+
+        let low = ends (fun m s -> m - reach * s) min
+        let high = ends (fun m s -> m + reach * s) max
+        Prior.within (Array.zip low high) prior
+
+    /// The part of a posterior's probability that lies near faces of its prior which are not faces of the whole one.
+    let private atFaces (prior: Prior) (part: Prior) (posterior: Posterior) =
+        let near (theta: float[]) =
+            Array.map3
+                (fun (lo, hi) (a, b) v -> (a > lo && v < a + 0.02 * (b - a)) || (b < hi && v > b - 0.02 * (b - a)))
+                (Prior.bounds prior)
+                (Prior.bounds part)
+                theta
+            |> Array.exists id
+
+        Array.map2 (fun theta w -> if near theta then w else 0.0) posterior.Samples posterior.Weights
+        |> Array.sum
+
+    /// DELFI in the part of the prior that a pilot of ABC leaves to each field, so that no simulation and no flow is spent on what is
+    /// far from all of them; in the whole prior if a posterior reaches the end of that part.
+    let private delfi (settings: DelfiSettings) (problem: Problem) compress metric (observed: float[] list) =
+        let settings =
+            { settings with
+                Estimator =
+                    { settings.Estimator with
+                        Edges = edges problem } }
+
+        let run prior =
+            Delfi.run settings problem.Simulator compress prior (observed |> List.map Array.singleton |> Array.ofList)
+
+        let pilots =
+            observed
+            |> List.map (
+                Abc.pilot
+                    { AbcSettings.Default with
+                        Budget = 4 * List.sum settings.Rounds / settings.Rounds.Length
+                        Simulations = settings.Simulations
+                        Seed = settings.Seed }
+                    problem.Simulator
+                    compress
+                    metric
+                    problem.Prior
+            )
+
+        let first = pilots |> List.collect snd
+        let part = around problem.Prior (List.map fst pilots)
+        let found = run part
+
+        let runs =
+            if found.Posteriors |> Array.exists (fun p -> atFaces problem.Prior part p > 0.01) then
+                [ run problem.Prior; found ]
+            else
+                [ found ]
+
+        [ for p, warnings in Array.zip runs.Head.Posteriors runs.Head.Warnings ->
+              { Posterior =
+                  { p with
+                      Bounds = Prior.bounds problem.Prior }
+                Simulations = (runs |> List.sumBy _.Simulations) + (first |> List.sumBy _.Made)
+                Failed = (runs |> List.sumBy _.Failed) + (first |> List.sumBy _.Failed)
+                Warnings = warnings } ]
+
+    /// The name of a method, and what it makes of fields (shape…), with the simulations beyond the compressor's. DELFI and neural
     /// posteriors learn once for all fields.
     let posteriors method (problem: Problem) compressor (fields: Tensor list) =
         let compress, metric = summaries problem compressor
@@ -102,16 +212,27 @@ module FieldInference =
         match method with
         | GaussianMethod ->
             let about field =
-                GaussianApproximation.posterior problem.Prior (Compressor.estimate compressor field) compressor.Fisher
+                let estimate = Compressor.estimate compressor field
 
-            "gaussian", fields |> List.map (fun field -> about field, 0, 0)
+                let posterior =
+                    GaussianApproximation.posterior problem.Prior estimate compressor.Fisher
+
+                { Posterior = posterior
+                  Simulations = 0
+                  Failed = 0
+                  Warnings = Misfit.ofApproximation estimate compressor.Fisher posterior }
+
+            "gaussian", fields |> List.map about
         | AbcMethod settings ->
             let metric = metric settings.Seed
 
             let infer x =
                 let result = Abc.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations, result.Failed
+                { Posterior = result.Posterior
+                  Simulations = result.Simulations
+                  Failed = result.Failed
+                  Warnings = result.Warnings }
 
             "abc", List.map infer observed
         | PmcMethod settings ->
@@ -121,39 +242,52 @@ module FieldInference =
                 let result =
                     PopulationMonteCarlo.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations, result.Failed
+                { Posterior = result.Posterior
+                  Simulations = result.Simulations
+                  Failed = result.Failed
+                  Warnings = result.Warnings }
 
             "pmc", List.map infer observed
-        | DelfiMethod settings ->
-            let targets = observed |> List.map Array.singleton |> Array.ofList
-
-            let result = Delfi.run settings problem.Simulator compress problem.Prior targets
-
-            "delfi", [ for p in result.Posteriors -> p, result.Simulations, result.Failed ]
+        | DelfiMethod settings -> "delfi", delfi settings problem compress (metric settings.Seed) observed
+        | NpeMethod _ when problem.Beside.IsSome ->
+            raise (
+                NotServedException(
+                    $"neural posterior of {problem.Simulator.Name}",
+                    "summaries that serve the whole prior; abc, pmc and delfi train where the field is",
+                    "estimates that hold near their fiducial only, and beside them an edge, which no flow over θ can follow"
+                )
+            )
         | NpeMethod settings ->
             let amortised =
                 NeuralPosterior.learn settings problem.Simulator compress problem.Prior
 
             "npe",
             observed
-            |> List.map (fun x -> NeuralPosterior.posterior amortised x, amortised.Simulations, amortised.Failed)
+            |> List.map (fun x ->
+                let posterior = NeuralPosterior.posterior amortised x
+
+                { Posterior = posterior
+                  Simulations = amortised.Simulations
+                  Failed = amortised.Failed
+                  Warnings = NeuralPosterior.warnings amortised x posterior })
 
     /// The posteriors of fields (shape…) by a method, each with the exact one.
     let inferAll method (problem: Problem) compressor (fields: Tensor list) =
         let name, found = posteriors method problem compressor fields
 
         List.map2
-            (fun field (posterior, used, failed) ->
+            (fun field (one: Inferred) ->
                 let exact = ExactAnswer.posterior problem.Exact problem.Prior field
 
                 { Method = name
                   Estimate = Compressor.estimate compressor field
-                  Posterior = posterior
+                  Posterior = one.Posterior
                   Exact = exact
-                  AreaRatio = Posterior.area posterior / Posterior.area exact
+                  AreaRatio = Posterior.area one.Posterior / Posterior.area exact
                   FisherRetained = Fisher.retained compressor.Fisher (problem.Exact.Fisher compressor.Fiducial)
-                  Simulations = compressor.Simulations + used
-                  Failed = failed })
+                  Simulations = compressor.Simulations + one.Simulations
+                  Warnings = one.Warnings
+                  Failed = one.Failed })
             fields
             found
 

@@ -30,11 +30,34 @@ module Report =
     /// A JSON string, number or truth value.
     let value (v: 'v) = node v
 
-    /// Writes JSON, indented.
+    /// The numbers in JSON that it cannot hold: where (a JSON path) and what.
+    let rec private unspeakable (json: JsonNode) : (string * string) seq =
+        match json with
+        | null -> Seq.empty
+        | :? JsonObject as fields -> fields |> Seq.collect (fun field -> unspeakable field.Value)
+        | :? JsonArray as items -> items |> Seq.collect unspeakable
+        | other ->
+            match other.AsValue().TryGetValue<float>(), other.AsValue().TryGetValue<float32>() with
+            | (true, v), _ when not (System.Double.IsFinite v) -> Seq.singleton (other.GetPath(), string v)
+            | _, (true, v) when not (System.Single.IsFinite v) -> Seq.singleton (other.GetPath(), string v)
+            | _ -> Seq.empty
+
+    /// Writes JSON, indented. A number that is NaN or infinite, which JSON does not have, is a NonFiniteException with its field.
     let writeJson path (json: JsonNode) =
+        match Seq.tryHead (unspeakable json) with
+        | Some(field, came) -> raise (NonFiniteException($"field {field} of '{path}'", "a finite number", came))
+        | None -> ()
+
         Files.writeAtomically path (fun stream ->
             use writer = new StreamWriter(stream, leaveOpen = true)
             writer.WriteLine(json.ToJsonString(JsonSerializerOptions(WriteIndented = true))))
+
+    /// A field of CSV, in quotes where it needs them (RFC 4180).
+    let private quoted (field: string) =
+        if field.IndexOfAny [| ','; '"'; '\r'; '\n' |] < 0 then
+            field
+        else
+            "\"" + field.Replace("\"", "\"\"") + "\""
 
     /// Writes a posterior: a column for each parameter, named, and `weight`.
     let writePosterior path (posterior: Posterior) =
@@ -43,7 +66,12 @@ module Report =
 
         Files.writeAtomically path (fun stream ->
             use writer = new StreamWriter(stream, leaveOpen = true)
-            writer.WriteLine(String.concat "," (Array.append posterior.Names [| "weight" |]))
+
+            writer.WriteLine(
+                Array.append posterior.Names [| "weight" |]
+                |> Array.map quoted
+                |> String.concat ","
+            )
 
             Array.iter2
                 (fun (s: float[]) w ->
@@ -56,6 +84,15 @@ module Report =
           "sd", numbers (Posterior.sd posterior)
           "correlation", matrix (Posterior.correlation posterior)
           "area", node (Posterior.area posterior) ]
+
+    /// A warning: its kind, its sentence and, of an observation outside the simulations, the number of sds (none where it is infinite).
+    let private warning (warning: Warning) =
+        fields
+            [ "kind", node warning.Kind
+              "message", node warning.Message
+              match warning with
+              | Outsider sds when System.Double.IsFinite sds -> "sds", node sds
+              | _ -> () ]
 
     /// The summary of an inference; `modes`, `seconds` and `seed` are the caller's to tell.
     let summary (problem: Problem) modes seconds (seed: uint64) (result: InferenceResult) =
@@ -78,6 +115,7 @@ module Report =
               "areaRatio", node result.AreaRatio
               "fisherRetained", node result.FisherRetained
               "simulations", node result.Simulations
+              "warnings", JsonArray(result.Warnings |> List.map warning |> Array.ofList) :> JsonNode
               "failedSimulations", node result.Failed
               "seconds", node (seconds: float)
               "seed", node seed

@@ -38,14 +38,16 @@ type BudgetPoint =
 module SimulationBudget =
     /// One posterior against the exact one.
     let compare name seed simulations samples exact posterior =
-        let draw p = Posterior.resample (int seed) samples p
+        // from streams of their own: of one stream equal posteriors would give equal draws
+        let draw purpose p =
+            Posterior.resample (NoiseKey.IntSeedFor(seed, $"C2ST: {purpose}")) samples p
 
         { Method = name
           Seed = seed
           Simulations = simulations
           AreaRatio = Posterior.area posterior / Posterior.area exact
           Shift = Posterior.shift exact posterior
-          C2st = (C2st.compare seed (draw exact) (draw posterior)).Accuracy }
+          C2st = (C2st.compare seed (draw "exact" exact) (draw name posterior)).Accuracy }
 
     /// Names of the methods, in the order of their curves.
     let methods =

@@ -64,10 +64,10 @@ module StudyOptions =
         Files.ensureWritableFolder options.Out
         options
 
-    /// The training of a problem's own settings, or a shorter one for quick looks.
-    let training quick seed progress (problem: Problem) =
+    /// The training of a problem's own settings at a fiducial point, or a shorter one for quick looks.
+    let training quick seed progress (problem: Problem) fiducial =
         let settings =
-            { problem.Training with
+            { problem.Training fiducial with
                 Seed = seed
                 Progress = progress }
 
@@ -98,14 +98,14 @@ module StudyOptions =
 
     /// The study's compressor, trained by whichever script needs it first.
     let compressor options progress problem =
-        compressorWith (training options.Quick options.Seed progress problem) options problem
+        compressorWith (training options.Quick options.Seed progress problem problem.Fiducial) options problem
 
     /// Rounds of training for observed fields (n, shape…): at the problem's fiducial, then, from the weights there and in half as many
-    /// steps, at the mean of the estimates, until it stands.
+    /// steps, where the fields are, until that stands.
     let refitWith keep quick seed progress (problem: Problem) rounds (fields: Tensor) =
         let train (earlier: RefitRound list) fiducial =
             let progress = Progress.labelled $"round {earlier.Length + 1}" progress
-            let settings = training quick seed progress problem
+            let settings = training quick seed progress problem fiducial
 
             match earlier with
             | [] -> keep settings problem None fiducial
@@ -117,7 +117,7 @@ module StudyOptions =
 
                 keep again problem (Some before.Compressor) fiducial
 
-        Refit.run progress train problem.Prior problem.Fiducial rounds fields
+        Refit.run progress train (FieldInference.locate seed problem) problem.Prior problem.Fiducial rounds fields
 
     /// Rounds of training for observed fields, kept in the study's folder.
     let refit options progress (problem: Problem) fields =

@@ -1,0 +1,91 @@
+/// One field of known parameters, inferred, beside the exact answer.
+module Trial
+
+open FieldImnn
+open FieldImnn.Core.Random
+open Subject
+
+/// A posterior against the exact one of its field.
+type Trial =
+    {
+        Truth: float[]
+        Draws: float[][]
+        /// ln q at the truth and at the draws.
+        LogDensity: float[]
+        /// Area over the exact area.
+        Area: float
+        /// Of each parameter: the mean less the exact mean, in exact sds.
+        Shift: float[]
+        Simulations: int
+        Warnings: int
+    }
+
+/// Draws of each posterior that ranks and coverage count.
+let private draws = 200
+
+let private points = 81
+
+/// ln q at rows of θ: of the posterior's grid, or of a kernel estimate.
+let private logDensity posterior (rows: float[][]) =
+    let grid = Posterior.density 0 1 points posterior
+    rows |> Array.map (fun r -> log (max 1e-300 (DensityGrid.at (r[0], r[1]) grid)))
+
+/// Draws within the part of the prior where the truth was drawn: the posterior given that the truth lies there.
+let private drawWithin seed (region: Prior) posterior =
+    let all = Posterior.resample seed (20 * draws) posterior
+    let inside = all |> Array.filter (Prior.contains region)
+    Array.truncate draws (if inside.Length >= draws then inside else all)
+
+let private against seed region truth (exact: Posterior) (found: Inferred) =
+    let posterior = found.Posterior
+    let drawn = drawWithin seed region posterior
+
+    { Truth = truth
+      Draws = drawn
+      LogDensity = logDensity posterior (Array.append [| truth |] drawn)
+      Area = Posterior.area posterior / Posterior.area exact
+      Shift =
+        Array.map3 (fun a b s -> (a - b) / s) (Posterior.mean posterior) (Posterior.mean exact) (Posterior.sd exact)
+      Simulations = found.Simulations
+      Warnings = found.Warnings.Length }
+
+/// The true parameters and fields of a region of a subject's prior.
+let fields subject (region: Prior) count =
+    let seed = subject.Options.Seed
+    let truths = Prior.sample (NoiseKey.IntSeedFor(seed, "calibration")) 0L count region
+
+    truths
+    |> Array.mapi (fun i truth ->
+        truth, Simulator.field subject.Problem.Simulator truth (NoiseKey.SeedFor(seed, $"calibration field {i}")))
+
+/// The exact posterior of a field.
+let exact subject field =
+    ExactAnswer.posteriorOn points subject.Problem.Exact subject.Problem.Prior field
+
+/// The compressor and the rest of the method see each field by itself, as a user's would.
+let sequential subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =
+    universe
+    |> Array.mapi (fun i (truth, field) ->
+        Progress.report subject.Progress "fields" i universe.Length ""
+        subject.Progress.Cancellation.ThrowIfCancellationRequested()
+
+        Tensors.using (fun () ->
+            let compressor = compressor subject field
+            let seed = NoiseKey.SeedFor(subject.Options.Seed, $"calibration method {i}")
+
+            let _, found =
+                FieldInference.posteriors (methodOf seed) subject.Problem compressor [ field ]
+
+            against i subject.About truth exacts[i] (List.head found)))
+
+/// One inference for all fields of the prior.
+let amortised subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =
+    let compressor = first subject
+    let fields = universe |> Array.map snd |> List.ofArray
+
+    let _, found =
+        FieldInference.posteriors (methodOf subject.Options.Seed) subject.Problem compressor fields
+
+    found
+    |> List.mapi (fun i one -> against i subject.Problem.Prior (fst universe[i]) exacts[i] one)
+    |> Array.ofList
