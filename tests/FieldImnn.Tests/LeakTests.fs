@@ -60,7 +60,6 @@ let tests =
                     { short with
                         Derivatives = FiniteDifference [| 1e-3; 1e-3 |] }
                     { short with
-                        Network = Inception 2
                         Loss = Published(10.0, 0.1) }
                     { short with Network = BandPower 3 } ] do
                   Expect.equal (leaked (train settings)) 0L $"%A{settings.Network} %A{settings.Derivatives}")

@@ -28,6 +28,7 @@ let main argv =
               ImnnTests.tests
               DoorTests.tests
               StoredTests.tests
+              MalformedEntryTests.tests
               CacheTests.tests
               ManifestTests.tests
               ReaderPropertyTests.tests

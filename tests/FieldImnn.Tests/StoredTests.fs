@@ -157,9 +157,9 @@ let private universes =
           (problem.Value.Simulator |> Observation.noisy (White 1.0)), problem.Value.Fiducial ]
 
 let private pairings =
-    [ tensorTest "right pairs never fire: six universes, many and few derivatives, twenty seeds" (fun () ->
+    [ tensorTest "right pairs never fire: six universes, many and few derivatives, ten seeds" (fun () ->
           for simulator, fiducial in universes.Value do
-              for seed in 1UL .. 20UL do
+              for seed in 1UL .. 10UL do
                   for m in [ 4; 12; 60 ] do
                       Stored.check
                           simulator

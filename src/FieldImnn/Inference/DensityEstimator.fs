@@ -121,7 +121,7 @@ module DensityEstimator =
         every members (residual.``to`` torch.float32), every members (whitened.``to`` torch.float32), volume
 
     let private logDensityInside estimator (x: float[][]) (condition: float[][]) : float[] =
-        let logWeights = estimator.Stacking |> Array.map log |> Tensors.ofVector
+        use logWeights = estimator.Stacking |> Array.map log |> Tensors.ofVector
 
         EnsembleTraining.singleThreaded (fun () ->
             Tensors.chunks 4096 condition.Length
