@@ -92,6 +92,13 @@ let infer (arguments: ParseResults<Arguments>) =
 
     // a field that the model cannot have (δ ≤ −1, say) is refused before anything is trained
     problem.Exact.LogLikelihood field |> ignore
+
+    arguments.TryGetResult Field
+    |> Option.iter (fun path ->
+        Npy.single [| int (field.numel ()) |] (Tensors.toArray field |> Array.map float32)
+        |> ObservedField.requireVariation path
+        |> ignore)
+
     Files.ensureWritableFolder out
     let notes = [ "problem", problem.Simulator.Name; "modes", modes ]
 
@@ -120,8 +127,9 @@ let infer (arguments: ParseResults<Arguments>) =
             { (List.last rounds).Compressor with
                 Notes = Map.ofList notes }
 
-    CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
+    // what was stopped before its last round is not the compressor that was asked for
     progress.Cancellation.ThrowIfCancellationRequested()
+    CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
     let result = FieldInference.infer inferenceMethod problem compressor field
     ConsoleProgress.finish ()
     Report.writePosterior (Path.Combine(out, "posterior.csv")) result.Posterior
@@ -146,6 +154,9 @@ let infer (arguments: ParseResults<Arguments>) =
         printfn $"{name} = {mean:F4} ± {sd:F4}   (exact {exactMean:F4} ± {exactSd:F4})"
 
     printfn $"area over exact {result.AreaRatio:F3}, information kept {result.FisherRetained:P1}"
+
+    for warning in result.Warnings do
+        printfn $"warning: {warning.Message}"
 
 let code =
     try

@@ -91,6 +91,7 @@ let json cell =
               "rmsShift", Report.value (shift cell)
               "shiftGoal", Report.value most
               "simulations", Report.value (cell.Trials |> Array.averageBy (fun t -> float t.Simulations))
+              "warnings", Report.value (cell.Trials |> Array.sumBy _.Warnings)
               "areas", Report.numbers (areas cell)
               "shifts", Report.rows (cell.Trials |> Array.map _.Shift)
               "truths", Report.rows (cell.Trials |> Array.map _.Truth)

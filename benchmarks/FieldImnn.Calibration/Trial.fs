@@ -17,6 +17,7 @@ type Trial =
         /// Of each parameter: the mean less the exact mean, in exact sds.
         Shift: float[]
         Simulations: int
+        Warnings: int
     }
 
 /// Draws of each posterior that ranks and coverage count.
@@ -35,7 +36,8 @@ let private drawWithin seed (region: Prior) posterior =
     let inside = all |> Array.filter (Prior.contains region)
     Array.truncate draws (if inside.Length >= draws then inside else all)
 
-let private against seed region truth (exact: Posterior) (posterior: Posterior) simulations =
+let private against seed region truth (exact: Posterior) (found: Inferred) =
+    let posterior = found.Posterior
     let drawn = drawWithin seed region posterior
 
     { Truth = truth
@@ -44,7 +46,8 @@ let private against seed region truth (exact: Posterior) (posterior: Posterior) 
       Area = Posterior.area posterior / Posterior.area exact
       Shift =
         Array.map3 (fun a b s -> (a - b) / s) (Posterior.mean posterior) (Posterior.mean exact) (Posterior.sd exact)
-      Simulations = simulations }
+      Simulations = found.Simulations
+      Warnings = found.Warnings.Length }
 
 /// The true parameters and fields of a region of a subject's prior.
 let fields subject (region: Prior) count =
@@ -73,8 +76,7 @@ let sequential subject methodOf (universe: (float[] * Tensor)[]) (exacts: Poster
             let _, found =
                 FieldInference.posteriors (methodOf seed) subject.Problem compressor [ field ]
 
-            let posterior, used = List.head found
-            against i subject.About truth exacts[i] posterior used))
+            against i subject.About truth exacts[i] (List.head found)))
 
 /// One inference for all fields of the prior.
 let amortised subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =
@@ -85,5 +87,5 @@ let amortised subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posteri
         FieldInference.posteriors (methodOf subject.Options.Seed) subject.Problem compressor fields
 
     found
-    |> List.mapi (fun i (posterior, used) -> against i subject.Problem.Prior (fst universe[i]) exacts[i] posterior used)
+    |> List.mapi (fun i one -> against i subject.Problem.Prior (fst universe[i]) exacts[i] one)
     |> Array.ofList

@@ -52,12 +52,16 @@ let private print (run: Runs.Run) =
             |> Option.map (fun v -> $"{p.Estimator} {v:F3}"))
         |> String.concat ", "
 
+    let kinds = String.concat "; " (run.Kinds @ run.Warnings)
     let mean = List.average run.C2st
     let verdict = if mean <= goal run then "reached" else "MISSED"
 
     Console.WriteLine(
-        $"{run.Task, -24} {run.Method, -5} {run.Simulations, 7}  C2ST {mean:F3} ({each})  published {published}: {verdict}  {run.Seconds:F0} s  τ {run.AutocorrelationTime:F0}, {run.Stuck} stuck"
+        $"{run.Task, -24} {run.Method, -5} {run.Simulations, 7}  C2ST {mean:F3} ({each})  published {published}: {verdict}  {run.Seconds:F0} s  τ {run.AutocorrelationTime:F0}, {run.Stuck} stuck; {kinds}"
     )
+
+let private texts (list: string list) : JsonNode =
+    JsonArray(list |> List.map Report.value |> Array.ofList)
 
 let private json (run: Runs.Run) =
     Report.fields
@@ -75,7 +79,9 @@ let private json (run: Runs.Run) =
                     | None -> () ]
           "seconds", Report.value run.Seconds
           "autocorrelationTime", Report.value run.AutocorrelationTime
-          "stuckWalkers", Report.value run.Stuck ]
+          "stuckWalkers", Report.value run.Stuck
+          "kinds", texts run.Kinds
+          "warnings", texts run.Warnings ]
 
 let private benchmark data out options =
     let tasks =

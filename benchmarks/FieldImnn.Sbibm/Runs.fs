@@ -18,14 +18,16 @@ type Run =
         /// The worst over the observations, in steps.
         AutocorrelationTime: float
         Stuck: int
+        /// Kinds of density that were learned in the end, as the rule chose them.
+        Kinds: string list
+        Warnings: string list
     }
 
-let private settings task rounds seed =
+/// The library's defaults, the same for every task.
+let private settings rounds seed =
     { DelfiSettings.Default with
         Rounds = rounds
         Settled = 0.0
-        Estimator = task.Estimator
-        Sampler = task.Sampler
         Simulations =
             { SimulationSettings.Default with
                 Chunk = 1000 }
@@ -48,19 +50,26 @@ let private summarise task name simulations published observations seed (results
       C2st = List.map2 (judge seed) observations posteriors
       Published = published
       Seconds = (results |> List.sumBy snd) / float perRun
-      AutocorrelationTime = sampling |> List.map (fun s -> Array.max s.AutocorrelationTime) |> List.max
-      Stuck = sampling |> List.sumBy _.Stuck }
+      AutocorrelationTime =
+        sampling
+        |> List.map (fun s -> Array.max s.AutocorrelationTime)
+        |> List.fold max 0.0
+      Stuck = sampling |> List.sumBy _.Stuck
+      Kinds =
+        results
+        |> List.map (fun (r, _) -> string r.Likelihood.Kind |> _.ReplaceLineEndings(" "))
+        |> List.distinct
+      Warnings =
+        [ for r, _ in results do
+              for warnings in r.Warnings do
+                  for warning in warnings -> warning.Message ]
+        |> List.distinct }
 
 let private timed task rounds seed (targets: Observation list) =
     let clock = Stopwatch.StartNew()
 
     let result =
-        Delfi.run
-            (settings task rounds seed)
-            task.Simulator
-            Tensors.toRows
-            task.Prior
-            [| for o in targets -> [| o.X |] |]
+        Delfi.run (settings rounds seed) task.Simulator Tensors.toRows task.Prior [| for o in targets -> [| o.X |] |]
 
     result, clock.Elapsed.TotalSeconds
 
@@ -69,8 +78,8 @@ let single seed task simulations observations =
     [ timed task [ simulations ] seed observations ]
     |> fun results -> summarise task "NLE" simulations task.Single observations seed results 1
 
-/// Ten rounds, for each observation its own.
+/// The library's rounds of this budget, for each observation its own.
 let sequential seed task simulations observations =
     observations
-    |> List.map (fun o -> timed task (List.replicate 10 (simulations / 10)) seed [ o ])
+    |> List.map (fun o -> timed task (DelfiSettings.RoundsOf simulations) seed [ o ])
     |> fun results -> summarise task "SNLE" simulations task.Sequential observations seed results observations.Length

@@ -19,8 +19,6 @@ type Task =
         Prior: Prior
         /// Vectors for fields.
         Simulator: Simulator
-        Estimator: EstimatorSettings
-        Sampler: PosteriorSampler
         /// The values to beat, of neural likelihood in one round and in ten.
         Single: Published list
         Sequential: Published list

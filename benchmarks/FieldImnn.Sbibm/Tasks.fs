@@ -23,15 +23,6 @@ let private gaussian name prior single sequential =
       Simulator =
         Simulator.create name (List.ofArray prior.Names) [ 10 ] [ 10 ] (fun theta noise ->
             theta + sqrt 0.1 * noise.``to`` torch.float64)
-      // the whitening alone is the truth here: the flows have nothing to add, and need not try for long
-      Estimator =
-        { EstimatorSettings.Default with
-            Members = 3
-            Training =
-                { EstimatorSettings.Default.Training with
-                    Batch = 200
-                    Patience = 6 } }
-      Sampler = Walkers(walkers = 2000, burn = 1200, steps = 300, candidates = 100000)
       Single = [ maf single ]
       Sequential = [ maf sequential ] }
 
@@ -61,14 +52,6 @@ let private twoMoons =
                    r * a.sin () + (t2 - t1) / sqrt 2.0 |],
                 1L
             ))
-      Estimator =
-        { EstimatorSettings.Default with
-            Kind = Spline(layers = 2, bins = 16, hidden = [ 50; 50 ])
-            Training =
-                { EstimatorSettings.Default.Training with
-                    LearningRate = 2e-3
-                    Batch = 200 } }
-      Sampler = Walkers(walkers = 1000, burn = 200, steps = 100, candidates = 200000)
       Single =
         [ maf [ 0.773; 0.713; 0.668 ]
           published "NSF" (List.zip sizes [ 0.666; 0.639; 0.537 ]) ]

@@ -1,22 +1,30 @@
 namespace FieldImnn
 
 open System
+open System.Globalization
 open FieldImnn.Core
 open FieldImnn.Core.Random
 open TorchSharp
 
-/// Simulations and derivatives made elsewhere, at the fiducial parameters. Fields (n, shape…); Derivatives (m, parameters, shape…).
+/// Simulations and derivatives made elsewhere, at the fiducial parameters.
 type StoredSimulations =
-    { Fields: Tensor
-      FieldDerivatives: Tensor }
+    {
+        /// (n, shape…).
+        Fields: Tensor
+        /// (m, parameters, shape…), 1 ≤ m ≤ n: derivative i is that of field i, with the same noise. Where they are made from matched
+        /// runs, [d(θ + δ) − d(θ − δ)] / 2δ of the seed of field i.
+        FieldDerivatives: Tensor
+    }
 
 /// Where ∂d/∂θ comes from.
 type Derivatives =
     /// The simulator's own forward rule if it has one, else automatic differentiation.
     | Autodiff
-    /// Central differences of simulations with the same noise, with a step for every parameter.
+    /// Central differences of simulations with the same noise, with a step for every parameter; in double precision where the simulator
+    /// takes noise of it.
     | FiniteDifference of step: float[]
-    /// Simulations made beforehand, split by the caller into those for training and those for validation and quoting.
+    /// Simulations made beforehand, split by the caller into those for training and those held out. Half of the latter choose the weights
+    /// and fit the estimate; F is quoted on the other half, which nothing else sees.
     | Precomputed of training: StoredSimulations * heldOut: StoredSimulations
 
 /// A universe as a function: parameters and noise to a field. Everything downstream knows a simulator by this alone.
@@ -58,45 +66,163 @@ module Simulator =
 
         Guard.Finite("parameters θ", theta) |> ignore
 
-    /// Fields (n, shape…) with the given keys at θ: (p) for all, or (n, p) for each its own.
-    let fields simulator (theta: Tensor) (keys: NoiseKey[]) =
+    /// Every parameter with its value, for errors.
+    let internal describe simulator (theta: float[]) =
+        Array.map2
+            (fun name (value: float) -> name + " = " + value.ToString("R", CultureInfo.InvariantCulture))
+            simulator.Parameters
+            theta
+        |> String.concat ", "
+
+    /// Parameter a as errors call it: by place and name.
+    let internal parameter simulator a =
+        $"parameter {a + 1} ({simulator.Parameters[a]})"
+
+    /// For each row of a tensor (n, …), whether all of it is finite.
+    let internal finiteRows (made: Tensor) : bool[] =
+        use _ = torch.NewDisposeScope()
+
+        made.detach().isfinite().reshape(made.shape[0], -1L).all(1L).cpu().contiguous().data<bool>().ToArray()
+
+    /// Refuses a NaN or infinity, with the simulation that has it: its place, θ (1 or n rows) and key.
+    let internal refuseNonFinite simulator what (rows: float[][]) (keys: NoiseKey[]) (finite: bool[]) : unit =
+        match Array.tryFindIndex not finite with
+        | None -> ()
+        | Some i ->
+            let count = finite |> Array.filter not |> Array.length
+            let at = describe simulator rows[min i (rows.Length - 1)]
+
+            raise (
+                NonFiniteException(
+                    $"{what} of {simulator.Name}",
+                    "finite numbers in every simulation",
+                    $"NaN or infinity in {count} of {finite.Length}, first in the one of seed {keys[i].Seed}, index {keys[i].Index}, at {at}"
+                )
+            )
+
+    let private checkMade simulator (keys: NoiseKey[]) (made: Tensor) =
+        let name = $"fields of {simulator.Name}"
+
+        if not (torch.is_floating_point made) then
+            raise (ShapeException(name, "real floating point numbers", $"{made.dtype}"))
+
+        if
+            made.dim () = 0L
+            || made.shape[1..] <> simulator.FieldShape
+            || made.shape[0] <> int64 keys.Length
+        then
+            let expected = Array.append [| int64 keys.Length |] simulator.FieldShape
+            raise (ShapeException(name, $"shape {Guard.Describe expected}", Guard.Describe made.shape))
+
+    let private asRows simulator (theta: Tensor) (keys: NoiseKey[]) =
         checkParameters simulator theta
         let rows = if theta.dim () = 1L then theta.unsqueeze 0L else theta
 
         if rows.shape[0] <> 1L && rows.shape[0] <> int64 keys.Length then
             raise (ShapeException("parameters θ", $"1 or {keys.Length} rows, one for each key", $"{rows.shape[0]}"))
 
-        Tensors.scoped (fun () ->
-            let made = simulator.Field rows (simulator.DrawNoise keys)
+        rows
 
-            Guard.Finite(
-                $"fields of {simulator.Name}",
-                Guard.Batched($"fields of {simulator.Name}", made, simulator.FieldShape)
-            ))
+    /// As fields, but NaN and infinity are left in; with each simulation, whether it is finite.
+    let internal attempt simulator (theta: Tensor) (keys: NoiseKey[]) : struct (Tensor * bool[]) =
+        let made =
+            Tensors.scoped (fun () ->
+                let rows = asRows simulator theta keys
+                let made = simulator.Field rows (simulator.DrawNoise keys)
+                checkMade simulator keys made
+                made)
+
+        struct (made, finiteRows made)
+
+    /// Fields (n, shape…) with the given keys at θ: (p) for all, or (n, p) for each its own. All finite: an error names θ and the key
+    /// of the first simulation that is not.
+    let fields simulator (theta: Tensor) (keys: NoiseKey[]) =
+        let struct (made, finite) = attempt simulator theta keys
+
+        if Array.contains false finite then
+            let rows = Tensors.using (fun () -> Tensors.toRows (asRows simulator theta keys))
+            refuseNonFinite simulator "fields" rows keys finite
+
+        made
 
     /// One field (shape…) at θ: simulation 0 of a seed.
     let field simulator (theta: float[]) (seed: uint64) =
         Tensors.scoped (fun () -> (fields simulator (Tensors.ofVector theta) [| NoiseKey(seed, 0UL) |]).select(0L, 0L))
 
-    let private differences simulator (step: float[]) (theta: Tensor) (noise: Tensor) =
+    /// Steps h of central differences: as many as parameters, each finite and above zero.
+    let internal checkSteps simulator (step: float[]) =
         let p = simulator.Parameters.Length
 
         if
             step.Length <> p
             || step |> Array.exists (fun h -> not (Double.IsFinite h) || h <= 0.0)
         then
-            let came = step |> Array.map string |> String.concat ", "
+            let came =
+                step
+                |> Array.map (fun h -> h.ToString("R", CultureInfo.InvariantCulture))
+                |> String.concat ", "
+
             raise (SettingException("finite-difference steps", $"{p} numbers > 0, one for each parameter", came))
 
-        let at sign a =
+    /// The fields (n, shape…) at θ (p), computed in double precision where the simulator takes noise of it: a difference of two fields
+    /// in single precision loses what the step does not change by more than 10⁻⁷.
+    let internal precise simulator (theta: Tensor) (noise: Tensor) : Tensor =
+        let rows = theta.unsqueeze 0L
+
+        if noise.dtype <> torch.ScalarType.Float32 then
+            simulator.Field rows noise
+        else
+            try
+                simulator.Field rows (noise.``to`` torch.ScalarType.Float64)
+            with fault when not (fault :? FieldImnnException) ->
+                simulator.Field rows noise // one that is made for single precision alone
+
+    /// d(θ + h) and d(θ − h) (n, shape…) for a step h of parameter a, the noise the same. An error names the step that leaves the
+    /// simulator's domain.
+    let internal bothSides simulator (theta: Tensor) (noise: Tensor) a (h: float) : struct (Tensor * Tensor) =
+        let side sign =
             let moved = theta.clone ()
-            moved[int64 a] <- theta[int64 a] + sign * step[a]
-            simulator.Field (moved.unsqueeze 0L) noise
+            moved[int64 a] <- theta[int64 a] + sign * h
+
+            let leaves why =
+                let value = Tensors.toNumber moved[int64 a]
+
+                let text (v: float) =
+                    v.ToString("R", CultureInfo.InvariantCulture)
+
+                raise (
+                    SettingException(
+                        $"finite-difference step {text h} of {parameter simulator a}",
+                        "one with which θ ± step stays where the simulator works",
+                        $"at {simulator.Parameters[a]} = {text value}: {why}"
+                    )
+                )
+
+            let made =
+                try
+                    precise simulator moved noise
+                with :? FieldImnnException as fault ->
+                    leaves fault.Message
+
+            if Array.contains false (finiteRows made) then
+                leaves "NaN or infinite fields"
+
+            made
+
+        struct (side 1.0, side -1.0)
+
+    let private differences simulator (step: float[]) (theta: Tensor) (noise: Tensor) =
+        checkSteps simulator step
+        let d = simulator.Field (theta.unsqueeze 0L) noise
 
         let derivatives =
-            Array.init p (fun a -> Tensors.scoped (fun () -> (at 1.0 a - at -1.0 a) / (2.0 * step[a]).ToScalar()))
+            step
+            |> Array.mapi (fun a h ->
+                Tensors.scoped (fun () ->
+                    let struct (above, below) = bothSides simulator theta noise a h
+                    ((above - below) / (2.0 * h).ToScalar()).``to`` d.dtype))
 
-        struct (simulator.Field (theta.unsqueeze 0L) noise, torch.stack (derivatives, 1L))
+        struct (d, torch.stack (derivatives, 1L))
 
     let private automatic simulator (theta: Tensor) (noise: Tensor) =
         match simulator.Tangents with
@@ -107,18 +233,56 @@ module Simulator =
 
             struct (d.detach (), jacobian.detach().movedim([| -1L |], [| 1L |]))
 
-    /// Fields (n, shape…) and their derivatives ∂d/∂θ (n, p, shape…) at θ (p), same noise for both.
+    let private checkTangents simulator (theta: Tensor) (keys: NoiseKey[]) (d: Tensor) (tangents: Tensor) =
+        checkMade simulator keys d
+        let p = simulator.Parameters.Length
+        let expected = Array.append [| int64 keys.Length; int64 p |] simulator.FieldShape
+
+        if tangents.shape <> expected then
+            raise (
+                ShapeException(
+                    $"derivatives of {simulator.Name}",
+                    $"shape {Guard.Describe expected}",
+                    Guard.Describe tangents.shape
+                )
+            )
+
+        let rows = lazy [| Tensors.toArray theta |]
+        let finite = finiteRows d
+
+        if Array.contains false finite then
+            refuseNonFinite simulator "fields" rows.Value keys finite
+
+        let finite = finiteRows tangents
+
+        if Array.contains false finite then
+            let by =
+                [ for a in 0 .. p - 1 do
+                      if Array.contains false (finiteRows (tangents.select (1L, int64 a))) then
+                          parameter simulator a ]
+                |> String.concat ", "
+
+            refuseNonFinite simulator $"derivatives by {by}" rows.Value keys finite
+
+    /// Fields (n, shape…) and their derivatives ∂d/∂θ (n, p, shape…) at θ (p), same noise for both. All finite: an error names the
+    /// parameter, θ and the key of the first simulation that is not.
     let withDerivatives simulator derivatives (theta: Tensor) (keys: NoiseKey[]) =
         checkParameters simulator theta
 
         Tensors.scoped2 (fun () ->
             let noise = simulator.DrawNoise keys
 
-            match derivatives with
-            | FiniteDifference step -> differences simulator step theta noise
-            | Autodiff -> automatic simulator theta noise
-            | Precomputed _ ->
-                raise (SettingException("derivatives", "Autodiff or FiniteDifference to simulate with", "Precomputed")))
+            let struct (d, tangents) =
+                match derivatives with
+                | FiniteDifference step -> differences simulator step theta noise
+                | Autodiff -> automatic simulator theta noise
+                | Precomputed _ ->
+                    raise (
+                        SettingException("derivatives", "Autodiff or FiniteDifference to simulate with", "Precomputed")
+                    )
+
+            checkTangents simulator theta keys d tangents
+            struct (d, tangents))
 
     /// One field (shape…) at θ, simulation 0 of a seed, and its derivative by each parameter (p tensors, shape…).
     let fieldWithDerivatives simulator derivatives (theta: float[]) (seed: uint64) : Tensor * Tensor[] =

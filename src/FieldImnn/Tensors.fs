@@ -34,6 +34,11 @@ module Tensors =
     /// float64 matrix (rows, columns).
     let ofRows (rows: float[][]) : Tensor =
         let columns = if rows.Length = 0 then 0 else rows[0].Length
+
+        match rows |> Array.tryFind (fun row -> row.Length <> columns) with
+        | Some other -> raise (ShapeException("rows of a matrix", $"{columns} numbers each", $"{other.Length}"))
+        | None -> ()
+
         torch.tensor(Array.concat rows).reshape(int64 rows.Length, int64 columns)
 
     /// Tensors of one shape as the rows of one.
@@ -57,14 +62,28 @@ module Tensors =
         tensor.detach().cpu().``to``(torch.ScalarType.Float64).contiguous().data<float>().ToArray()
 
     /// The number in a tensor of one element.
-    let toNumber (tensor: Tensor) : float = (toArray tensor)[0]
+    let toNumber (tensor: Tensor) : float =
+        if tensor.numel () <> 1L then
+            raise (ShapeException("tensor of a number", "one element", $"shape {Guard.Describe tensor.shape}"))
+
+        (toArray tensor)[0]
+
+    let private requireMatrix (tensor: Tensor) =
+        if tensor.dim () <> 2L then
+            raise (ShapeException("matrix", "two axes (rows, columns)", $"shape {Guard.Describe tensor.shape}"))
 
     /// The rows of a matrix.
     let toRows (tensor: Tensor) : float[][] =
-        toArray tensor |> Array.chunkBySize (int tensor.shape[1])
+        requireMatrix tensor
+
+        if tensor.shape[1] = 0L then
+            Array.create (int tensor.shape[0]) [||]
+        else
+            toArray tensor |> Array.chunkBySize (int tensor.shape[1])
 
     /// A two-dimensional tensor as an array.
     let toArray2D (tensor: Tensor) : float[,] =
+        requireMatrix tensor
         let values = toArray tensor
         let columns = int tensor.shape[1]
         Array2D.init (int tensor.shape[0]) columns (fun i j -> values[i * columns + j])
@@ -87,6 +106,9 @@ module Matrices =
 
     /// The square roots of a covariance's diagonal, and its correlation matrix.
     let private correlated name (matrix: Matrix<float>) =
+        if matrix.RowCount <> matrix.ColumnCount then
+            raise (ShapeException(name, "a square matrix", $"{matrix.RowCount} × {matrix.ColumnCount}"))
+
         if matrix.Exists(fun v -> not (Double.IsFinite v)) then
             failed name "NaN or infinite elements"
 

@@ -116,7 +116,7 @@ let tests =
                           problem.Value.Fiducial
 
                   let struct (detF, _, _) =
-                      Imnn.accumulate network (Published(10.0, 0.1)) 2 (source.Draw "training" 0UL 40 40)
+                      Imnn.accumulate network (Published(10.0, 0.1)) 2 (source.Draw Training 0UL 40 40)
 
                   Array.append
                       [| detF |]

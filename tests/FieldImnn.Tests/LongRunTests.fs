@@ -38,6 +38,7 @@ let tests =
                               Simulations =
                                   { Chunk = 100
                                     Folder = folder
+                                    Failures = StopAtFailure
                                     Progress =
                                       { Progress.silent with
                                           Cancellation = token } } }

@@ -4,10 +4,11 @@ open Expecto
 
 [<EntryPoint>]
 let main argv =
-    // the tests of equal bits run this program again, under other instruction sets
-    if Array.tryHead argv = Some BitsTests.argument then
-        BitsTests.printAll argv[1..]
-    else
+    // some tests run this program again: under other instruction sets, or where there is no room for a file
+    match List.ofArray argv with
+    | first :: rest when first = BitsTests.argument -> BitsTests.printAll (Array.ofList rest)
+    | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
+    | _ ->
 
         testList
             "FieldImnn"
@@ -25,6 +26,8 @@ let main argv =
               HamiltonianTests.tests
               NetworkTests.tests
               ImnnTests.tests
+              DoorTests.tests
+              StoredTests.tests
               ObservationTests.tests
               RefitTests.tests
               InferenceTests.tests
@@ -37,13 +40,17 @@ let main argv =
               LogNormalCompressionTests.tests
               FlowTests.tests
               DelfiTests.tests
+              NeuralRobustnessTests.tests
               PopulationTests.tests
               RegressionTests.tests
+              EdgeTests.tests
               LongRunTests.tests
               DiagnosticsTests.tests
               StudyTests.tests
               PlotTests.tests
               InferencePlotTests.tests
+              WritingTests.tests
+              CultureTests.tests
               CommandTests.tests
               PackTests.tests ]
         |> testSequenced

@@ -50,8 +50,8 @@ public static class Background
         ArgumentNullException.ThrowIfNull(cosmology);
         ArgumentNullException.ThrowIfNull(a);
         using var scope = NewDisposeScope();
-        if (a.dim() != 1 || !a.detach().gt(0).all().ToBoolean())
-            throw new RangeException("scale factors a", "a vector of numbers > 0", Invariant($"shape {Guard.Describe(a.shape)}, least {a.detach().min().ToDouble()}"));
+        if (a.dim() != 1 || !a.detach().gt(0).logical_and(a.detach().isfinite()).all().ToBoolean())
+            throw new RangeException("scale factors a", "a vector of finite numbers > 0", Invariant($"shape {Guard.Describe(a.shape)}, from {a.detach().min().ToDouble()} to {a.detach().max().ToDouble()}"));
     }
 
     /// <summary>Nodes and weights on [0, 1], by Newton's iteration on the Legendre polynomial.</summary>

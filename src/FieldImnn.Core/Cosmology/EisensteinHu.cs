@@ -91,7 +91,7 @@ public static class EisensteinHu
         ArgumentNullException.ThrowIfNull(cosmology);
         ArgumentNullException.ThrowIfNull(k);
         using var scope = NewDisposeScope();
-        if (k.dim() != 1 || !k.detach().gt(0).all().ToBoolean())
-            throw new RangeException("wavenumbers k", "a vector of numbers > 0, in h/Mpc", Invariant($"shape {Guard.Describe(k.shape)}, least {k.detach().min().ToDouble()}"));
+        if (k.dim() != 1 || !k.detach().gt(0).logical_and(k.detach().isfinite()).all().ToBoolean())
+            throw new RangeException("wavenumbers k", "a vector of finite numbers > 0, in h/Mpc", Invariant($"shape {Guard.Describe(k.shape)}, from {k.detach().min().ToDouble()} to {k.detach().max().ToDouble()}"));
     }
 }

@@ -43,7 +43,7 @@ public sealed class MaskedNetwork
     {
         var h = cat([x, condition], 2);
         for (var i = 0; i < layers.Length - 1; i++)
-            h = layers[i].Forward(h).relu_();
+            h = nn.functional.silu(layers[i].Forward(h));
         return layers[^1].Forward(h).view(h.shape[0], h.shape[1], dimensions, outputs);
     }
 }

@@ -28,10 +28,7 @@ public readonly record struct NoiseKey(ulong Seed, ulong Index)
         var hash = 0xcbf29ce484222325ul;
         foreach (var c in purpose)
             hash = (hash ^ c) * 0x100000001b3ul;
-        var z = hash + seed * 0x9e3779b97f4a7c15ul;
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ul;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111ebul;
-        return z ^ (z >> 31);
+        return SplitMix.Mix(hash + seed * SplitMix.Golden);
     }
 
     /// <summary>The upper 31 bits of <see cref="SeedFor"/>, for generators whose seed is an int.</summary>

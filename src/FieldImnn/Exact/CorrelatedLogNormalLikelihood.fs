@@ -1,5 +1,6 @@
 namespace FieldImnn
 
+open System
 open FieldImnn.Core
 open FieldImnn.Core.Fields
 open MathNet.Numerics.LinearAlgebra
@@ -37,10 +38,12 @@ module CorrelatedLogNormalLikelihood =
     /// limit, for the standardised field that of a Gaussian one.
     let logDensity (model: CorrelatedLogNormalField) (f: Tensor) (theta: Tensor) : Tensor =
         Tensors.scoped (fun () ->
-            let least = theta.detach().select(1L, 0L).min().ToDouble()
+            let alphas = theta.detach().select(1L, 0L)
+            let least, most = alphas.min().ToDouble(), alphas.max().ToDouble()
 
-            if not (least >= 0.0) then
-                raise (RangeException("α of the log-normal likelihood", "a number ≥ 0", $"%.4g{least}"))
+            if not (least >= 0.0 && Double.IsFinite most) then
+                let wrong = if least >= 0.0 then most else least
+                raise (RangeException("α of the log-normal likelihood", "a finite number ≥ 0", $"%.4g{wrong}"))
 
             let alpha = theta.narrow(1L, 0L, 1L).unsqueeze(2L).clamp_min(1e-12.ToScalar())
             let struct (inside, g, logSlope) = invert model f alpha
@@ -107,8 +110,8 @@ module CorrelatedLogNormalLikelihood =
     let fisher (model: CorrelatedLogNormalField) (theta: float[]) : Matrix<float> =
         let alpha = theta[0]
 
-        if not (alpha > 0.0) then
-            raise (RangeException("α of the log-normal field", "a number > 0", $"%.4g{alpha}"))
+        if not (alpha > 0.0 && Double.IsFinite alpha) then
+            raise (RangeException("α of the log-normal field", "a finite number > 0", $"%.4g{alpha}"))
 
         let k, kByBeta =
             Tensors.using (fun () ->

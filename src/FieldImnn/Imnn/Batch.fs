@@ -5,14 +5,27 @@ open FieldImnn.Core.Networks
 open FieldImnn.Core.Random
 open TorchSharp
 
+/// What simulations are for. No two parts share one but, of stored simulations, those that choose the weights and those that fit.
+type internal Part =
+    /// The steps of the optimiser.
+    | Training
+    /// The choice of the weights.
+    | Validation
+    /// The closed-form layer and the statistics of the estimate.
+    | Fitting
+    /// F, which is quoted.
+    | Quoting
+
 /// Where training takes its simulations from: a number of them, some with derivatives, in chunks that fit into memory.
 /// A chunk is a Dual of the network's statistics; without derivatives its tangent is null.
 type internal Source =
     {
-        /// purpose → first index → n_s → n_d → chunks.
-        Draw: string -> uint64 -> int -> int -> Dual[]
-        /// The most that can be drawn for training and for holding out, if there is a limit.
-        Limits: (int * int) option
+        /// part → first index → n_s → n_d → chunks. Those with derivatives come first.
+        Draw: Part -> uint64 -> int -> int -> Dual[]
+        /// How many a part has.
+        Count: Part -> int
+        /// Runs of the simulator for n_s simulations, n_d of them with derivatives.
+        Runs: int -> int -> int
     }
 
 /// Batches of simulations, prepared for a network.
@@ -50,11 +63,23 @@ module internal Batch =
            for struct (start, length) in Tensors.chunks chunk (n - derivatives) do
                struct (derivatives + start, length, false) |]
 
-    let private simulated (network: SummaryNetwork) simulator derivatives (theta: Tensor) seed chunk =
-        { Limits = None
+    let private simulated (network: SummaryNetwork) simulator derivatives (theta: Tensor) seed chunk count =
+        let name =
+            function
+            | Training -> "training"
+            | Validation -> "validation"
+            | Fitting -> "statistics"
+            | Quoting -> "quote"
+
+        { Count = count
+          Runs =
+            fun n withDerivatives ->
+                match derivatives with
+                | FiniteDifference step -> n + 2 * step.Length * withDerivatives
+                | _ -> n
           Draw =
-            fun purpose first n withDerivatives ->
-                let seed = NoiseKey.SeedFor(seed, purpose)
+            fun part first n withDerivatives ->
+                let seed = NoiseKey.SeedFor(seed, name part)
 
                 plan chunk n withDerivatives
                 |> Array.map (fun struct (start, length, differentiate) ->
@@ -67,58 +92,54 @@ module internal Batch =
                         else
                             dual network (Simulator.fields simulator theta keys) None)) }
 
-    let private stored
-        (network: SummaryNetwork)
-        simulator
-        (training: StoredSimulations)
-        (heldOut: StoredSimulations)
-        seed
-        chunk
-        =
-        let check name (set: StoredSimulations) =
-            Guard.Finite(name, Guard.Batched(name, set.Fields, simulator.FieldShape))
-            |> ignore
+    /// Simulations of a stored set: those with derivatives, and those without.
+    let private stored (network: SummaryNetwork) simulator training heldOut seed chunk =
+        let training, heldOut = Stored.check simulator training heldOut
 
-            let p = int64 simulator.Parameters.Length
+        let take (set: StoredSimulations) (indices: int[]) derivatives =
+            plan chunk indices.Length derivatives
+            |> Array.map (fun struct (start, length, differentiate) ->
+                freed (fun () ->
+                    let rows = torch.tensor (indices[start .. start + length - 1] |> Array.map int64)
+                    let fields = set.Fields.index_select (0L, rows)
 
-            Guard.Batched($"derivatives of {name}", set.FieldDerivatives, Array.append [| p |] simulator.FieldShape)
-            |> ignore
-
-            Guard.Finite($"derivatives of {name}", set.FieldDerivatives) |> ignore
-
-        check "stored simulations" training
-        check "stored simulations held out" heldOut
-        let count (set: StoredSimulations) = int set.Fields.shape[0]
-
-        { Limits = Some(count training, count heldOut)
-          Draw =
-            fun purpose first n withDerivatives ->
-                let set, indices =
-                    if purpose = "training" then
-                        // a fresh subset a step, of simulations and of derivatives alike, addressed by the step's first index
-                        let random = System.Random(NoiseKey.IntSeedFor(seed, $"subset {first}"))
-                        let all = [| 0 .. count training - 1 |]
-                        random.Shuffle all
-                        training, Array.truncate n all
+                    if differentiate then
+                        dual network fields (Some(set.FieldDerivatives.index_select (0L, rows)))
                     else
-                        heldOut, Array.init (min n (count heldOut - int first)) (fun i -> i + int first)
+                        dual network fields None))
 
-                // those with derivatives first: there may be fewer derivatives than fields
-                let derivatives, bare =
-                    indices |> Array.partition (fun i -> i < int set.FieldDerivatives.shape[0])
+        // half of what is held out chooses and fits, the other half is quoted
+        let choosing, quoting = Stored.halves heldOut
 
-                let pairs = Array.append derivatives bare
+        let held part =
+            match part with
+            | Quoting -> quoting
+            | _ -> choosing
 
-                plan chunk pairs.Length (min withDerivatives derivatives.Length)
-                |> Array.map (fun struct (start, length, differentiate) ->
-                    freed (fun () ->
-                        let rows = torch.tensor (pairs[start .. start + length - 1] |> Array.map int64)
-                        let fields = set.Fields.index_select (0L, rows)
+        { Count =
+            function
+            | Training -> Stored.count training
+            | part -> (held part).Length
+          Runs = fun n _ -> n
+          Draw =
+            fun part first n withDerivatives ->
+                match part with
+                | Training ->
+                    // a fresh subset a step, addressed by the step's first index: first those whose derivatives are asked for
+                    let random = System.Random(NoiseKey.IntSeedFor(seed, $"subset {first}"))
+                    let all = [| 0 .. Stored.count training - 1 |]
+                    random.Shuffle all
+                    let able, bare = all |> Array.partition (Stored.hasDerivative training)
+                    let differentiated = Array.truncate withDerivatives able
+                    let others = Array.append able[differentiated.Length ..] bare
+                    random.Shuffle others
 
-                        if differentiate then
-                            dual network fields (Some(set.FieldDerivatives.index_select (0L, rows)))
-                        else
-                            dual network fields None)) }
+                    take training (Array.append differentiated others |> Array.truncate n) differentiated.Length
+                | part ->
+                    let window = (held part)[int first .. min (held part).Length (int first + n) - 1]
+
+                    let able = window |> Array.filter (Stored.hasDerivative heldOut)
+                    take heldOut window able.Length }
 
     /// The source of simulations that the settings ask for.
     let source network settings simulator (fiducial: float[]) =
@@ -126,7 +147,15 @@ module internal Batch =
 
         match settings.Derivatives with
         | Precomputed(training, heldOut) -> stored network simulator training heldOut settings.Seed settings.Chunk
-        | other -> simulated network simulator other theta settings.Seed settings.Chunk
+        | other ->
+            let count =
+                function
+                | Training -> settings.Simulations
+                | Validation -> settings.HeldOut
+                | Fitting
+                | Quoting -> settings.Quote
+
+            simulated network simulator other theta settings.Seed settings.Chunk count
 
     /// Joins chunks into as few as the network can take at once: all of them where it works on small statistics.
     let joined (network: SummaryNetwork) (chunks: Dual[]) =
@@ -154,7 +183,10 @@ module internal Batch =
             |> Array.filter (fun c -> not (isNull c.Tangent))
             |> Array.map (fun c -> c.Tangent.reshape (-1L, int64 parameters, network.Features))
 
-        struct (x, torch.cat (dx, 0L))
+        if dx.Length = 0 then
+            struct (x, torch.zeros (0L, int64 parameters, network.Features, dtype = x.dtype))
+        else
+            struct (x, torch.cat (dx, 0L))
 
     /// Features x (n, s) and dx (m, p, s) of chunks, in the graph.
     let features (network: SummaryNetwork) parameters (chunks: Dual[]) =

@@ -1,5 +1,6 @@
 namespace FieldImnn
 
+open System
 open FieldImnn.Core
 open FieldImnn.Core.Networks
 open MathNet.Numerics.LinearAlgebra
@@ -16,15 +17,19 @@ type Compressor =
         Fiducial: float[]
         /// The closed-form last layer (features, summaries), if there is one.
         Linear: Matrix<float> option
-        /// μ, C and μ, of the summaries, from simulations of their own: what the estimate uses.
+        /// μ, C and μ, of the summaries, from simulations of their own (of stored ones, those that chose the weights): what the estimate
+        /// uses.
         Statistics: SummaryStatistics
-        /// F of the summaries on fresh simulations that neither training, nor the choice of weights, nor Statistics have seen.
+        /// F of the summaries on simulations that neither training, nor the choice of weights, nor Statistics have seen: fresh ones, or
+        /// half of those stored that were held out.
         Fisher: Matrix<float>
         /// Simulations on which Fisher was measured.
         QuotedOn: int
         History: TrainingRecord[]
-        /// Simulations used in all.
+        /// Runs of the simulator in all, those to either side of a finite difference included; of stored simulations, the fields.
         Simulations: int
+        /// Whether training was cancelled before it had ended: the weights are then the best so far, and not what the settings ask for.
+        Interrupted: bool
         Seconds: float
         /// What the maker wants kept beside it: problem, modes, settings.
         Notes: Map<string, string>
@@ -80,4 +85,15 @@ module Compressor =
 
     /// The score estimate θ̂ of one field (shape…).
     let estimate compressor (field: Tensor) : float[] =
-        Tensors.using (fun () -> (estimates compressor (field.unsqueeze 0L))[0])
+        let made = Tensors.using (fun () -> (estimates compressor (field.unsqueeze 0L))[0])
+
+        match made |> Array.tryFindIndex (Double.IsFinite >> not) with
+        | Some a ->
+            raise (
+                NonFiniteException(
+                    "score estimate of the field",
+                    "finite numbers",
+                    $"{compressor.Parameters[a]} = {made[a]}: the field is nothing like those that the compressor was trained on"
+                )
+            )
+        | None -> made

@@ -23,6 +23,12 @@ module Fisher =
 
     /// F = μ, C⁻¹ μ,ᵀ and C of summaries x (n, s) and derivatives dx (m, p, s); float64, differentiable.
     let ofSummaries (x: Tensor) (dx: Tensor) : struct (Tensor * Tensor) =
+        Guard.Finite("summaries", x) |> ignore
+        Guard.Finite("derivatives of the summaries", dx) |> ignore
+
+        if dx.shape[0] = 0L then
+            raise (SettingException("derivatives of the summaries", "at least one", "none"))
+
         let x = x.``to`` torch.ScalarType.Float64
         let mu = dx.``to``(torch.ScalarType.Float64).mean([| 0L |])
         let c = covariance x
@@ -30,19 +36,25 @@ module Fisher =
         try
             let factor = torch.linalg.cholesky c
             struct (mu.matmul (torch.cholesky_solve (mu.t (), factor)), c)
-        with :? ExternalException ->
+        with :? ExternalException as fault when fault.Message.Contains "positive-definite" ->
             let summaries = x.shape[1]
+            let still = (Tensors.toMatrix (c.detach ())).Diagonal().ToArray()
 
             raise (
                 SingularMatrixException(
                     "covariance of the summaries",
                     "a positive definite matrix",
-                    $"a singular one from {x.shape[0]} simulations of {summaries} summaries"
+                    match still |> Array.tryFindIndex (fun v -> v <= 0.0) with
+                    | Some constant -> $"summary {constant + 1} of {summaries} the same in all {x.shape[0]} simulations"
+                    | None -> $"a singular one from {x.shape[0]} simulations of {summaries} summaries"
                 )
             )
 
     let private statisticsBy (invert: string -> Matrix<float> -> Matrix<float>) (x: Tensor) (dx: Tensor) =
         let n, s = int x.shape[0], int x.shape[1]
+
+        if dx.shape[0] = 0L then
+            raise (SettingException("derivatives of the summaries", "at least one", "none"))
 
         if n < s + 3 then
             raise (

@@ -1,5 +1,6 @@
 namespace FieldImnn
 
+open System
 open FieldImnn.Core
 open MathNet.Numerics.LinearAlgebra
 
@@ -16,16 +17,21 @@ type RefitRound =
 /// Training where the data are: a network is best, and its estimate unbiased, at its fiducial point, so one is trained again at the
 /// estimate (Makinen et al. 2021, §4.2). Each round is a step of Fisher scoring.
 module Refit =
-    /// The estimate, or the furthest point of the way to it that keeps a hundredth of the way to the prior's edge.
-    let private within prior (fiducial: float[]) (estimate: float[]) =
+    /// The estimate, or the furthest of the points 0.99 · 0.9ⁿ along the way to it that the prior contains; the fiducial itself if none is.
+    let private within (prior: Prior) (fiducial: float[]) (estimate: float[]) =
         let at t =
             Array.map2 (fun a b -> a + t * (b - a)) fiducial estimate
 
-        if Prior.contains prior estimate then
-            estimate
-        else
-            Seq.init 60 (fun halving -> at (0.99 * 0.9 ** float halving))
-            |> Seq.find (Prior.contains prior)
+        match estimate |> Array.tryFindIndex (Double.IsFinite >> not) with
+        | Some a ->
+            raise (
+                NonFiniteException("mean estimate of the fields", "finite numbers", $"{prior.Names[a]} = {estimate[a]}")
+            )
+        | None when Prior.contains prior estimate -> estimate
+        | None ->
+            Seq.init 60 (fun shorter -> at (0.99 * 0.9 ** float shorter))
+            |> Seq.tryFind (Prior.contains prior)
+            |> Option.defaultValue fiducial
 
     /// Rounds for observed fields (n, shape…), until their mean estimate lies within one standard error of the fiducial it was made
     /// at, or there have been as many as allowed, or the work is cancelled. `train` makes a compressor at a fiducial point, given the
@@ -58,7 +64,8 @@ module Refit =
                   Moved = sqrt (away.DotProduct(compressor.Fisher * away) / float fiducial.Length) }
                 :: earlier
 
-            let stopped = progress.Cancellation.IsCancellationRequested
+            let stopped =
+                progress.Cancellation.IsCancellationRequested || compressor.Interrupted
 
             if made.Head.Moved < 1.0 || made.Length = rounds || stopped then
                 List.rev made

@@ -46,9 +46,10 @@ type ImnnSettings =
         Patience: int
         /// Iterations between held-out evaluations.
         EvaluateEvery: int
-        /// Simulations that choose the best weights.
+        /// Simulations that choose the best weights. Of stored simulations, half of those held out do.
         HeldOut: int
-        /// Fresh simulations on which F is quoted (and as many again to fit the statistics).
+        /// Fresh simulations on which F is quoted (and as many again to fit the statistics). Of stored simulations, the other half of those
+        /// held out.
         Quote: int
         /// Simulations in memory at a time.
         Chunk: int

@@ -5,6 +5,7 @@ open System.Diagnostics
 open FieldImnn.Core
 open FieldImnn.Core.Networks
 open FieldImnn.Core.Random
+open MathNet.Numerics.Distributions
 open MathNet.Numerics.LinearAlgebra
 open TorchSharp
 
@@ -105,20 +106,21 @@ module Imnn =
                 let linear = Some(Fisher.bestLinear (Fisher.featureStatistics x1 dx1))
                 (Fisher.statistics (Compressor.project linear x2) (Compressor.project linear dx2)).Fisher)
 
-    /// The gradient steps: leaves the weights of the highest held-out det F in the network and returns the history.
+    /// The gradient steps: leaves the weights of the highest held-out det F in the network, the last ones if none was evaluated, and
+    /// returns the history and whether it was cancelled before its end.
     let private optimise
         settings
         parameters
         (network: SummaryNetwork)
-        (draw: string -> uint64 -> int -> int -> Dual[])
+        (draw: Part -> uint64 -> int -> int -> Dual[])
         heldOutCount
         (clock: Stopwatch)
         =
-        let heldOut = draw "validation" 0UL heldOutCount heldOutCount
+        let heldOut = draw Validation 0UL heldOutCount heldOutCount
         let weights = network.Parameters |> Seq.map (fun struct (_, w) -> w) |> Seq.toArray
         use optimiser = torch.optim.Adam(weights, settings.LearningRate)
         let history = ResizeArray<TrainingRecord>()
-        let mutable best = struct (-infinity, copy network)
+        let mutable best: struct (float * Tensor[]) voption = ValueNone
         let mutable iteration = 0
         let mutable stale = 0
 
@@ -128,14 +130,21 @@ module Imnn =
         // a network without weights has nothing to train
         let iterations = if weights.Length = 0 then 0 else settings.MaxIterations
 
-        while iteration < iterations
-              && (iteration < settings.MinIterations || stale < settings.Patience)
-              && not (cancelled ()) do
+        let unfinished () =
+            iteration < iterations
+            && (iteration < settings.MinIterations || stale < settings.Patience)
+
+        let highest () =
+            match best with
+            | ValueSome(struct (value, _)) -> value
+            | ValueNone -> -infinity
+
+        while unfinished () && not (cancelled ()) do
             use _ = torch.NewDisposeScope()
 
             let chunks =
                 draw
-                    "training"
+                    Training
                     (uint64 iteration * uint64 settings.Simulations)
                     settings.Simulations
                     settings.DerivativeSimulations
@@ -161,10 +170,9 @@ module Imnn =
                 if iteration % settings.EvaluateEvery = 0 || iteration = settings.MaxIterations then
                     let struct (x, dx) = Batch.evaluate network parameters heldOut
                     let held = (heldOutFisher settings.Loss x dx).Determinant()
-                    let struct (highest, _) = best
 
-                    if held > highest then
-                        best <- struct (held, copy network)
+                    if held > highest () then
+                        best <- ValueSome(struct (held, copy network))
                         stale <- 0
                     else
                         stale <- stale + 1
@@ -181,13 +189,19 @@ module Imnn =
                   HeldOutDetF = evaluated
                   Seconds = clock.Elapsed.TotalSeconds }
 
-            let struct (highest, _) = best
-            let held = if highest > 0.0 then $", held out %.4g{highest}" else ""
+            let held =
+                if highest () > 0.0 then
+                    $", held out %.4g{highest ()}"
+                else
+                    ""
+
             Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F %.4g{detF}{held}"
 
-        let struct (_, saved) = best
-        restore network saved
-        history.ToArray()
+        match best with
+        | ValueSome(struct (_, saved)) -> restore network saved
+        | ValueNone -> () // what little was learned, and not the initial weights
+
+        history.ToArray(), unfinished ()
 
     /// Gives a network the weights that another one of the same kind and shape was trained to; constants that belong to the fiducial point
     /// (where fields end, say) may differ.
@@ -205,10 +219,54 @@ module Imnn =
 
         restore network (copy earlier.Network)
 
+    /// Refuses derivatives of summaries dx (m, p, s), of stored simulations, whose mean by a parameter is zero within its error:
+    /// Hotelling's T² below what one mean of zero in 10,000 exceeds. Derivatives that belong to other fields come to that.
+    let private requireInformation simulator (dx: Tensor) =
+        let m, p, s = int dx.shape[0], int dx.shape[1], int dx.shape[2]
+
+        if m >= s + 5 then
+            for a in 0 .. p - 1 do
+                let rows = Tensors.toMatrix (dx.select (1L, int64 a))
+                let mean = rows.ColumnSums() / float m
+                let centred = rows.MapIndexed(fun _ j v -> v - mean[j])
+                let covariance = centred.TransposeThisAndMultiply centred / float (m - 1)
+
+                // derivatives that do not vary have no error
+                if covariance.Diagonal().Minimum() > 1e-10 * mean.DotProduct mean then
+                    let t2 = float m * mean.DotProduct(covariance.PseudoInverse() * mean)
+
+                    let f = t2 * float (m - s) / (float s * float (m - 1))
+                    let chance = 1.0 - FisherSnedecor.CDF(float s, float (m - s), f)
+
+                    if chance > 1e-4 then
+                        raise (
+                            SimulatorException(
+                                "derivatives of the stored simulations",
+                                $"a mean derivative of the summaries by {Simulator.parameter simulator a} that differs from zero, derivative i being of the same seed as field i",
+                                $"one that is zero within its error (chance {chance:g2}): they belong to other fields, or the network sees nothing of the parameter"
+                            )
+                        )
+
+    /// Runs of the simulator that a training took.
+    let private runs settings (source: Source) (network: SummaryNetwork) (history: TrainingRecord[]) =
+        match settings.Derivatives with
+        | Precomputed _ -> source.Count Training + source.Count Validation + source.Count Quoting
+        | _ ->
+            let all part =
+                source.Runs (source.Count part) (source.Count part)
+
+            let chosen = if network.Parameters.Count = 0 then 0 else all Validation
+
+            history.Length * source.Runs settings.Simulations settings.DerivativeSimulations
+            + chosen
+            + all Fitting
+            + all Quoting
+
     /// Trains a network at the fiducial parameters and fits the score estimate, from the weights of an earlier compressor of the same
     /// network where there is one (at another fiducial point nearby, say). The best weights are those of the highest held-out det F;
     /// the F that the compressor quotes is measured on simulations that nothing else has seen.
-    /// Cancelling stops training early and still returns a compressor, of the best weights so far.
+    /// Cancelling stops training early and still returns a compressor, of the best weights so far, that says it was interrupted.
+    /// Before a simulation is spent, Door.training looks at the simulator.
     let trainFrom (earlier: Compressor option) (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) =
         let p = simulator.Parameters.Length
 
@@ -218,57 +276,49 @@ module Imnn =
         let network = network settings.Network simulator.FieldShape p settings.Seed
         let settings = ImnnSettings.validate (int network.Features) settings
         earlier |> Option.iter (fun c -> startFrom c network)
+        Door.training simulator settings.Derivatives fiducial settings.Seed
         let source = Batch.source network settings simulator fiducial
 
-        let heldOutCount, quoteCount =
-            match source.Limits with
-            | Some(training, heldOut) ->
-                Guard.AtLeast("stored simulations for training", int64 settings.Simulations, int64 training)
-                |> ignore
+        match settings.Derivatives with
+        | Precomputed _ ->
+            Guard.AtLeast("stored simulations for training", int64 settings.Simulations, int64 (source.Count Training))
+            |> ignore
 
-                Guard.AtLeast("stored simulations held out", 2L * (network.Features + 3L), int64 heldOut)
-                |> ignore
-
-                heldOut, heldOut
-            | None -> settings.HeldOut, settings.Quote
+            Guard.AtLeast(
+                "half of the stored simulations held out",
+                2L * (network.Features + 3L),
+                int64 (min (source.Count Validation) (source.Count Quoting))
+            )
+            |> ignore
+        | _ -> ()
 
         let clock = Stopwatch.StartNew()
         use _ = torch.NewDisposeScope()
 
-        let draw purpose first n derivatives =
-            source.Draw purpose first n derivatives |> Batch.joined network
+        let draw part first n derivatives =
+            source.Draw part first n derivatives |> Batch.joined network
 
-        let history =
+        let history, interrupted =
             if network.Parameters.Count = 0 then
-                [||] // nothing to train but the closed-form layer
+                [||], false // nothing to train but the closed-form layer
             else
-                optimise settings p network draw heldOutCount clock
+                optimise settings p network draw (source.Count Validation) clock
 
-        let measure purpose =
+        let measure part name =
+            let count = source.Count part
+
             let parts =
-                Tensors.chunks 1000 quoteCount
+                Tensors.chunks 1000 count
                 |> Array.map (fun struct (start, length) ->
-                    Progress.report settings.Progress $"measuring F ({purpose})" start quoteCount ""
-
-                    Tensors.scoped2 (fun () ->
-                        Batch.evaluate
-                            network
-                            p
-                            (source.Draw purpose (uint64 start) length length |> Batch.joined network)))
+                    Progress.report settings.Progress $"measuring F ({name})" start count ""
+                    Tensors.scoped2 (fun () -> Batch.evaluate network p (draw part (uint64 start) length length)))
 
             let x = torch.cat (parts |> Array.map (fun struct (x, _) -> x), 0L)
             let dx = torch.cat (parts |> Array.map (fun struct (_, dx) -> dx), 0L)
             x, dx
 
-        // stored simulations: one half fits, the other is quoted; fresh ones: a set each
-        let (fitX, fitDx), (quoteX, quoteDx) =
-            match source.Limits with
-            | Some _ ->
-                let x, dx = measure "stored"
-                let x1, x2 = halves x
-                let dx1, dx2 = halves dx
-                (x1, dx1), (x2, dx2)
-            | None -> measure "statistics", measure "quote"
+        let fitX, fitDx = measure Fitting "statistics"
+        let quoteX, quoteDx = measure Quoting "quote"
 
         let linear =
             match settings.Loss with
@@ -280,6 +330,10 @@ module Imnn =
 
         let quoted = statistics quoteX quoteDx
 
+        match settings.Derivatives with
+        | Precomputed _ -> requireInformation simulator (Compressor.project linear quoteDx)
+        | _ -> ()
+
         { Network = network
           Parameters = simulator.Parameters
           FieldShape = simulator.FieldShape
@@ -289,10 +343,8 @@ module Imnn =
           Fisher = quoted.Fisher
           QuotedOn = quoted.Simulations
           History = history
-          Simulations =
-            match source.Limits with
-            | Some(training, heldOut) -> training + heldOut
-            | None -> history.Length * settings.Simulations + heldOutCount + 2 * quoteCount
+          Simulations = runs settings source network history
+          Interrupted = interrupted
           Seconds = clock.Elapsed.TotalSeconds
           Notes = Map.empty }
 

@@ -63,6 +63,10 @@ type AbcResult =
         Epsilon: float
         Accepted: int
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
+        /// Those that failed and were left out.
+        Failed: int
     }
 
 /// Approximate Bayesian computation by rejection, with the Fisher distance ρ² = (θ̂ − θ̂_obs)ᵀ F (θ̂ − θ̂_obs).
@@ -154,7 +158,7 @@ module Abc =
         epsilon,
         accepted.Length
 
-    /// One round: its posterior, the largest accepted distance, how many were accepted and how many simulated.
+    /// One round: its posterior, the largest accepted distance, how many were accepted, and the simulations.
     let private round settings simulator compress fisher prior observed purpose n about acceptance regression =
         let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
         let theta, logWeights = propose seed prior n about
@@ -165,7 +169,7 @@ module Abc =
             | Within epsilon -> (fun e -> Rejection.distance fisher observed e <= epsilon), Int32.MaxValue
             | Nearest _ -> (fun _ -> false), Int32.MaxValue
 
-        let estimates =
+        let simulated =
             Simulations.until
                 settings.Simulations
                 simulator
@@ -176,8 +180,6 @@ module Abc =
                 wanted
                 theta
 
-        let made = estimates.Length
-
         let posterior, epsilon, accepted =
             accept
                 acceptance
@@ -185,11 +187,11 @@ module Abc =
                 prior
                 fisher
                 observed
-                (Array.truncate made theta)
-                estimates
-                (Array.truncate made logWeights)
+                simulated.Theta
+                simulated.Summaries
+                (simulated.Rows |> Array.map (fun i -> logWeights[i]))
 
-        posterior, epsilon, accepted, made
+        posterior, epsilon, accepted, simulated
 
     let private over widen posterior =
         Some(
@@ -197,15 +199,15 @@ module Abc =
             Posterior.covariance posterior * (widen * widen)
         )
 
-    /// Where the posterior is, roughly, and the simulations that this took: a round from the prior, of which the nearest count, and one
+    /// Where the posterior is, roughly, and the simulations of both rounds of this: a round from the prior, of which the nearest count, and one
     /// about them, an eighth of the settings' simulations each. Other arguments as for `run`.
     let pilot settings simulator (compress: Tensor -> float[][]) (fisher: Matrix<float>) (prior: Prior) observed =
         validate settings
         let n = max 40 (settings.Budget / 8)
         let round = round settings simulator compress fisher prior observed
-        let first, _, _, _ = round "pilot 1" n None (Nearest 0.15) false
-        let second, _, _, _ = round "pilot 2" n (over 1.5 first) (Nearest 0.3) true
-        second, 2 * n
+        let first, _, _, one = round "pilot 1" n None (Nearest 0.15) false
+        let second, _, _, two = round "pilot 2" n (over 1.5 first) (Nearest 0.3) true
+        second, [ one; two ]
 
     /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and
     /// accepted by their distance under F.
@@ -218,15 +220,17 @@ module Abc =
         observed
         =
         validate settings
+        let observed = Observed.require None observed
+        Door.inference simulator prior settings.Seed
 
         let about, pilots =
             match settings.Proposal with
-            | FromPrior -> None, 0
+            | FromPrior -> None, []
             | Focused widen ->
                 let found, pilots = pilot settings simulator compress fisher prior observed
                 over widen found, pilots
 
-        let posterior, epsilon, accepted, made =
+        let posterior, epsilon, accepted, simulated =
             round
                 settings
                 simulator
@@ -243,7 +247,9 @@ module Abc =
         { Posterior = posterior
           Epsilon = epsilon
           Accepted = accepted
-          Simulations = made + pilots }
+          Simulations = simulated :: pilots |> List.sumBy _.Made
+          Failed = simulated :: pilots |> List.sumBy _.Failed
+          Warnings = Misfit.warnings simulated.Theta simulated.Summaries observed posterior }
 
     /// Estimates of fields (n, shape…), with further summaries `beside` them, fields (n, shape…) → (n, k): rows.
     let beside compressor (beside: Tensor -> Tensor) (fields: Tensor) =

@@ -4,13 +4,6 @@ open System
 open FieldImnn.Core
 open FieldImnn.Core.Random
 
-/// How a posterior is made from its log density.
-type PosteriorSampler =
-    /// Evaluated on n × n points that find their place by themselves: two parameters, one region.
-    | OnGrid of n: int
-    /// The affine-invariant ensemble, started in proportion to the density from `candidates` draws of the prior.
-    | Walkers of walkers: int * burn: int * steps: int * candidates: int
-
 /// How density-estimation likelihood-free inference is run.
 type DelfiSettings =
     {
@@ -29,9 +22,15 @@ type DelfiSettings =
         { Rounds = List.replicate 4 1000
           Settled = 0.05
           Estimator = EstimatorSettings.Default
-          Sampler = OnGrid 161
+          Sampler = Suited
           Simulations = SimulationSettings.Default
           Seed = 1UL }
+
+    /// A budget in rounds that are never worse than one round of as many simulations: half of them from the prior, so that the first
+    /// posterior is sound, the rest in three rounds about the posterior.
+    static member RoundsOf budget =
+        let later = budget / 6
+        [ budget - 3 * later; later; later; later ]
 
 /// One round of DELFI.
 type DelfiRound =
@@ -42,6 +41,8 @@ type DelfiRound =
         Posteriors: Posterior[]
         /// The sampler's account of each, where it was an ensemble.
         Sampling: EnsembleResult option[]
+        /// The kind of density that the likelihood was learned as.
+        Kind: DensityKind
         /// Losses of the likelihood's ensemble.
         History: EnsembleRecord[]
         HeldOutLogDensity: float
@@ -53,10 +54,14 @@ type DelfiResult =
         Posteriors: Posterior[]
         Rounds: DelfiRound[]
         Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
         /// Whether the posteriors no longer changed when it ended, as against the budget having been spent.
         Settled: bool
         /// q(x | θ).
         Likelihood: DensityEstimator
+        /// For each target what must be known before its posterior is trusted.
+        Warnings: Warning list[]
     }
 
 /// Sequential neural likelihood (Papamakarios, Sterratt & Murray 2019; Alsing et al. 2019): the likelihood p(x | θ) of summaries x is
@@ -89,6 +94,9 @@ module Delfi =
         if targets.Length = 0 || targets |> Array.exists Array.isEmpty then
             raise (SettingException("targets of DELFI", "at least one, each with at least one observation", "none"))
 
+        targets
+        |> Array.iter (Array.iter (fun x -> Observed.require (Some(Array.length targets[0].[0])) x |> ignore))
+
         match settings.Sampler with
         | OnGrid _ when prior.Names.Length <> 2 ->
             raise (
@@ -100,32 +108,73 @@ module Delfi =
             )
         | _ -> ()
 
-    /// The posterior of one target, and the ensemble's account.
-    let private posterior (settings: DelfiSettings) (prior: Prior) likelihood candidates last purpose target =
-        let logDensity = logPosterior likelihood prior target
-        let bounds = Prior.bounds prior
-
-        match settings.Sampler with
-        | OnGrid n -> GridPosterior.compute n prior.Names bounds logDensity, None
-        | Walkers(walkers, burn, steps, _) ->
-            let seed = NoiseKey.IntSeedFor(settings.Seed, $"walkers {purpose}")
-
-            let weights =
-                Array.map2 (-) (logDensity candidates) (candidates |> Array.map (Prior.logDensity prior))
-
-            let start = EnsembleSampler.start seed walkers weights candidates
-            // what only proposes the next round's parameters need not be sampled as well as the result
-            let shortened n = if last then n else max 1 (n / 4)
-            let burn, steps = shortened burn, shortened steps
-            let result = EnsembleSampler.run (seed + 1) burn steps logDensity start
-            Posterior.ofSamples prior.Names bounds result.Samples (Array.create result.Samples.Length 1.0), Some result
-
     /// Largest change of a posterior since another, in its sds or as a part of its sds.
     let private change (before: Posterior) (after: Posterior) =
         let width =
             Array.map2 (fun a b -> abs (log (a / b))) (Posterior.sd after) (Posterior.sd before)
 
         max (Posterior.shift after before) (Array.max width)
+
+    /// The part of every round but the first that is drawn from the prior: an early posterior, learned from little, may have lost where the
+    /// truth lies, and nothing drawn from it would ever say so.
+    let private defensive = 0.2
+
+    /// n parameters of a round: from the prior at first, then an equal share of every target's posterior beside the defensive part.
+    let private draws (settings: DelfiSettings) (prior: Prior) round n (posteriors: Posterior[]) =
+        let seed = NoiseKey.IntSeedFor(settings.Seed, $"parameters of round {round}")
+
+        if posteriors.Length = 0 then
+            Prior.sample seed 0L n prior
+        else
+            let safe = int (defensive * float n)
+            let left = n - safe
+
+            posteriors
+            |> Array.mapi (fun i p ->
+                let share =
+                    left / posteriors.Length + (if i < left % posteriors.Length then 1 else 0)
+
+                Posterior.resample (seed + i) share p)
+            |> Array.concat
+            |> Array.append (Prior.sample seed 0L safe prior)
+
+    /// What the rounds have come to.
+    type private Running =
+        {
+            Round: int
+            Theta: float[][]
+            X: float[][]
+            /// The latest first.
+            Past: DelfiRound list
+            /// The kind that was chosen, and from how many simulations.
+            Chosen: (DensityKind * int) option
+        }
+
+    /// Learns the likelihood of all simulations so far. A kind that was chosen from half as many simulations stays.
+    let private learn (settings: DelfiSettings) state (theta: float[][]) x =
+        let kind =
+            match settings.Estimator.Kind, state.Chosen with
+            | Automatic, Some(kind, from) when theta.Length < 2 * from -> kind
+            | kind, _ -> kind
+
+        let likelihood =
+            DensityEstimator.fit
+                { settings.Estimator with
+                    Kind = kind
+                    Training =
+                        { settings.Estimator.Training with
+                            Seed = NoiseKey.SeedFor(settings.Seed, $"likelihood of round {state.Round}")
+                            Progress = settings.Simulations.Progress } }
+                x
+                theta
+
+        let chosen =
+            if kind = Automatic then
+                Some(likelihood.Kind, theta.Length)
+            else
+                state.Chosen
+
+        likelihood, chosen
 
     /// Runs DELFI for targets: each is a set of observed summaries (m, d) that share one θ, so one observed field is a set of one. All
     /// targets share all simulations. The simulator's fields (n, shape…) become summaries (rows) by `compress`.
@@ -137,75 +186,99 @@ module Delfi =
         (targets: float[][][])
         : DelfiResult =
         validate settings prior targets
-
-        let draws round n (posteriors: Posterior[]) =
-            let seed = NoiseKey.IntSeedFor(settings.Seed, $"parameters of round {round}")
-
-            if posteriors.Length = 0 then
-                Prior.sample seed 0L n prior
-            else
-                // an equal share of every target's posterior
-                posteriors
-                |> Array.mapi (fun i p ->
-                    let share = n / posteriors.Length + (if i < n % posteriors.Length then 1 else 0)
-                    Posterior.resample (seed + i) share p)
-                |> Array.concat
+        Door.inference simulator prior settings.Seed
+        let failed = ref 0
 
         let candidates =
-            match settings.Sampler with
-            | OnGrid _ -> [||]
-            | Walkers(_, _, _, n) -> Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "candidates")) 0L n prior
+            let seed = NoiseKey.IntSeedFor(settings.Seed, "candidates")
+            Prior.sample seed 0L (PosteriorSampling.candidatesOf settings.Sampler prior.Names.Length) prior
 
-        let rec go round (theta: float[][]) (x: float[][]) (rounds: DelfiRound list) remaining =
-            match remaining with
-            | [] -> failwith "unreachable"
-            | n :: rest ->
-                let before =
-                    rounds |> List.tryHead |> Option.map _.Posteriors |> Option.defaultValue [||]
+        let sample full likelihood round =
+            targets
+            |> Array.mapi (fun i target ->
+                let seed = NoiseKey.IntSeedFor(settings.Seed, $"walkers {round} {i}")
 
-                let drawn = draws round n before
-                let purpose = $"DELFI round {round}"
+                PosteriorSampling.sample
+                    settings.Sampler
+                    seed
+                    full
+                    prior
+                    candidates
+                    (logPosterior likelihood prior target))
 
-                let made =
-                    Simulations.run settings.Simulations simulator compress settings.Seed purpose drawn
+        let record (theta: float[][]) (likelihood: DensityEstimator) (found: Sampled[]) =
+            { Simulations = theta.Length
+              Posteriors = found |> Array.map _.Posterior
+              Sampling = found |> Array.map _.Ensemble
+              Kind = likelihood.Kind
+              History = likelihood.History
+              HeldOutLogDensity = likelihood.HeldOutLogDensity }
 
-                let theta, x = Array.append theta drawn, Array.append x made
+        let finish state theta x leftOut likelihood found settled =
+            let last = record theta likelihood found
 
-                let likelihood =
-                    DensityEstimator.fit
-                        { settings.Estimator with
-                            Training =
-                                { settings.Estimator.Training with
-                                    Seed = NoiseKey.SeedFor(settings.Seed, $"likelihood of round {round}")
-                                    Progress = settings.Simulations.Progress } }
-                        x
-                        theta
-
-                let found =
+            { Posteriors = last.Posteriors
+              Rounds = List.rev (last :: state.Past) |> Array.ofList
+              Simulations = theta.Length + failed.Value
+              Failed = failed.Value
+              Settled = settled
+              Likelihood = likelihood
+              Warnings =
+                Array.map2
+                    (fun (target: float[][]) (one: Sampled) ->
+                        leftOut
+                        @ one.Warnings
+                        @ (target
+                           |> Array.map (fun observed -> Misfit.warnings theta x observed one.Posterior)
+                           |> List.concat
+                           |> List.distinct))
                     targets
-                    |> Array.mapi (fun i -> posterior settings prior likelihood candidates rest.IsEmpty $"{round} {i}")
+                    found }
 
-                let posteriors = Array.map fst found
+        let rec go state remaining =
+            let n, rest = List.head remaining, List.tail remaining
 
-                let record =
-                    { Simulations = theta.Length
-                      Posteriors = posteriors
-                      Sampling = Array.map snd found
-                      History = likelihood.History
-                      HeldOutLogDensity = likelihood.HeldOutLogDensity }
+            let before =
+                state.Past
+                |> List.tryHead
+                |> Option.map _.Posteriors
+                |> Option.defaultValue [||]
 
-                let settled =
-                    before.Length > 0
-                    && Array.forall2 (fun a b -> change a b < settings.Settled) before posteriors
+            let drawn = draws settings prior state.Round n before
 
-                if rest.IsEmpty || settled then
-                    { Posteriors = posteriors
-                      Rounds = List.rev (record :: rounds) |> Array.ofList
-                      Simulations = theta.Length
-                      Settled = settled
-                      Likelihood = likelihood }
-                else
-                    (likelihood :> IDisposable).Dispose()
-                    go (round + 1) theta x (record :: rounds) rest
+            let made =
+                Simulations.run settings.Simulations simulator compress settings.Seed $"DELFI round {state.Round}" drawn
 
-        go 1 [||] [||] [] settings.Rounds
+            failed.Value <- failed.Value + made.Failed
+            let theta, x = Array.append state.Theta made.Theta, Array.append state.X made.Summaries
+            let clean, cleanX, leftOut = Misfit.withoutOutliers theta x
+            let likelihood, chosen = learn settings state clean cleanX
+            // whether it ends here is known only afterwards; what only proposes parameters need not be sampled as well as the result
+            let found = sample rest.IsEmpty likelihood state.Round
+
+            let settled =
+                before.Length > 0
+                && Array.forall2 (fun a b -> change a b.Posterior < settings.Settled) before found
+
+            if rest.IsEmpty then
+                finish state theta x leftOut likelihood found settled
+            elif settled then
+                finish state theta x leftOut likelihood (sample true likelihood state.Round) true
+            else
+                (likelihood :> IDisposable).Dispose()
+
+                go
+                    { Round = state.Round + 1
+                      Theta = theta
+                      X = x
+                      Past = record theta likelihood found :: state.Past
+                      Chosen = chosen }
+                    rest
+
+        go
+            { Round = 1
+              Theta = [||]
+              X = [||]
+              Past = []
+              Chosen = None }
+            settings.Rounds

@@ -8,6 +8,9 @@ open TorchSharp
 
 /// The kind of conditional density, and its size.
 type DensityKind =
+    /// What the simulations ask for: masked autoregressive flows, unless a spline flow is better on the held-out simulations, by more than
+    /// twice the error of the difference. The estimator says which it is.
+    | Automatic
     /// A masked autoregressive flow: layers, and the hidden units of each layer's network.
     | Maf of layers: int * hidden: int list
     /// A neural spline flow: layers of splines after an affine one, bins of a spline.
@@ -28,9 +31,9 @@ type EstimatorSettings =
         Training: EnsembleSettings
     }
 
-    /// Four masked autoregressive flows of three layers.
+    /// Four flows, of the kind that the simulations ask for.
     static member Default =
-        { Kind = Maf(3, [ 50; 50 ])
+        { Kind = Automatic
           Members = 4
           HeldOut = 0.1
           Edges = []
@@ -48,6 +51,8 @@ type EstimatorSettings =
 /// A learned conditional density q(x | c): an ensemble behind its whitening, stacked.
 type DensityEstimator =
     {
+        /// The kind that was learned: the settings', or the one that was chosen.
+        Kind: DensityKind
         Density: ConditionalDensity
         Whitening: Whitening
         Edges: SummaryEdge list
@@ -56,6 +61,8 @@ type DensityEstimator =
         History: EnsembleRecord[]
         /// Mean ln q of the held-out simulations.
         HeldOutLogDensity: float
+        /// ln q of each of them: the same ones for all kinds.
+        HeldOut: float[]
     }
 
     interface IDisposable with
@@ -63,17 +70,22 @@ type DensityEstimator =
 
 /// Learning, evaluating and sampling conditional densities.
 module DensityEstimator =
+    /// The kinds that `Automatic` chooses from: the one that is tried first, and the one that must be better.
+    let internal plain, internal challenger =
+        Maf(3, [ 50; 50 ]), Spline(2, 10, [ 50; 50 ])
+
     /// An untrained ensemble with weights from the seed.
-    let create kind members dimensions conditions (seed: uint64) : ConditionalDensity =
-        let seed = NoiseKey.SeedFor(seed, "weights of density estimators")
+    let rec create kind members dimensions conditions (seed: uint64) : ConditionalDensity =
+        let weights = NoiseKey.SeedFor(seed, "weights of density estimators")
 
         match kind with
+        | Automatic -> create plain members dimensions conditions seed
         | Maf(layers, hidden) ->
-            new MaskedAutoregressiveFlow(members, dimensions, conditions, layers, Array.ofList hidden, seed)
+            new MaskedAutoregressiveFlow(members, dimensions, conditions, layers, Array.ofList hidden, weights)
         | Spline(layers, bins, hidden) ->
-            new SplineFlow(members, dimensions, conditions, layers, bins, Array.ofList hidden, seed)
+            new SplineFlow(members, dimensions, conditions, layers, bins, Array.ofList hidden, weights)
         | Mixture(components, hidden) ->
-            new MixtureDensity(members, dimensions, conditions, components, Array.ofList hidden, seed)
+            new MixtureDensity(members, dimensions, conditions, components, Array.ofList hidden, weights)
 
     /// The weights w that maximise Σ_i ln Σ_m w_m q_m(i), from ln q (members, points): stacking (Yao et al. 2018), a convex problem, by
     /// expectation maximisation.
@@ -103,6 +115,7 @@ module DensityEstimator =
     let private prepare estimator (x: Tensor) (condition: Tensor) =
         let whitened = Whitening.condition estimator.Whitening condition
         let residual = Whitening.residual estimator.Whitening x whitened
+        let whitened = Whitening.within estimator.Whitening whitened
         let members = estimator.Stacking.Length
         every members (residual.``to`` torch.float32), every members (whitened.``to`` torch.float32)
 
@@ -180,7 +193,7 @@ module DensityEstimator =
                         estimator.Density.Sample(
                             every members normal,
                             uniform.select(1L, 0L).unsqueeze(0L).expand(int64 members, -1L),
-                            every members (whitened.``to`` torch.float32)
+                            every members ((Whitening.within estimator.Whitening whitened).``to`` torch.float32)
                         )
 
                     let chosen =
@@ -195,26 +208,18 @@ module DensityEstimator =
                     Whitening.restore estimator.Whitening residual whitened |> Tensors.toRows)))
         |> fun drawn -> Array.map2 (SummaryEdge.restore estimator.Edges) drawn condition
 
-    /// Learns q(x | c) from rows of x (n, d) and conditions (n, c).
-    let fit (settings: EstimatorSettings) (x: float[][]) (condition: float[][]) : DensityEstimator =
-        Guard.AtLeast("members of an ensemble", 1L, int64 settings.Members) |> ignore
+    /// ln Σ_m w_m q_m of points from ln q (members, points).
+    let private mix (stacking: float[]) (logDensities: float[][]) =
+        Array.init logDensities[0].Length (fun i ->
+            let terms = Array.mapi (fun m w -> log w + logDensities[m][i]) stacking
+            let highest = Array.max terms
+            highest + log (terms |> Array.sumBy (fun t -> exp (t - highest))))
 
-        if not (settings.HeldOut > 0.0 && settings.HeldOut < 1.0) then
-            raise (SettingException("held-out part", "a number between 0 and 1", string settings.HeldOut))
-
-        let n, d, c = x.Length, x[0].Length, condition[0].Length
-        let edges = SummaryEdge.check d c settings.Edges
-        let x = SummaryEdge.freeAll edges x condition
-        let whitening = Whitening.fit x condition
-        let seed = settings.Training.Seed
-
-        let untrained =
-            { Density = create settings.Kind settings.Members d c seed
-              Whitening = whitening
-              Edges = edges
-              Stacking = Array.create settings.Members (1.0 / float settings.Members)
-              History = [||]
-              HeldOutLogDensity = nan }
+    /// Learns an ensemble of one kind behind a whitening.
+    let private fitKind (settings: EstimatorSettings) whitening edges (x: float[][]) (condition: float[][]) =
+        let d, c = whitening.Target.Kept.Length, whitening.Condition.Kept.Length
+        let n, seed = x.Length, settings.Training.Seed
+        let density = create settings.Kind settings.Members d c seed
 
         EnsembleTraining.singleThreaded (fun () ->
             use _ = torch.NewDisposeScope()
@@ -222,14 +227,10 @@ module DensityEstimator =
             let data =
                 let whitened = Whitening.condition whitening (Tensors.ofRows condition)
                 let residual = Whitening.residual whitening (Tensors.ofRows x) whitened
-                torch.cat([| residual; whitened |], 1L).``to`` torch.float32
+                torch.cat([| residual; Whitening.within whitening whitened |], 1L).``to`` torch.float32
 
-            let parts (batch: Tensor) =
-                batch.narrow (2L, 0L, int64 d), batch.narrow (2L, int64 d, int64 c)
-
-            let loss batch =
-                let residual, whitened = parts batch
-                -untrained.Density.LogDensity(residual, whitened).mean [| 1L |]
+            let logDensity (batch: Tensor) =
+                density.LogDensity(batch.narrow (2L, 0L, int64 d), batch.narrow (2L, int64 d, int64 c))
 
             // which simulations are held out is drawn anew, so that rounds of simulations count alike
             use generator = new torch.Generator(NoiseKey.SeedFor(seed, "held out"))
@@ -244,34 +245,71 @@ module DensityEstimator =
             let history =
                 EnsembleTraining.train
                     settings.Training
-                    untrained.Density.Weights
-                    loss
+                    density.Weights
+                    (fun batch -> -(logDensity batch).mean [| 1L |])
                     0.0
                     data
                     (rows count (int64 n - count))
                     held
 
             use _ = torch.no_grad ()
-            let residual, whitened = parts (EnsembleTraining.pick data held)
+            let byMember = logDensity (EnsembleTraining.pick data held) |> Tensors.toRows
+            let stacking = stack byMember
+            let shift = Whitening.logDeterminant whitening
+            let rows = Tensors.toArray (order.narrow (0L, 0L, count))
 
-            let logDensities =
-                untrained.Density.LogDensity(residual, whitened) |> Tensors.toRows
+            let mixed =
+                Array.map2
+                    (fun q row -> q - shift + SummaryEdge.logJacobian edges x[int (row: float)])
+                    (mix stacking byMember)
+                    rows
 
-            let stacking = stack logDensities
+            { Kind = settings.Kind
+              Density = density
+              Whitening = whitening
+              Edges = edges
+              Stacking = stacking
+              History = history
+              HeldOutLogDensity = Array.average mixed
+              HeldOut = mixed })
 
-            let mixed i =
-                let terms = Array.mapi (fun m w -> log w + logDensities[m][i]) stacking
-                let highest = Array.max terms
-                highest + log (terms |> Array.sumBy (fun t -> exp (t - highest)))
+    /// Whether one estimator is better than another on the same held-out points: by more than twice the error of the mean difference.
+    let private better (challenger: DensityEstimator) (champion: DensityEstimator) =
+        let differences = Array.map2 (-) challenger.HeldOut champion.HeldOut
+        let mean = Array.average differences
+        let variance = differences |> Array.averageBy (fun v -> (v - mean) ** 2.0)
+        mean > 2.0 * sqrt (variance / float differences.Length)
 
-            let jacobian =
-                Tensors.toArray (order.narrow (0L, 0L, count))
-                |> Array.averageBy (fun i -> SummaryEdge.logJacobian edges (x[int i]))
+    /// Learns q(x | c) from rows of x (n, d) and conditions (n, c).
+    let fit (settings: EstimatorSettings) (x: float[][]) (condition: float[][]) : DensityEstimator =
+        Guard.AtLeast("members of an ensemble", 1L, int64 settings.Members) |> ignore
 
-            { untrained with
-                Stacking = stacking
-                History = history
-                HeldOutLogDensity =
-                    (Array.init (int count) mixed |> Array.average)
-                    - Whitening.logDeterminant whitening
-                    + jacobian })
+        if not (settings.HeldOut > 0.0 && settings.HeldOut < 1.0) then
+            raise (SettingException("held-out part", "a number between 0 and 1", $"{settings.HeldOut}"))
+
+        let edges = SummaryEdge.check x[0].Length condition[0].Length settings.Edges
+        let x = SummaryEdge.freeAll edges x condition
+        let whitening = Whitening.fit x condition
+
+        let learn kind members =
+            fitKind
+                { settings with
+                    Kind = kind
+                    Members = members }
+                whitening
+                edges
+                x
+                condition
+
+        match settings.Kind with
+        | Automatic ->
+            let champion = learn plain settings.Members
+            // one member tells whether its kind is worth learning
+            use trial = learn challenger 1
+
+            if better trial champion then
+                (champion :> IDisposable).Dispose()
+                learn challenger settings.Members
+            else
+                champion
+        | kind -> learn kind settings.Members

@@ -64,39 +64,135 @@ module EnsembleTraining =
     let internal pick (data: Tensor) (rows: Tensor) : Tensor =
         data.index_select(0L, rows.flatten ()).view(rows.shape[0], rows.shape[1], data.shape[1])
 
-    /// Adam (Kingma & Ba 2015) on all weights of the bank, with a learning rate (members, 1) and clipped gradients.
-    let private stepper (bank: WeightBank) clip =
-        let beta1, beta2 = 0.9, 0.999
-        let first, second = torch.zeros_like bank.Values, torch.zeros_like bank.Values
-        let mutable steps = 0
+    /// Adam (Kingma & Ba 2015) on all weights of the bank: the moments (members, weights), and how many steps each member's have seen.
+    type private Adam =
+        { First: Tensor
+          Second: Tensor
+          Steps: float[] }
 
-        fun (rate: Tensor) (loss: Tensor) ->
-            use _ = torch.NewDisposeScope()
-            let gradient = bank.Gradient loss
-            use _ = torch.no_grad ()
-            steps <- steps + 1
-            let norm: Tensor = gradient.norm (1, true, 2.0f)
+    let private beta1, beta2 = 0.9, 0.999
 
-            let shorten: Tensor =
-                (norm + 1e-12).reciprocal().mul((clip: float).ToScalar()).clamp_max(1.0.ToScalar())
+    /// One step with a learning rate for each member and clipped gradients.
+    let private step (bank: WeightBank) clip adam (rates: float[]) (loss: Tensor) =
+        use _ = torch.NewDisposeScope()
+        let gradient = bank.Gradient loss
+        use _ = torch.no_grad ()
 
-            gradient.mul_ shorten |> ignore
-            first.mul_(beta1.ToScalar()).add_(gradient, (1.0 - beta1).ToScalar()) |> ignore
+        for i in 0 .. rates.Length - 1 do
+            adam.Steps[i] <- adam.Steps[i] + 1.0
 
-            second.mul_(beta2.ToScalar()).addcmul_(gradient, gradient, (1.0 - beta2).ToScalar())
-            |> ignore
+        let column (values: float[]) =
+            (Tensors.ofVector values).``to``(bank.Values.dtype).unsqueeze 1L
 
-            let t = float steps
-            let scale = sqrt (1.0 - beta2 ** t) / (1.0 - beta1 ** t)
-            let denominator = second.sqrt().add_((1e-8 * sqrt (1.0 - beta2 ** t)).ToScalar())
+        let norm: Tensor = gradient.norm (1, true, 2.0f)
 
-            bank.Values.addcmul_ (first.div denominator, rate, (-scale).ToScalar())
-            |> ignore
+        let shorten: Tensor =
+            (norm + 1e-12).reciprocal().mul((clip: float).ToScalar()).clamp_max(1.0.ToScalar())
+
+        gradient.mul_ shorten |> ignore
+
+        adam.First.mul_(beta1.ToScalar()).add_(gradient, (1.0 - beta1).ToScalar())
+        |> ignore
+
+        adam.Second.mul_(beta2.ToScalar()).addcmul_(gradient, gradient, (1.0 - beta2).ToScalar())
+        |> ignore
+
+        let root = adam.Steps |> Array.map (fun t -> sqrt (1.0 - beta2 ** t))
+
+        let scale =
+            Array.map3 (fun rate t root -> rate * root / (1.0 - beta1 ** t)) rates adam.Steps root
+
+        let denominator = adam.Second.sqrt().add_(column (root |> Array.map ((*) 1e-8)))
+
+        bank.Values.addcmul_ (adam.First.div denominator, column scale, (-1.0).ToScalar())
+        |> ignore
 
     let private member' i (tensor: Tensor) = tensor.select (0L, int64 (i: int))
 
+    /// How far one member has come.
+    type private Member =
+        {
+            /// Its lowest held-out loss; ∞ before there is a finite one.
+            Lowest: float
+            /// Epochs since.
+            Stale: int
+            Reduced: int
+            Rate: float
+            Finished: bool
+        }
+
+    /// Weights of all members and their optimiser's memory.
+    type private Snapshot = { Weights: Tensor; Adam: Adam }
+
+    /// Takes member i from one snapshot to another: its moments belong to its weights, and NaN in either would stay for ever.
+    let private copyMember i source target =
+        use _ = torch.no_grad ()
+
+        for from, into in
+            [ source.Weights, target.Weights
+              source.Adam.First, target.Adam.First
+              source.Adam.Second, target.Adam.Second ] do
+            (member' i into).copy_(member' i from) |> ignore
+
+        target.Adam.Steps[i] <- source.Adam.Steps[i]
+
+    /// A member after an epoch of the given losses: better, staler, or back at its best with a smaller step, or at its end.
+    let private advance settings tolerance best current i (training: float) (held: float) state =
+        let better = held < state.Lowest - tolerance && Double.IsFinite held
+
+        let state =
+            if better then
+                copyMember i current best
+
+                { state with Lowest = held; Stale = 0 }
+            else
+                { state with Stale = state.Stale + 1 }
+
+        if
+            state.Stale >= settings.Patience
+            || not (Double.IsFinite training && Double.IsFinite held)
+        then
+            copyMember i best current
+            let finished = state.Reduced >= settings.Reductions
+
+            { state with
+                Stale = 0
+                Reduced = state.Reduced + 1
+                Finished = finished
+                Rate = (if finished then 0.0 else state.Rate / 3.0) }
+        else
+            state
+
+    /// One epoch over shuffled rows (members, n, columns): the mean loss of every member.
+    let private epoch (bank: WeightBank) clip loss adam rates batch (shuffled: Tensor) =
+        let n = int shuffled.shape[1]
+        let total = torch.zeros [| int64 bank.Members |]
+
+        for struct (start, length) in Tensors.chunks batch n do
+            use _ = torch.NewDisposeScope()
+            let value: Tensor = loss (shuffled.narrow (1L, int64 start, int64 length))
+            total.add_ (value.detach (), (float length / float n).ToScalar()) |> ignore
+            step bank clip adam rates (value.sum ())
+
+        Tensors.toArray total
+
+    /// Loss of rows (members, m, columns), (members).
+    let private evaluate (loss: Tensor -> Tensor) (rows: Tensor) =
+        Tensors.using (fun () ->
+            use _ = torch.no_grad ()
+
+            let parts =
+                Tensors.chunks 5000 (int rows.shape[1])
+                |> Array.map (fun struct (start, length) ->
+                    loss (rows.narrow (1L, int64 start, int64 length))
+                    * (float length / float rows.shape[1]))
+
+            torch.stack(parts).sum(0L) |> Tensors.toArray)
+
     /// Trains on rows (members, n) of the data (all rows, columns), with the loss of a batch (members, b, columns) → (members), a mean
-    /// over b. The weights that are best on the held-out rows (members, m) win; better is what is lower by the tolerance.
+    /// over b. The weights that are best on the held-out rows (members, m) win; better is what is lower by the tolerance. A member whose loss
+    /// is not finite goes back to its best weights, with the optimiser's memory of that time; if one never had a finite
+    /// loss, that is an error.
     let train
         settings
         (bank: WeightBank)
@@ -108,98 +204,69 @@ module EnsembleTraining =
         =
         validate settings
         use _ = torch.NewDisposeScope()
-        let members, n = bank.Members, int rows.shape[1]
+        let count, n = bank.Members, int rows.shape[1]
         let batch = max settings.Batch ((n + settings.MaxSteps - 1) / settings.MaxSteps)
         use generator = new torch.Generator(NoiseKey.SeedFor(settings.Seed, "shuffles"))
-        let step = stepper bank settings.Clip
         let all = pick data heldOut
 
-        let evaluate () =
-            Tensors.using (fun () ->
-                use _ = torch.no_grad ()
+        let snapshot weights =
+            { Weights = weights
+              Adam =
+                { First = torch.zeros_like bank.Values
+                  Second = torch.zeros_like bank.Values
+                  Steps = Array.zeroCreate count } }
 
-                let parts =
-                    Tensors.chunks 5000 (int all.shape[1])
-                    |> Array.map (fun struct (start, length) ->
-                        loss (all.narrow (1L, int64 start, int64 length))
-                        * (float length / float all.shape[1]))
+        let current, best = snapshot bank.Values, snapshot (bank.Values.clone ())
 
-                torch.stack(parts).sum(0L) |> Tensors.toArray)
+        let members =
+            evaluate loss all
+            |> Array.map (fun lowest ->
+                { Lowest = (if Double.IsFinite lowest then lowest else infinity)
+                  Stale = 0
+                  Reduced = 0
+                  Rate = settings.LearningRate
+                  Finished = false })
 
-        let best = bank.Values.clone ()
-        let lowest = evaluate ()
-        let rates = Array.create members settings.LearningRate
-        let stale = Array.create members 0
-        let reduced = Array.create members 0
-        let finished = Array.create members false
         let history = ResizeArray<EnsembleRecord>()
 
-        /// Back to the best weights and on with a smaller step, or the end.
-        let retreat i =
-            use _ = torch.no_grad ()
-            (member' i bank.Values).copy_(member' i best) |> ignore
-            stale[i] <- 0
-            reduced[i] <- reduced[i] + 1
-
-            if reduced[i] > settings.Reductions then
-                finished[i] <- true
-                rates[i] <- 0.0
-            else
-                rates[i] <- rates[i] / 3.0
-
-        let mutable epoch = 0
-
-        while epoch < settings.MaxEpochs && finished |> Array.exists not do
+        while history.Count < settings.MaxEpochs
+              && members |> Array.exists (_.Finished >> not) do
             use _ = torch.NewDisposeScope()
             settings.Progress.Cancellation.ThrowIfCancellationRequested()
 
-            let order =
-                torch.rand([| int64 members; int64 n |], generator = generator).argsort 1L
+            let order = torch.rand([| int64 count; int64 n |], generator = generator).argsort 1L
 
-            let shuffled = pick data (rows.gather (1L, order))
-            let rate = Tensors.ofVector(rates).``to``(bank.Values.dtype).unsqueeze 1L
-            let total = torch.zeros [| int64 members |]
+            let rates = members |> Array.map _.Rate
 
-            for struct (start, length) in Tensors.chunks batch n do
-                use _ = torch.NewDisposeScope()
-                let value = loss (shuffled.narrow (1L, int64 start, int64 length))
-                total.add_ (value.detach (), (float length / float n).ToScalar()) |> ignore
-                step rate (value.sum ())
+            let training =
+                epoch bank settings.Clip loss current.Adam rates batch (pick data (rows.gather (1L, order)))
 
-            epoch <- epoch + 1
-            let training = Tensors.toArray total
-            let held = evaluate ()
-            let ended = Array.copy finished
+            let held = evaluate loss all
 
-            for i in 0 .. members - 1 do
-                if not finished[i] then
-                    if held[i] < lowest[i] - tolerance then
-                        lowest[i] <- held[i]
-                        stale[i] <- 0
-                        use _ = torch.no_grad ()
-                        (member' i best).copy_(member' i bank.Values) |> ignore
-                    else
-                        stale[i] <- stale[i] + 1
-
-                    if stale[i] >= settings.Patience || not (Double.IsFinite training[i]) then
-                        retreat i
-
-            let running = Array.map2 (fun ended loss -> if ended then nan else loss) ended
+            let running =
+                Array.map2 (fun state loss -> if state.Finished then nan else loss) members
 
             history.Add
-                { Epoch = epoch
+                { Epoch = history.Count + 1
                   Training = running training
                   HeldOut = running held }
+
+            for i in 0 .. count - 1 do
+                if not members[i].Finished then
+                    members[i] <- advance settings tolerance best current i training[i] held[i] members[i]
 
             Progress.report
                 settings.Progress
                 "training networks"
-                epoch
+                history.Count
                 settings.MaxEpochs
-                $"loss %.3f{Array.average training}, best held out %.3f{Array.average lowest}"
+                $"loss %.3f{Array.average training}, best held out %.3f{members |> Array.averageBy _.Lowest}"
 
-        for i in 0 .. members - 1 do
-            if not finished[i] then
-                retreat i
+        for i in 0 .. count - 1 do
+            if Double.IsPositiveInfinity members[i].Lowest then
+                raise (NonFiniteException("loss of a density estimator", "finite numbers", "none in any epoch"))
+
+            // those that had finished, too: a step of rate 0 along a gradient of NaN is NaN
+            copyMember i best current
 
         history.ToArray()

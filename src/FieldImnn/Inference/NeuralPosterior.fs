@@ -34,6 +34,13 @@ type AmortisedPosterior =
         Draws: int
         Seed: uint64
         Simulations: int
+        /// Parameters and summaries of the simulations: what an observation is judged by.
+        Theta: float[][]
+        Summaries: float[][]
+        /// What is true of the posterior of any observation; `NeuralPosterior.warnings` has that of one.
+        Warnings: Warning list
+        /// Those that failed and were left out.
+        Failed: int
     }
 
 /// Neural posterior estimation (Papamakarios & Murray 2016; Greenberg et al. 2019), amortised: q(θ | x) learned from simulations of the
@@ -58,11 +65,12 @@ module NeuralPosterior =
     let learn (settings: NpeSettings) simulator compress (prior: Prior) : AmortisedPosterior =
         Guard.AtLeast("simulations", 20L, int64 settings.Budget) |> ignore
         Guard.AtLeast("draws", 1L, int64 settings.Draws) |> ignore
+        Door.inference simulator prior settings.Seed
 
         let theta =
             Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "NPE parameters")) 0L settings.Budget prior
 
-        let x =
+        let made =
             Simulations.run settings.Simulations simulator compress settings.Seed "NPE" theta
 
         let estimator =
@@ -72,14 +80,21 @@ module NeuralPosterior =
                         Seed = NoiseKey.SeedFor(settings.Seed, "NPE training")
                         Progress = settings.Simulations.Progress } }
 
+        let theta, x, leftOut = Misfit.withoutOutliers made.Theta made.Summaries
+
         { Prior = prior
           Density = DensityEstimator.fit estimator (theta |> Array.map (toNormal prior)) x
           Draws = settings.Draws
           Seed = settings.Seed
-          Simulations = settings.Budget }
+          Simulations = made.Made
+          Failed = made.Failed
+          Theta = theta
+          Summaries = x
+          Warnings = leftOut }
 
     /// ln q(θ | x) of observed summaries x at rows of θ; −∞ outside the prior.
     let logDensity amortised (x: float[]) (rows: float[][]) : float[] =
+        let x = Observed.require (Some amortised.Summaries[0].Length) x
         let logPrior = rows |> Array.map (Prior.logDensity amortised.Prior)
         let z = rows |> Array.map (toNormal amortised.Prior)
         let q = DensityEstimator.logDensity amortised.Density z (Array.create rows.Length x)
@@ -95,10 +110,17 @@ module NeuralPosterior =
             z
             q
 
-    /// Draws of the posterior of observed summaries x.
+    /// Draws of the posterior of observed summaries x, which must be finite. Whether it can be trusted, `warnings` says.
     let posterior amortised (x: float[]) =
+        let x = Observed.require (Some amortised.Summaries[0].Length) x
+
         let draws =
             DensityEstimator.sample amortised.Density amortised.Seed (Array.create amortised.Draws x)
             |> Array.map (ofNormal amortised.Prior)
 
         Posterior.ofSamples amortised.Prior.Names (Prior.bounds amortised.Prior) draws (Array.create draws.Length 1.0)
+
+    /// What must be known of the posterior of observed summaries x: that of all, and whether the model can have made x.
+    let warnings amortised (x: float[]) (posterior: Posterior) =
+        amortised.Warnings
+        @ Misfit.warnings amortised.Theta amortised.Summaries x posterior

@@ -23,8 +23,8 @@ type PmcSettings =
         Budget: int
         /// A population that accepts less than this part is the last.
         LeastAcceptance: float
-        /// Local regression of every population that is returned, as in rejection ABC; ε and the next population come from the particles
-        /// as they are.
+        /// Local regression of every population that is returned, as in rejection ABC, over the nearest fifth of all its simulations where
+        /// that is more than the population; ε and the next population come from the particles as they are.
         Regression: bool
         Simulations: SimulationSettings
         Seed: uint64
@@ -50,7 +50,7 @@ type PmcGeneration =
         Simulations: int
         /// 1/Σw².
         EffectiveSize: float
-        /// Of its particles, with regression where the settings ask for it.
+        /// Of its particles, or by regression where the settings ask for it.
         Posterior: Posterior
     }
 
@@ -61,6 +61,10 @@ type PmcResult =
         Generations: PmcGeneration[]
         /// Every simulation that was made, those of a population that was given up included.
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
+        /// Those that failed and were left out.
+        Failed: int
     }
 
 /// Adaptive population Monte Carlo ABC (Beaumont, Cornuet, Marin & Robert 2009; Toni et al. 2009), with the Fisher distance.
@@ -140,7 +144,9 @@ module PopulationMonteCarlo =
     /// Runs population Monte Carlo for an observed estimate; arguments as for Abc.run.
     let run (settings: PmcSettings) simulator compress fisher (prior: Prior) observed : PmcResult =
         validate settings
-
+        let observed = Observed.require None observed
+        Door.inference simulator prior settings.Seed
+        let rounds = ResizeArray<Simulated>()
         let distance = Rejection.distance fisher observed
 
         let posterior regression epsilon particles =
@@ -156,18 +162,40 @@ module PopulationMonteCarlo =
 
         /// Estimates of the proposals, up to the last wanted of those within ε.
         let simulate number epsilon wanted proposals =
-            Simulations.until
-                settings.Simulations
-                simulator
-                compress
-                settings.Seed
-                $"PMC population {number}"
-                (fun estimate -> distance estimate <= epsilon)
-                wanted
-                proposals
+            let made =
+                Simulations.until
+                    settings.Simulations
+                    simulator
+                    compress
+                    settings.Seed
+                    $"PMC population {number}"
+                    (fun estimate -> distance estimate <= epsilon)
+                    wanted
+                    proposals
+
+            rounds.Add made
+            made
+
+        /// The nearest fifth of simulations, or a population of them.
+        let nearest (made: Simulated) =
+            [| 0 .. made.Summaries.Length - 1 |]
+            |> Array.sortBy (fun i -> distance made.Summaries[i])
+            |> Array.truncate (max settings.Population (made.Summaries.Length / 5))
+            |> Array.map (fun i -> made.Theta[i], made.Summaries[i])
+            |> Array.unzip
+
+        let regressed weigh (theta, estimates) =
+            posterior
+                true
+                (distance (Array.last estimates))
+                { Theta = theta
+                  Estimates = estimates
+                  Weights = weigh theta }
 
         /// The population of those within ε, if they fill it.
-        let population epsilon used (proposals: float[][]) (estimates: float[][]) weigh =
+        let population epsilon used (made: Simulated) weigh =
+            let proposals, estimates = made.Theta, made.Summaries
+
             let accepted =
                 [| 0 .. estimates.Length - 1 |]
                 |> Array.filter (fun i -> distance estimates[i] <= epsilon)
@@ -185,10 +213,14 @@ module PopulationMonteCarlo =
                 Some(
                     particles,
                     { Epsilon = epsilon
-                      Acceptance = float accepted.Length / float estimates.Length
+                      Acceptance = float accepted.Length / float made.Made
                       Simulations = used
                       EffectiveSize = Posterior.effectiveSize (posterior false epsilon particles)
-                      Posterior = posterior settings.Regression epsilon particles }
+                      Posterior =
+                        if settings.Regression then
+                            made |> nearest |> regressed weigh
+                        else
+                            posterior false epsilon particles }
                 )
 
         let seed number =
@@ -209,43 +241,48 @@ module PopulationMonteCarlo =
                 let last = posterior false latest.Epsilon particles
                 let kernel = 2.0 * Posterior.covariance last
                 let proposals = propose (seed number) prior left last kernel
-                let estimates = simulate number epsilon settings.Population proposals
-                let used = used + estimates.Length
+                let made = simulate number epsilon settings.Population proposals
+                let used = used + made.Made
 
-                match population epsilon used proposals estimates (weights prior last kernel) with
+                match population epsilon used made (weights prior last kernel) with
                 | Some(particles, generation) -> go (number + 1) particles (generation :: generations) rest used
                 | None -> generations, used
             | _ -> generations, used
 
         let first = Prior.sample (seed 0) 0L settings.Budget prior
 
-        let first, estimates, epsilon, listed =
+        let made, epsilon, listed =
             match settings.Schedule with
             | Shrinking q ->
                 let wanted = int (ceil (float settings.Population / q))
                 let first = Array.truncate wanted first
-                let estimates = simulate 0 infinity Int32.MaxValue first
-                let distances = estimates |> Array.map distance |> Array.sort
-                first, estimates, distances[settings.Population - 1], []
+                let made = simulate 0 infinity Int32.MaxValue first
+                let distances = made.Summaries |> Array.map distance |> Array.sort
+                made, distances[min distances.Length settings.Population - 1], []
             | Listed epsilons ->
                 let epsilon = List.head epsilons
-                first, simulate 0 epsilon settings.Population first, epsilon, List.tail epsilons
+                simulate 0 epsilon settings.Population first, epsilon, List.tail epsilons
 
         let uniform theta =
             Array.create (Array.length theta) (1.0 / float settings.Population)
 
-        match population epsilon estimates.Length first estimates uniform with
+        match population epsilon made.Made made uniform with
         | None ->
             raise (
                 SettingException(
                     "PMC simulations",
                     $"enough for {settings.Population} particles within ρ ≤ %.3g{epsilon}",
-                    $"{estimates.Length}"
+                    $"{made.Made}"
                 )
             )
         | Some(particles, generation) ->
-            let generations, used = go 1 particles [ generation ] listed estimates.Length
+            let generations, used = go 1 particles [ generation ] listed made.Made
 
-            { Posterior = generations.Head.Posterior
+            let all pick = rounds |> Seq.map pick |> Array.concat
+            let posterior = generations.Head.Posterior
+
+            { Posterior = posterior
               Generations = List.rev generations |> Array.ofList
-              Simulations = used }
+              Simulations = used
+              Failed = rounds |> Seq.sumBy _.Failed
+              Warnings = Misfit.warnings (all _.Theta) (all _.Summaries) observed posterior }

@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
+open FieldImnn.Core.Random
 open MathNet.Numerics.Distributions
 
 /// What is known of one parameter beforehand.
@@ -213,19 +214,11 @@ module Prior =
             prior.Marginals
             z
 
-    let private golden = 0x9E3779B97F4A7C15UL
-
-    /// The finaliser of SplitMix64 (Steele, Lea & Flood 2014).
-    let private mix (z: uint64) =
-        let z = (z ^^^ (z >>> 30)) * 0xBF58476D1CE4E5B9UL
-        let z = (z ^^^ (z >>> 27)) * 0x94D049BB133111EBUL
-        z ^^^ (z >>> 31)
-
     /// A number in (0, 1) that (seed, index, parameter) alone decides.
     let private unit (seed: int) (index: int64) parameter =
-        let stream = mix (golden * (uint64 (int64 seed) + 1UL))
-        let draw = mix (stream + golden * (uint64 index + 1UL))
-        let bits = mix (draw + golden * (uint64 (parameter: int) + 1UL))
+        let stream = SplitMix.Mix(SplitMix.Golden * (uint64 (int64 seed) + 1UL))
+        let draw = SplitMix.Mix(stream + SplitMix.Golden * (uint64 index + 1UL))
+        let bits = SplitMix.Mix(draw + SplitMix.Golden * (uint64 (parameter: int) + 1UL))
         (float (bits >>> 11) + 0.5) * (1.0 / 9007199254740992.0)
 
     /// Draws start … start + n − 1 of a seed, (n, parameters). Draw i is the same whatever start and n are.

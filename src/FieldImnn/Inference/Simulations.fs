@@ -5,6 +5,15 @@ open System.Diagnostics
 open System.IO
 open FieldImnn.Core
 open FieldImnn.Core.Random
+open TorchSharp
+
+/// What is done about a simulation that fails: whose field, or whose summaries, are NaN or infinite.
+type FailurePolicy =
+    /// Everything stops, with an error that names its θ, seed and index.
+    | StopAtFailure
+    /// It is left out and counted, as long as no larger part of the simulations fails than this, 0 < most < 1. What is inferred then has for
+    /// its prior the prior without the parameters at which the simulator fails.
+    | SkipFailures of most: float
 
 /// How the many simulations of an inference are run.
 type SimulationSettings =
@@ -13,14 +22,31 @@ type SimulationSettings =
         Chunk: int
         /// Where finished chunks are kept, so that a run that was stopped or killed goes on from them.
         Folder: string option
+        Failures: FailurePolicy
         Progress: Progress
     }
 
-    /// 200 at a time, kept nowhere.
+    /// 200 at a time, kept nowhere; a failure stops them.
     static member Default =
         { Chunk = 200
           Folder = None
+          Failures = StopAtFailure
           Progress = Progress.silent }
+
+/// Simulations that were made for rows of θ, without those that failed.
+type Simulated =
+    {
+        /// The rows of θ that were simulated, in order.
+        Theta: float[][]
+        /// Where they stood among the rows that were asked for.
+        Rows: int[]
+        /// Their summaries: rows.
+        Summaries: float[][]
+        /// Simulations that were run, those that failed included.
+        Made: int
+        /// Those that failed and were left out.
+        Failed: int
+    }
 
 /// Simulations as an inference sees them: θ in, summaries out. Simulation i of a purpose is a function of the seed, i and its θ
 /// alone; finished chunks are files, so a run that ends before its time loses the chunk it was at, and the next one gets the same result.
@@ -28,18 +54,41 @@ module Simulations =
     let private fileName (purpose: string) start length =
         $"{purpose.Replace(' ', '-')}-{start:d7}-{length}.npz"
 
-    let private store path (theta: float[][]) (x: float[][]) =
+    let private fingerprintName = "fingerprint.txt"
+
+    /// The rows of a chunk that are made anew when it is read: those of the lowest and highest value of (up to four) parameters, where
+    /// a change of the simulator would show, and the last.
+    let private probes (theta: float[][]) =
+        let all = [| 0 .. theta.Length - 1 |]
+
+        [| for k in 0 .. min 4 theta[0].Length - 1 do
+               all |> Array.minBy (fun i -> theta[i][k])
+               all |> Array.maxBy (fun i -> theta[i][k])
+           theta.Length - 1 |]
+        |> Array.distinct
+        |> Array.sort
+
+    /// A chunk: summaries of its rows, empty where the simulation failed, and the fingerprint of the probes' fields.
+    type private Chunk = { X: float[][]; Fingerprint: string }
+
+    let private store path (theta: float[][]) chunk =
         let matrix (rows: float[][]) =
             Npy.double [| rows.Length; rows[0].Length |] (Array.concat rows)
 
+        let width = chunk.X |> Array.map Array.length |> Array.max |> max 1
+
+        let filled =
+            chunk.X
+            |> Array.map (fun row -> if row.Length = 0 then Array.create width nan else row)
+
         Npz.write
             path
-            { Npz.empty with
-                Arrays = Map [ "theta", matrix theta; "x", matrix x ] }
+            { Arrays = Map [ "theta", matrix theta; "x", matrix filled ]
+              Texts = Map [ fingerprintName, chunk.Fingerprint ] }
 
-    /// The stored summaries of these very parameters, if the file is there, whole, and its first simulation made anew is the stored one:
-    /// another seed, simulator or compressor must not pass for this one.
-    let private tryLoad path (theta: float[][]) (again: unit -> float[]) =
+    /// The stored summaries of these very parameters, if the file is there and whole, and the fields of the probes, made anew, are those
+    /// that were stored, to the bit, and their summaries, to 10⁻⁴: another seed, simulator or compressor must not pass for this one.
+    let private tryLoad path (theta: float[][]) (again: int[] -> Chunk) =
         if not (File.Exists path) then
             None
         else
@@ -47,23 +96,108 @@ module Simulations =
                 let stored = Npz.read path
 
                 let rows key =
-                    let array = Npz.array path key stored
-                    array.Data |> Array.chunkBySize array.Shape[1]
+                    match Npz.array path key stored with
+                    | { Shape = [| _; columns |] } as array -> array.Data |> Array.chunkBySize (max 1 columns)
+                    | _ -> [||]
 
-                let kept, x = rows "theta", rows "x"
+                let x =
+                    rows "x"
+                    |> Array.map (fun row -> if Array.exists Double.IsNaN row then [||] else row)
 
                 let same (a: float[]) (b: float[]) =
                     a.Length = b.Length
                     && Array.forall2 (fun u v -> abs (u - v) <= 1e-4 * (abs u + abs v) + 1e-12) a b
 
-                if kept = theta && x.Length = theta.Length && same (again ()) x[0] then
-                    Some x
-                else
+                if rows "theta" <> theta || x.Length <> theta.Length then
                     None
+                else
+                    let probes = probes theta
+                    let anew = again probes
+
+                    if
+                        anew.Fingerprint = Npz.text path fingerprintName stored
+                        && Array.forall2 (fun i row -> same x[i] row) probes anew.X
+                    then
+                        Some x
+                    else
+                        None
             with :? StoreException ->
                 None
 
-    /// Summaries (rows) of the simulations 0, 1, … of a purpose at the rows of θ, each compressed by `compress` (fields (n, shape…) → rows),
+    let private checkPolicy =
+        function
+        | SkipFailures most when not (most > 0.0 && most < 1.0) ->
+            raise (SettingException("part of the simulations that may fail", "a number between 0 and 1", $"{most}"))
+        | _ -> ()
+
+    /// Simulates and compresses rows of θ with their keys; fingerprints the fields of some of them.
+    let private simulate settings simulator compress (keys: NoiseKey[]) (rows: float[][]) (probes: int[]) =
+        Tensors.using (fun () ->
+            let struct (fields, finite) = Simulator.attempt simulator (Tensors.ofRows rows) keys
+
+            if settings.Failures = StopAtFailure then
+                Simulator.refuseNonFinite simulator "fields" rows keys finite
+
+            let good = [| 0 .. rows.Length - 1 |] |> Array.filter (fun i -> finite[i])
+
+            let made: float[][] =
+                if good.Length = rows.Length then
+                    compress fields
+                elif good.Length = 0 then
+                    [||]
+                else
+                    compress (fields.index_select (0L, torch.tensor (good |> Array.map int64)))
+
+            if
+                made.Length <> good.Length
+                || Array.exists (fun (x: float[]) -> x.Length <> made[0].Length) made
+            then
+                let lengths = made |> Array.map Array.length |> Array.distinct |> Array.map string
+                let came = String.concat ", " lengths
+
+                raise (
+                    ShapeException(
+                        "summaries",
+                        $"{good.Length} rows of one length",
+                        $"{made.Length}, of lengths {came}"
+                    )
+                )
+
+            let x = Array.create rows.Length [||]
+
+            Array.iter2
+                (fun i row ->
+                    if Array.forall Double.IsFinite row then
+                        x[i] <- row)
+                good
+                made
+
+            if settings.Failures = StopAtFailure then
+                x
+                |> Array.map (fun row -> row.Length > 0)
+                |> Simulator.refuseNonFinite simulator "summaries of fields" rows keys
+
+            { X = x
+              Fingerprint =
+                if settings.Folder.IsSome then
+                    Fingerprint.ofRows fields probes
+                else
+                    "" })
+
+    /// Refuses a part of failures that is more than the policy allows.
+    let private checkFailures settings simulator purpose made failed =
+        match settings.Failures with
+        | SkipFailures most when float failed > most * float made ->
+            raise (
+                SimulatorException(
+                    $"simulations of {simulator.Name}, {purpose}",
+                    $"at most a part of {most} that fail",
+                    $"{failed} of {made} NaN or infinite"
+                )
+            )
+        | _ -> ()
+
+    /// Summaries of the simulations 0, 1, … of a purpose at the rows of θ, each compressed by `compress` (fields (n, shape…) → rows),
     /// up to the one that is the last wanted of those that `accepts` its summaries; all, if there are not so many. The chunk decides
     /// what is lost when the work is stopped and what is simulated beyond the last, and nothing else.
     let until
@@ -75,19 +209,24 @@ module Simulations =
         accepts
         wanted
         (theta: float[][])
-        =
+        : Simulated =
         Guard.AtLeast("chunk", 1L, int64 settings.Chunk) |> ignore
+        checkPolicy settings.Failures
         let seed = NoiseKey.SeedFor(seed, $"fields of {purpose}")
         let clock = Stopwatch.StartNew()
-        let mutable made = 0
-
-        let simulate start (rows: float[][]) =
-            Tensors.using (fun () ->
-                let keys = NoiseKey.Range(seed, uint64 (start: int), rows.Length)
-                compress (Simulator.fields simulator (Tensors.ofRows rows) keys))
+        let mutable run = 0
 
         let chunk start length =
             let part = theta[start .. start + length - 1]
+            let keys = NoiseKey.Range(seed, uint64 (start: int), length)
+
+            let pick (rows: int[]) =
+                simulate
+                    settings
+                    simulator
+                    compress
+                    (rows |> Array.map (fun i -> keys[i]))
+                    (rows |> Array.map (fun i -> part[i]))
 
             let path =
                 settings.Folder
@@ -95,27 +234,30 @@ module Simulations =
 
             match
                 path
-                |> Option.bind (fun p -> tryLoad p part (fun () -> (simulate start part[..0])[0]))
+                |> Option.bind (fun p -> tryLoad p part (fun probes -> pick probes [| 0 .. probes.Length - 1 |]))
             with
             | Some x -> x
             | None ->
-                let x = simulate start part
-                made <- made + length
-                path |> Option.iter (fun p -> store p part x)
-                x
+                let made = pick [| 0 .. length - 1 |] (probes part)
+                run <- run + length
+                path |> Option.iter (fun p -> store p part made)
+                made.X
 
-        let summaries = ResizeArray<float[]>()
+        let rows, summaries = ResizeArray<int>(), ResizeArray<float[]>()
         let mutable accepted = 0
         let mutable start = 0
+        let mutable made = 0
 
         while start < theta.Length && accepted < wanted do
             settings.Progress.Cancellation.ThrowIfCancellationRequested()
 
             let note =
-                [ if made > 0 then
-                      $"%.0f{float made / clock.Elapsed.TotalSeconds} simulations/s"
+                [ if run > 0 then
+                      $"%.0f{float run / clock.Elapsed.TotalSeconds} simulations/s"
                   if accepted > 0 then
-                      $"%.1f{100.0 * float accepted / float start} %% accepted" ]
+                      $"%.1f{100.0 * float accepted / float start} %% accepted"
+                  if made > summaries.Count then
+                      $"{made - summaries.Count} failed" ]
                 |> String.concat ", "
 
             let done', all =
@@ -129,15 +271,26 @@ module Simulations =
 
             for x in chunk start length do
                 if accepted < wanted then
-                    summaries.Add x
+                    if x.Length > 0 then
+                        rows.Add made
+                        summaries.Add x
 
-                    if accepts x then
-                        accepted <- accepted + 1
+                        if accepts x then
+                            accepted <- accepted + 1
+
+                    made <- made + 1
 
             start <- start + length
 
-        summaries.ToArray()
+        checkFailures settings simulator purpose made (made - summaries.Count)
+        let rows = rows.ToArray()
 
-    /// Summaries (rows) of all rows of θ.
+        { Theta = rows |> Array.map (fun i -> theta[i])
+          Rows = rows
+          Summaries = summaries.ToArray()
+          Made = made
+          Failed = made - rows.Length }
+
+    /// Summaries of all rows of θ.
     let run settings simulator compress seed purpose theta =
         until settings simulator compress seed purpose (fun _ -> false) Int32.MaxValue theta

@@ -11,6 +11,8 @@ module Files =
         match fault with
         | :? IOException
         | :? UnauthorizedAccessException -> Some(fault.Message.TrimEnd '.')
+        // what .NET makes of EFBIG: a file larger than its file system, or the user's limit, holds
+        | :? ArgumentOutOfRangeException as large when large.ParamName = "value" -> Some "a file too large for where it goes"
         | _ -> None
 
     let private fullPath (path: string) =

@@ -1,6 +1,7 @@
 namespace FieldImnn
 
 open System
+open System.Globalization
 open System.Text.RegularExpressions
 open FieldImnn.Core
 
@@ -64,7 +65,7 @@ module internal NpyHeader =
         | "False" :: rest -> Truth false, rest
         | t :: rest when t[0] = '\'' || t[0] = '"' -> Text(t.Substring(1, t.Length - 2)), rest
         | t :: rest ->
-            match Int64.TryParse(t.TrimEnd 'L') with
+            match Int64.TryParse(t.TrimEnd 'L', NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) with
             | true, number -> Whole number, rest
             | _ -> malformed name [ t ]
         | [] -> malformed name []

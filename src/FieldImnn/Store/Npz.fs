@@ -80,8 +80,9 @@ module Npz =
             use archive = new ZipArchive(new MemoryStream(bytes), ZipArchiveMode.Read)
             archive.Entries |> Seq.fold (addEntry name) empty
         with
-        | :? InvalidDataException
-        | :? EndOfStreamException as fault ->
+        | :? FieldImnnException
+        | :? OutOfMemoryException -> reraise ()
+        | fault -> // a damaged archive makes its reader fail in many ways
             raise (StoreException(name, "a .npz file (a zip archive)", fault.Message.TrimEnd '.', fault))
 
     /// Arrays and texts from a .npz file.

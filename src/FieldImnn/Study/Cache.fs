@@ -1,44 +1,69 @@
 namespace FieldImnn
 
 open System
+open System.Globalization
 open System.IO
 open FieldImnn.Core
 open System.Security.Cryptography
 open System.Text
 
 /// Trained compressors kept in a folder by what they were trained with, so that scripts that need the same one share it and each
-/// still runs alone.
+/// still runs alone. A simulator, or a stored set, is known by the fingerprint of what it produces and not by its name.
 module Cache =
-    let private key (notes: Map<string, string>) settings (fieldShape: int64[]) (fiducial: float[]) =
+    let private sha (text: string) =
+        (Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes text))).ToLowerInvariant()
+
+    let private exact (v: float) =
+        v.ToString("R", CultureInfo.InvariantCulture)
+
+    let private key (notes: Map<string, string>) settings simulator (fiducial: float[]) =
         let derivatives =
             match settings.Derivatives with
-            | Precomputed _ -> "precomputed"
-            | other -> $"%A{other}"
+            | Autodiff -> "automatic"
+            | FiniteDifference step -> "differences " + String.concat " " (Array.map exact step)
+            | Precomputed _ -> "stored"
 
         let text =
             String.concat
                 "\n"
                 [ $"{CompressorFile.version} %A{settings.Network} %A{settings.Loss} {derivatives}"
-                  $"{settings.Simulations} {settings.DerivativeSimulations} {string settings.LearningRate} {settings.MinIterations}"
+                  $"{settings.Simulations} {settings.DerivativeSimulations} {exact settings.LearningRate} {settings.MinIterations}"
                   $"{settings.MaxIterations} {settings.Patience} {settings.EvaluateEvery} {settings.HeldOut} {settings.Quote}"
-                  $"{settings.Chunk} {settings.Seed} %A{fieldShape} %A{fiducial} %A{Map.toList notes}" ]
+                  $"{settings.Chunk} {settings.Seed} %A{Map.toList notes}"
+                  String.concat " " (Array.map exact fiducial)
+                  Fingerprint.ofSimulator simulator settings.Derivatives fiducial ]
 
-        let hash = SHA256.HashData(Encoding.UTF8.GetBytes text)
-        (Convert.ToHexString hash).Substring(0, 12).ToLowerInvariant()
+        (sha text).Substring(0, 12)
+
+    /// An earlier compressor, by its weights and where it was trained.
+    let private identity (compressor: Compressor) =
+        compressor.Network.Parameters
+        |> Seq.map (fun struct (_, weight) -> weight :> Tensor)
+        |> Fingerprint.ofTensors [ string compressor.Network.Description; $"%A{compressor.Fiducial}" ]
+
+    /// A name that is one of a file everywhere.
+    let private fileName (name: string) =
+        String.map
+            (fun c ->
+                if Char.IsLetterOrDigit c || c = '-' || c = '_' || c = '.' then
+                    c
+                else
+                    '-')
+            name
 
     /// The compressor trained with these settings at these parameters, from the weights of an earlier one if there is one: read from
-    /// the folder if it is there, else trained and kept. Notes (problem, modes) tell simulators apart. A cancelled training is returned
-    /// but not kept.
+    /// the folder if it is there, else trained and kept. Notes (problem, modes) are part of what it is known by. A training that was
+    /// cancelled is not kept: it ends with OperationCanceledException, and what was finished before stays.
     let trainOrLoad (folder: string) (notes: (string * string) list) settings (simulator: Simulator) earlier fiducial =
         let origin =
             match earlier with
-            | Some(c: Compressor) -> [ "startedFrom", key c.Notes settings c.FieldShape c.Fiducial ]
+            | Some c -> [ "startedFrom", identity c ]
             | None -> []
 
         let notes = Map.ofList (notes @ origin)
 
         let path =
-            Path.Combine(folder, $"{simulator.Name}-{key notes settings simulator.FieldShape fiducial}.imnn")
+            Path.Combine(folder, $"{fileName simulator.Name}-{key notes settings simulator fiducial}.imnn")
 
         if File.Exists path then
             CompressorFile.load path
@@ -47,13 +72,24 @@ module Cache =
                 { Imnn.trainFrom earlier settings simulator fiducial with
                     Notes = notes }
 
-            if not settings.Progress.Cancellation.IsCancellationRequested then
-                CompressorFile.save path compressor
+            if compressor.Interrupted then
+                (compressor.Network :> IDisposable).Dispose()
+                raise (OperationCanceledException(settings.Progress.Cancellation))
 
+            CompressorFile.save path compressor
             compressor
 
-    /// A compressor that was read from a file, if it was trained for what the notes say.
+    /// A compressor that was read from a file, if it was trained for what the notes say, to its end.
     let require (notes: (string * string) list) path (compressor: Compressor) =
+        if compressor.Interrupted then
+            raise (
+                SettingException(
+                    $"compressor '{path}'",
+                    "one whose training ended by itself",
+                    "one whose training was interrupted"
+                )
+            )
+
         for key, wanted in notes do
             match Map.tryFind key compressor.Notes with
             | Some found when found = wanted -> ()

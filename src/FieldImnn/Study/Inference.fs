@@ -23,6 +23,22 @@ type InferenceResult =
         FisherRetained: float
         /// Simulations used, training included.
         Simulations: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
+        /// Those of the inference that failed and were left out.
+        Failed: int
+    }
+
+/// What a method made of one field.
+type Inferred =
+    {
+        Posterior: Posterior
+        /// Simulations used beyond the compressor's.
+        Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
     }
 
 /// Methods by name, as the command line asks for them.
@@ -169,23 +185,25 @@ module FieldInference =
                     problem.Prior
             )
 
-        let spent = pilots |> List.sumBy snd
+        let first = pilots |> List.collect snd
         let part = around problem.Prior (List.map fst pilots)
         let found = run part
 
-        let posteriors, used =
+        let runs =
             if found.Posteriors |> Array.exists (fun p -> atFaces problem.Prior part p > 0.01) then
-                let again = run problem.Prior
-                again.Posteriors, spent + found.Simulations + again.Simulations
+                [ run problem.Prior; found ]
             else
-                found.Posteriors, spent + found.Simulations
+                [ found ]
 
-        [ for p in posteriors ->
-              { p with
-                  Bounds = Prior.bounds problem.Prior },
-              used ]
+        [ for p, warnings in Array.zip runs.Head.Posteriors runs.Head.Warnings ->
+              { Posterior =
+                  { p with
+                      Bounds = Prior.bounds problem.Prior }
+                Simulations = (runs |> List.sumBy _.Simulations) + (first |> List.sumBy _.Made)
+                Failed = (runs |> List.sumBy _.Failed) + (first |> List.sumBy _.Failed)
+                Warnings = warnings } ]
 
-    /// The name, the posteriors of fields (shape…) by a method, and the simulations each took beyond the compressor's. DELFI and neural
+    /// The name of a method, and what it makes of fields (shape…), with the simulations beyond the compressor's. DELFI and neural
     /// posteriors learn once for all fields.
     let posteriors method (problem: Problem) compressor (fields: Tensor list) =
         let compress, metric = summaries problem compressor
@@ -194,16 +212,27 @@ module FieldInference =
         match method with
         | GaussianMethod ->
             let about field =
-                GaussianApproximation.posterior problem.Prior (Compressor.estimate compressor field) compressor.Fisher
+                let estimate = Compressor.estimate compressor field
 
-            "gaussian", fields |> List.map (fun field -> about field, 0)
+                let posterior =
+                    GaussianApproximation.posterior problem.Prior estimate compressor.Fisher
+
+                { Posterior = posterior
+                  Simulations = 0
+                  Failed = 0
+                  Warnings = Misfit.ofApproximation estimate compressor.Fisher posterior }
+
+            "gaussian", fields |> List.map about
         | AbcMethod settings ->
             let metric = metric settings.Seed
 
             let infer x =
                 let result = Abc.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations
+                { Posterior = result.Posterior
+                  Simulations = result.Simulations
+                  Failed = result.Failed
+                  Warnings = result.Warnings }
 
             "abc", List.map infer observed
         | PmcMethod settings ->
@@ -213,7 +242,10 @@ module FieldInference =
                 let result =
                     PopulationMonteCarlo.run settings problem.Simulator compress metric problem.Prior x
 
-                result.Posterior, result.Simulations
+                { Posterior = result.Posterior
+                  Simulations = result.Simulations
+                  Failed = result.Failed
+                  Warnings = result.Warnings }
 
             "pmc", List.map infer observed
         | DelfiMethod settings -> "delfi", delfi settings problem compress (metric settings.Seed) observed
@@ -231,23 +263,31 @@ module FieldInference =
 
             "npe",
             observed
-            |> List.map (fun x -> NeuralPosterior.posterior amortised x, amortised.Simulations)
+            |> List.map (fun x ->
+                let posterior = NeuralPosterior.posterior amortised x
+
+                { Posterior = posterior
+                  Simulations = amortised.Simulations
+                  Failed = amortised.Failed
+                  Warnings = NeuralPosterior.warnings amortised x posterior })
 
     /// The posteriors of fields (shape…) by a method, each with the exact one.
     let inferAll method (problem: Problem) compressor (fields: Tensor list) =
         let name, found = posteriors method problem compressor fields
 
         List.map2
-            (fun field (posterior, used) ->
+            (fun field (one: Inferred) ->
                 let exact = ExactAnswer.posterior problem.Exact problem.Prior field
 
                 { Method = name
                   Estimate = Compressor.estimate compressor field
-                  Posterior = posterior
+                  Posterior = one.Posterior
                   Exact = exact
-                  AreaRatio = Posterior.area posterior / Posterior.area exact
+                  AreaRatio = Posterior.area one.Posterior / Posterior.area exact
                   FisherRetained = Fisher.retained compressor.Fisher (problem.Exact.Fisher compressor.Fiducial)
-                  Simulations = compressor.Simulations + used })
+                  Simulations = compressor.Simulations + one.Simulations
+                  Warnings = one.Warnings
+                  Failed = one.Failed })
             fields
             found
 

@@ -85,6 +85,15 @@ module Report =
           "correlation", matrix (Posterior.correlation posterior)
           "area", node (Posterior.area posterior) ]
 
+    /// A warning: its kind, its sentence and, of an observation outside the simulations, the number of sds (none where it is infinite).
+    let private warning (warning: Warning) =
+        fields
+            [ "kind", node warning.Kind
+              "message", node warning.Message
+              match warning with
+              | Outsider sds when System.Double.IsFinite sds -> "sds", node sds
+              | _ -> () ]
+
     /// The summary of an inference; `modes`, `seconds` and `seed` are the caller's to tell.
     let summary (problem: Problem) modes seconds (seed: uint64) (result: InferenceResult) =
         let exactPeak =
@@ -106,6 +115,8 @@ module Report =
               "areaRatio", node result.AreaRatio
               "fisherRetained", node result.FisherRetained
               "simulations", node result.Simulations
+              "warnings", JsonArray(result.Warnings |> List.map warning |> Array.ofList) :> JsonNode
+              "failedSimulations", node result.Failed
               "seconds", node (seconds: float)
               "seed", node seed
               "version", node (typeof<Problem>.Assembly.GetName().Version.ToString 3) ]

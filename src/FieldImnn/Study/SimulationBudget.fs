@@ -92,9 +92,10 @@ module SimulationBudget =
 
     /// Each method and seed has a folder of its own.
     let private simulating settings (problem: Problem) (name: string) (seed: uint64) : SimulationSettings =
-        { Chunk = 250
-          Folder = Some(Path.Combine(settings.Folder, $"{problem.Simulator.Name}-{name}-{seed}"))
-          Progress = settings.Progress }
+        { SimulationSettings.Default with
+            Chunk = 250
+            Folder = Some(Path.Combine(settings.Folder, $"{problem.Simulator.Name}-{name}-{seed}"))
+            Progress = settings.Progress }
 
     /// DELFI's run of a seed.
     let delfi settings (problem: Problem) compressor field seed =

@@ -144,7 +144,10 @@ module StudyOptions =
             |> List.map (fun path ->
                 let shape = problem.Simulator.FieldShape |> Array.map int
 
-                Path.GetFileNameWithoutExtension path, ObservedField.read path shape |> ObservedField.toTensor)
+                Path.GetFileNameWithoutExtension path,
+                ObservedField.read path shape
+                |> ObservedField.requireVariation path
+                |> ObservedField.toTensor)
 
         let simulated =
             [ for i in 1 .. count - stored.Length ->

@@ -1,0 +1,62 @@
+namespace FieldImnn
+
+open System
+open FieldImnn.Core
+
+/// What an inference found out about itself that its reader must know before trusting the posterior. It travels with the result.
+type Warning =
+    /// The observed summaries lie this many sds of the simulations' scatter from what the posterior's parameters simulate;
+    /// infinitely many where a summary that no simulation varies has another value.
+    | Outsider of sds: float
+    /// The walkers have not forgotten their start: steps that were taken, autocorrelation time in steps (NaN where nothing moved), walkers
+    /// that never moved.
+    | NotConverged of steps: int * autocorrelation: float * stuck: int
+    /// Summaries (counted from 1) that were not used: they are constant over all simulations, or a linear combination of the others.
+    | SummariesDropped of summaries: int list
+    /// Simulations that lie far from their like, of so many, and were left out of the learning; the farthest by so many sds.
+    | SimulationsLeftOut of count: int * all: int * farthest: float
+
+    /// A stable word for the kind, for files.
+    member this.Kind =
+        match this with
+        | Outsider _ -> "observation-outside-simulations"
+        | NotConverged _ -> "sampler-not-converged"
+        | SummariesDropped _ -> "summaries-dropped"
+        | SimulationsLeftOut _ -> "simulations-left-out"
+
+    /// The warning as a sentence.
+    member this.Message =
+        match this with
+        | Outsider sds when Double.IsPositiveInfinity sds ->
+            "The observation has another value in a summary that is the same in all simulations: the model cannot have made it, and the posterior means nothing."
+        | Outsider sds ->
+            let number = Warning.number sds
+
+            $"The observation lies {number} sds from what the posterior's parameters simulate: the model is unlikely to have made it, and the posterior must not be trusted."
+        | NotConverged(steps, _, stuck) when stuck > 0 ->
+            $"{stuck} walkers never moved in {steps} steps: the posterior's sample is not to be trusted."
+        | NotConverged(steps, tau, _) ->
+            $"The walkers took {steps} steps of autocorrelation time {Warning.number tau}: too few to forget their start; take more steps."
+        | SummariesDropped summaries ->
+            let list = summaries |> List.map string |> String.concat ", "
+
+            $"Summaries that are constant or follow from the others were not used: number {list}."
+        | SimulationsLeftOut(count, all, farthest) ->
+            $"{count} of {all} simulations lie up to {Warning.number farthest} sds from their like and were left out of the learning."
+
+    static member private number(value: float) =
+        value.ToString("G3", Globalization.CultureInfo.InvariantCulture)
+
+/// What is observed, at the door of every method.
+module internal Observed =
+    /// Observed summaries themselves if all are finite and there are as many as the simulations have.
+    let require (expected: int option) (observed: float[]) =
+        match expected with
+        | Some n when observed.Length <> n ->
+            raise (ShapeException("observed summaries", $"{n}, as many as of a simulation", $"{observed.Length}"))
+        | _ -> ()
+
+        match observed |> Array.tryFindIndex (Double.IsFinite >> not) with
+        | Some i ->
+            raise (NonFiniteException("observed summaries", "finite numbers", $"{observed[i]} in number {i + 1}"))
+        | None -> observed

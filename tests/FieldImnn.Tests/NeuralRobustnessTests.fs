@@ -1,0 +1,457 @@
+/// What neural methods make of bad simulations, bad summaries and bad observations; and what their results say of it.
+module NeuralRobustnessTests
+
+open System
+open Expecto
+open FieldImnn
+open FieldImnn.Core
+open FieldImnn.Core.Flows
+open KnownPosterior
+open MathNet.Numerics.Distributions
+open MathNet.Numerics.LinearAlgebra
+open TestSupport
+open TorchSharp
+
+let private normals (seed: int) n d =
+    let random = Random seed
+    Array.init n (fun _ -> Array.init d (fun _ -> Normal.Sample(random, 0.0, 1.0)))
+
+// ------------------------------------------------------------------------------------------------------ training
+
+/// A mixture of one Gaussian per member, and the loss of data under it; member 0's is NaN in the batches that the count says.
+let private trained isNaN =
+    use density = DensityEstimator.create (Mixture(1, [ 8 ])) 2 1 1 3UL
+    let random = Random 5
+
+    let data =
+        Tensors.ofRows (
+            Array.init 400 (fun _ -> let c = random.NextDouble() in [| 3.0 * c + Normal.Sample(random, 2.0, 0.2); c |])
+        )
+        |> _.``to``(torch.float32)
+
+    let rows = torch.arange(0L, 300L).unsqueeze(0L).expand(2L, -1L)
+    let held = torch.arange(300L, 400L).unsqueeze(0L).expand(2L, -1L)
+    let mutable batches = 0
+
+    let loss (batch: Tensor) =
+        let value =
+            -density.LogDensity(batch.narrow (2L, 0L, 1L), batch.narrow (2L, 1L, 1L)).mean [| 1L |]
+
+        if torch.is_grad_enabled () then
+            batches <- batches + 1
+
+            if isNaN batches then
+                value * torch.tensor [| nanf; 1.0f |]
+            else
+                value
+        else
+            value
+
+    let settings =
+        { EstimatorSettings.Default.Training with
+            LearningRate = 1e-2
+            MaxEpochs = 40
+            Patience = 15 }
+
+    let history =
+        EnsembleTraining.train settings density.Weights loss 0.0 data rows held
+
+    history |> Array.map (fun r -> r.HeldOut[0]), Tensors.toArray density.Weights.Values
+
+let private training =
+    testList
+        "training"
+        [ tensorTest
+              "a member whose loss was NaN once goes back to its best, with its optimiser's memory, and learns on"
+              (fun () ->
+                  // three batches an epoch: once in the tenth
+                  let held, weights = trained (fun batch -> batch = 28)
+                  Expect.all weights Double.IsFinite "weights"
+                  Expect.isTrue (Double.IsNaN held[9]) "planted: the loss after that batch is NaN"
+                  Expect.all held[10..] Double.IsFinite "from then on it is not"
+                  let before, after = Array.min held[..8], Array.min held[10..]
+                  Expect.isLessThan after (before - 0.1) "it learns on")
+
+          tensorTest "a loss that is never finite is an error" (fun () ->
+              use density = DensityEstimator.create (Mixture(1, [ 8 ])) 1 1 1 3UL
+              let data = torch.zeros [| 20L; 2L |]
+              let rows = torch.arange(20L).unsqueeze 0L
+
+              refuses<NonFiniteException> [ "loss" ] (fun () ->
+                  EnsembleTraining.train
+                      { EstimatorSettings.Default.Training with
+                          MaxEpochs = 3 }
+                      density.Weights
+                      (fun batch ->
+                          density.LogDensity(batch.narrow (2L, 0L, 1L), batch.narrow (2L, 1L, 1L)).mean [| 1L |]
+                          * nan.ToScalar())
+                      0.0
+                      data
+                      rows
+                      rows
+                  |> ignore)) ]
+
+// ------------------------------------------------------------------------------------------------------ whitening
+
+/// x = B c + N(0, S) with correlated noise: the truth that a whitening must find.
+let private linear n =
+    let c = normals 1 n 2
+    let e = normals 2 n 2
+
+    let x =
+        Array.map2
+            (fun (c: float[]) (e: float[]) ->
+                [| 5.0 + 2.0 * c[0] - c[1] + 0.1 * e[0]; c[1] + 0.08 * e[0] + 0.06 * e[1] |])
+            c
+            e
+
+    x, c
+
+/// ln det of a whitening's residual covariance: exactly 2 ln(0.1 · 0.06) for `linear`.
+let private spread whitening =
+    2.0 * Whitening.logDeterminant whitening
+
+let private truth = 2.0 * log (0.1 * 0.06)
+
+let private whitenings =
+    testList
+        "whitening"
+        [ testCase "one simulation in a hundred that is wild, near or far, leaves the whitening as it was" (fun () ->
+              let x, c = linear 2000
+              let clean = spread (Whitening.fit x c)
+              // exact to the error of 2,000 rows, 2 √(2/2000)
+              Expect.isLessThan (abs (clean - truth)) 0.13 $"clean: {clean}"
+
+              for size in [ 3.0; 1e3; 1e9 ] do
+                  let wild =
+                      x
+                      |> Array.mapi (fun i row -> if i % 100 = 7 then row |> Array.map ((+) size) else row)
+
+                  let found = spread (Whitening.fit wild c)
+                  Expect.isLessThan (abs (found - clean)) 0.1 $"x off by {size}: {found} for {clean}"
+
+                  let odd =
+                      c
+                      |> Array.mapi (fun i row -> if i % 100 = 7 then row |> Array.map ((+) size) else row)
+
+                  let found = spread (Whitening.fit x odd)
+                  Expect.isLessThan (abs (found - clean)) 0.1 $"conditions off by {size}: {found} for {clean}"
+
+              // planted: a fifth is no outlier but the distribution
+              let fifth =
+                  x
+                  |> Array.mapi (fun i row -> if i % 5 = 2 then row |> Array.map ((+) 3.0) else row)
+
+              Expect.isGreaterThan (spread (Whitening.fit fifth c)) (clean + 1.0) "planted")
+
+          testCase "the regression is as curved as the simulations say and no more" (fun () ->
+              let x, c = linear 2000
+              Expect.equal (Whitening.fit x c).Degree 1 "a line"
+
+              let curved =
+                  Array.map2 (fun (x: float[]) (c: float[]) -> [| x[0] + c[0] * c[1]; x[1] + 0.3 * c[0] ** 3.0 |]) x c
+
+              let fitted = Whitening.fit curved c
+              Expect.equal fitted.Degree 3 "a cubic"
+              Expect.isLessThan (abs (spread fitted - truth)) 0.15 "its noise is what is left")
+
+          tensorTest
+              "residual and restore are each other's inverse, columns that follow from others included"
+              (fun () ->
+                  let x, c = linear 500
+
+                  let more =
+                      x
+                      |> Array.map (fun row -> [| row[0]; 7.0; row[1]; row[0] - 2.0 * row[1]; row[0] |])
+
+                  let whitening = Whitening.fit more c
+                  Expect.equal whitening.Target.Kept [| 0; 2 |] "kept"
+                  let whitened = Whitening.condition whitening (Tensors.ofRows c)
+                  let residual = Whitening.residual whitening (Tensors.ofRows more) whitened
+                  let back = Whitening.restore whitening residual whitened |> Tensors.toArray
+                  close 1e-9 back (Array.concat more) "restored"
+                  // the Jacobian, by differences along the residual's axes
+                  let step k =
+                      let moved = residual.clone ()
+                      moved[0, k] <- moved[0, k] + 1.0
+                      let x = Whitening.restore whitening moved whitened |> Tensors.toRows |> Array.head
+                      [| x[0] - more[0][0]; x[2] - more[0][2] |]
+
+                  let determinant =
+                      Matrix<float>.Build.DenseOfColumnArrays([| step 0; step 1 |]).Determinant()
+
+                  Expect.isLessThan
+                      (abs (log (abs determinant) - Whitening.logDeterminant whitening))
+                      1e-8
+                      "ln |∂x/∂residual|") ]
+
+// ------------------------------------------------------------------------------------------------------ posteriors
+
+let private quick =
+    { NpeSettings.Default with
+        Budget = 1000
+        Draws = 4000
+        Estimator = delfi.Estimator }
+
+/// `narrow` with summaries made of its own (n, 2) → rows.
+let private learn (rows: float[] -> float[]) =
+    NeuralPosterior.learn quick narrow.Simulator (Tensors.toRows >> Array.map rows) narrow.Prior
+
+let private infer (rows: float[] -> float[]) x =
+    Delfi.run delfi narrow.Simulator (Tensors.toRows >> Array.map rows) narrow.Prior [| [| x |] |]
+
+let private wild size (x: float[]) =
+    if x[0] > 1.9 then x |> Array.map ((+) size) else x
+
+let private summaries =
+    testList
+        "summaries"
+        [ testCase
+              "DELFI and the neural posterior are as wide as without them where some simulations are wild, and say so"
+              (fun () ->
+                  let leftOut warnings =
+                      warnings
+                      |> List.exists (function
+                          | SimulationsLeftOut _ -> true
+                          | _ -> false)
+
+                  for size in [ 0.0; 10.0; 1e6 ] do
+                      let amortised = learn (wild size)
+
+                      expectExact
+                          $"neural posterior, off by {size}"
+                          0.25
+                          (against narrow observed 1 (NeuralPosterior.posterior amortised observed))
+
+                      Expect.equal (leftOut amortised.Warnings) (size > 0.0) $"neural posterior says so of {size}"
+                      let result = infer (wild size) observed
+                      expectExact $"DELFI, off by {size}" 0.2 (against narrow observed 1 result.Posteriors[0])
+                      Expect.equal (leftOut result.Warnings[0]) (size > 0.0) $"DELFI says so of {size}")
+
+          testCase "summaries twice, constant or rounded give the posterior of the others, and are named" (fun () ->
+              let more (x: float[]) =
+                  [| x[0]; x[1]; x[0]; 7.0; float (float32 x[1]) |]
+
+              let seen = more observed
+              let amortised = learn more
+              let posterior = NeuralPosterior.posterior amortised seen
+              expectExact "neural posterior" 0.25 (against narrow observed 1 posterior)
+
+              Expect.contains
+                  (NeuralPosterior.warnings amortised seen posterior)
+                  (SummariesDropped [ 3; 4; 5 ])
+                  "named"
+
+              let result = infer more seen
+              expectExact "DELFI" 0.2 (against narrow observed 1 result.Posteriors[0])
+              Expect.contains result.Warnings[0] (SummariesDropped [ 3; 4; 5 ]) "named"
+              // planted: an observation that breaks the rule
+              let broken = [| seen[0]; seen[1]; seen[2]; 7.5; seen[4] |]
+
+              Expect.contains
+                  (NeuralPosterior.warnings amortised broken posterior)
+                  (Outsider infinity)
+                  "the constant has another value")
+
+          testCase "an observation of NaN or infinity is refused by every method" (fun () ->
+              let amortised = learn id
+
+              for bad in [ nan; infinity ] do
+                  let x = [| bad; 0.1 |]
+                  let refused = refuses<NonFiniteException> [ "number 1" ]
+                  refused (fun () -> NeuralPosterior.posterior amortised x |> ignore)
+                  refused (fun () -> NeuralPosterior.logDensity amortised x [| observed |] |> ignore)
+                  refused (fun () -> infer id x |> ignore)
+
+                  refused (fun () ->
+                      Abc.run AbcSettings.Default narrow.Simulator Tensors.toRows narrow.Fisher narrow.Prior x
+                      |> ignore)
+
+                  refused (fun () ->
+                      PopulationMonteCarlo.run
+                          PmcSettings.Default
+                          narrow.Simulator
+                          Tensors.toRows
+                          narrow.Fisher
+                          narrow.Prior
+                          x
+                      |> ignore)
+
+                  refuses<NonFiniteException> [ "estimate" ] (fun () ->
+                      GaussianApproximation.posterior narrow.Prior x narrow.Fisher |> ignore)
+
+              refuses<ShapeException> [ "2"; "3" ] (fun () ->
+                  NeuralPosterior.posterior amortised [| 1.0; 2.0; 3.0 |] |> ignore)) ]
+
+// ------------------------------------------------------------------------------------------------------ misfit
+
+let private outside =
+    List.tryPick (function
+        | Outsider sds -> Some sds
+        | _ -> None)
+
+/// Three summaries of two parameters, so that one of them can contradict the others: x = (θ, θ₁ + θ₂) + N(0, 0.1²).
+let private model theta (z: float[]) =
+    Array.map2 (fun v z -> v + 0.1 * z) [| Array.item 0 theta; theta[1]; theta[0] + theta[1] |] z
+
+let private prior = Prior.uniform [ "a", 0.0, 1.0; "b", 0.0, 1.0 ]
+
+/// The exact posterior of an observation, as samples: weights over draws of the prior.
+let private exactly (draws: float[][]) (x: float[]) =
+    let logs =
+        draws
+        |> Array.map (fun t ->
+            -0.5
+            * (Array.map2 (fun m v -> ((v - m) / 0.1) ** 2.0) (model t [| 0.0; 0.0; 0.0 |]) x
+               |> Array.sum))
+
+    let highest = Array.max logs
+    Posterior.ofSamples prior.Names (Prior.bounds prior) draws (logs |> Array.map (fun l -> exp (l - highest)))
+
+let private misfit =
+    testList
+        "misfit"
+        [ testCase "of observations of the model hardly one is warned of; of others nearly all" (fun () ->
+              let theta = Prior.sample 1 0L 800 prior
+              let x = Array.map2 model theta (normals 2 800 3)
+              let draws = Prior.sample 9 0L 3000 prior
+              let trials = 300
+
+              let alarms shift =
+                  Array.map2 model (Prior.sample 3 0L trials prior) (normals 4 trials 3)
+                  |> Array.filter (fun seen ->
+                      let seen = [| seen[0]; seen[1]; seen[2] + shift |]
+                      Misfit.warnings theta x seen (exactly draws seen) |> outside |> Option.isSome)
+                  |> Array.length
+
+              // 1 in 1,000 at most: more than 3 of 300 have a probability of 3·10⁻⁴
+              Expect.isLessThanOrEqual (alarms 0.0) 3 "well-specified"
+              // planted: the sum is 1.2 off, which is 1.2/(0.1 √3) = 7 sds of its contradiction to the others
+              Expect.isGreaterThan (alarms 1.2) (trials * 9 / 10) "misspecified")
+
+          testCase
+              "every method warns of an observation far outside, with the distance in sds, and of no other"
+              (fun () ->
+                  let amortised = learn id
+
+                  let results x =
+                      let npe = NeuralPosterior.posterior amortised x
+                      let gauss = GaussianApproximation.posterior narrow.Prior x narrow.Fisher
+
+                      let small =
+                          { AbcSettings.Default with
+                              Budget = 600 }
+
+                      let few =
+                          { PmcSettings.Default with
+                              Budget = 1500
+                              Population = 100 }
+
+                      [ "neural posterior", NeuralPosterior.warnings amortised x npe
+                        "DELFI", (infer id x).Warnings[0]
+                        "ABC", (Abc.run small narrow.Simulator Tensors.toRows narrow.Fisher narrow.Prior x).Warnings
+                        "PMC",
+                        (PopulationMonteCarlo.run few narrow.Simulator Tensors.toRows narrow.Fisher narrow.Prior x)
+                            .Warnings
+                        "Gaussian approximation", Misfit.ofApproximation x narrow.Fisher gauss ]
+
+                  for name, warnings in results observed do
+                      Expect.equal (outside warnings) None $"{name}: inside"
+
+                  // the nearest θ in the prior by F lies at the distance of the constrained minimum, found here by search
+                  let x = [| 3.5; 3.0 |]
+
+                  let truth =
+                      [ for i in 0..400 do
+                            for j in 0..400 do
+                                let away =
+                                    Vector<float>.Build.DenseOfArray
+                                        [| -2.0 + 0.01 * float i - x[0]; -2.0 + 0.01 * float j - x[1] |]
+
+                                sqrt (away.DotProduct(narrow.Fisher * away)) ]
+                      |> List.min
+
+                  for name, warnings in results x do
+                      let sds = outside warnings |> Option.defaultValue 0.0
+                      Expect.isGreaterThan sds (0.75 * truth) $"{name}: {sds:F1} for {truth:F1} sds"
+                      Expect.isLessThan sds (1.5 * truth) $"{name}: {sds:F1} for {truth:F1} sds") ]
+
+// ------------------------------------------------------------------------------------------------------ walkers
+
+/// Three parameters with errors of 0.1 in a prior of one.
+let private three =
+    let prior = Prior.uniform [ for name in [ "a"; "b"; "c" ] -> name, 0.0, 1.0 ]
+
+    prior,
+    Simulator.create "three" [ "a"; "b"; "c" ] [ 3 ] [ 3 ] (fun theta noise -> theta + 0.1 * noise.``to`` torch.float64)
+
+let private walkers =
+    testList
+        "walkers"
+        [ testCase "DELFI that settles early returns the last round sampled in full" (fun () ->
+              let prior, simulator = three
+
+              let result =
+                  Delfi.run
+                      { delfi with
+                          Rounds = List.replicate 4 300
+                          Settled = 1.0
+                          Sampler = Walkers(40, 60, 100, 20000) }
+                      simulator
+                      Tensors.toRows
+                      prior
+                      [| [| [| 0.4; 0.5; 0.6 |] |] |]
+
+              Expect.isTrue result.Settled "settled"
+              Expect.equal result.Rounds.Length 2 "early"
+              Expect.equal result.Rounds[0].Posteriors[0].Samples.Length (40 * 25) "proposals: a quarter"
+              Expect.equal result.Posteriors[0].Samples.Length (40 * 100) "the result: all")
+
+          testCase "the default sampler serves one and three parameters, where they are narrow too" (fun () ->
+              for p in [ 1; 3 ] do
+                  let names = [ for k in 1..p -> $"t{k}" ]
+                  let prior = Prior.uniform [ for name in names -> name, -50.0, 50.0 ]
+                  let at = Array.init p (fun k -> 10.0 * float k)
+
+                  let logDensity rows =
+                      rows
+                      |> Array.map (fun (t: float[]) ->
+                          Prior.logDensity prior t
+                          - 0.5 * (Array.map2 (fun v m -> ((v - m) / 0.05) ** 2.0) t at |> Array.sum))
+
+                  let candidates = Prior.sample 3 0L (PosteriorSampling.candidatesOf Suited p) prior
+                  let found = PosteriorSampling.sample Suited 1 true prior candidates logDensity
+                  Expect.equal found.Warnings [] $"{p} parameters: converged"
+
+                  let away =
+                      Array.map2 (fun m a -> abs (m - a) / 0.05) (Posterior.mean found.Posterior) at
+                      |> Array.max
+
+                  Expect.isLessThan away 0.15 $"{p} parameters: mean off by {away:F2} sds"
+
+                  for sd in Posterior.sd found.Posterior do
+                      Expect.isLessThan (abs (sd / 0.05 - 1.0)) 0.1 $"{p} parameters: sd {sd}")
+
+          testCase "walkers that had too few steps say so" (fun () ->
+              let prior, _ = three
+
+              let logDensity =
+                  Array.map (fun t -> Prior.logDensity prior t - Array.sumBy (fun v -> 50.0 * (v - 0.5) ** 2.0) t)
+
+              let candidates = Prior.sample 3 0L 5000 prior
+
+              let sample steps =
+                  PosteriorSampling.sample (Walkers(60, 2, steps, 5000)) 1 true prior candidates logDensity
+
+              match (sample 30).Warnings with
+              | [ NotConverged(steps, tau, _) as warning ] ->
+                  Expect.equal steps 32 "steps"
+                  Expect.isGreaterThan tau 3.2 "autocorrelation time"
+                  Expect.stringContains warning.Message "32 steps" "in words"
+              | other -> failtest $"%A{other}"
+
+              Expect.equal (sample 1000).Warnings [] "enough") ]
+
+let tests =
+    testSequenced
+    <| testList "robustness" [ training; whitenings; summaries; misfit; walkers ]
