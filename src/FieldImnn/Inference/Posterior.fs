@@ -17,78 +17,12 @@ type Posterior =
 
 /// Moments, regions and densities of a posterior.
 module Posterior =
-    let private checkParameters (names: string[]) (bounds: (float * float)[]) =
-        if names.Length = 0 || bounds.Length <> names.Length then
-            raise (
-                ShapeException(
-                    "posterior",
-                    "at least one parameter, and bounds for each",
-                    $"{names.Length} names, {bounds.Length} bounds"
-                )
-            )
-
-        if (Array.distinct names).Length < names.Length then
-            raise (SettingException("posterior", "parameters of different names", String.concat ", " names))
-
-        Array.iter2
-            (fun name (lo, hi) ->
-                if not (lo < hi) then
-                    raise (
-                        RangeException(
-                            "posterior",
-                            $"bounds lo < hi of {name}",
-                            FormattableString.Invariant $"{lo} … {hi}"
-                        )
-                    ))
-            names
-            bounds
-
-    let private checkWeights (samples: float[][]) (weights: float[]) =
-        if samples.Length = 0 then
-            raise (SettingException("posterior", "at least one sample", "none"))
-
-        if samples.Length <> weights.Length then
-            raise (ShapeException("posterior", $"{samples.Length} weights, one for each sample", $"{weights.Length}"))
-
-        if
-            weights |> Array.exists (fun w -> not (Double.IsFinite w) || w < 0.0)
-            || Array.sum weights <= 0.0
-        then
-            raise (NonFiniteException("posterior", "finite weights ≥ 0, not all of them 0", "others"))
-
-        if not (Double.IsFinite(Array.sum weights)) then
-            raise (NonFiniteException("posterior", "weights of a finite sum", "infinity"))
-
-    let private checkSamples (names: string[]) (bounds: (float * float)[]) (samples: float[][]) (weights: float[]) =
-        samples
-        |> Array.iteri (fun row s ->
-            if s.Length <> names.Length then
-                raise (
-                    ShapeException("posterior", $"samples of {names.Length} parameters", $"{s.Length} in sample {row}")
-                )
-
-            for k in 0 .. names.Length - 1 do
-                let lo, hi = bounds[k]
-
-                if not (Double.IsFinite s[k]) then
-                    raise (NonFiniteException("posterior", "finite samples", $"{names[k]} = {s[k]} in sample {row}"))
-
-                // without weight it does not count
-                if weights[row] > 0.0 && (s[k] < lo || s[k] > hi) then
-                    raise (
-                        RangeException(
-                            "posterior",
-                            FormattableString.Invariant $"samples within the bounds, {names[k]} in {lo} … {hi}",
-                            FormattableString.Invariant $"{names[k]} = {s[k]:R} in sample {row}"
-                        )
-                    ))
-
     /// A posterior from weighted samples (n, p), finite, and within the bounds (infinite where there are none) unless their weight is 0;
     /// the weights are normalised here.
     let ofSamples names bounds (samples: float[][]) (weights: float[]) =
-        checkParameters names bounds
-        checkWeights samples weights
-        checkSamples names bounds samples weights
+        PosteriorCheck.parameters names bounds
+        PosteriorCheck.weights samples weights
+        PosteriorCheck.samples names bounds samples weights
         let total = Array.sum weights
 
         { Names = names
@@ -97,13 +31,6 @@ module Posterior =
           Weights = weights |> Array.map (fun w -> w / total)
           Grid = None
           Line = None }
-
-    let private checkDensity subject (density: float[]) =
-        if density |> Array.exists (fun d -> not (Double.IsFinite d) || d < 0.0) then
-            raise (NonFiniteException(subject, "finite densities ≥ 0", "others"))
-
-        if Array.max density <= 0.0 then
-            raise (RangeException(subject, "a density above zero somewhere", "zero everywhere"))
 
     /// The points that have a density, with their trapezoidal weights.
     let private ofPoints names bounds (points: float[][]) (density: float[]) (shares: float[]) =
@@ -134,7 +61,7 @@ module Posterior =
             )
 
         let flat = density |> Seq.cast<float> |> Seq.toArray
-        checkDensity subject flat
+        PosteriorCheck.density subject flat
 
         let points =
             [| for a in x do
@@ -163,7 +90,7 @@ module Posterior =
         if density.Length <> places.Length then
             raise (ShapeException(subject, $"densities at {places.Length} places", $"{density.Length}"))
 
-        checkDensity subject density
+        PosteriorCheck.density subject density
         let peak = Array.max density
 
         { ofPoints
@@ -377,7 +304,7 @@ module Posterior =
                         Bounds = [| posterior.Bounds[i]; posterior.Bounds[j] |]
                         Samples = posterior.Samples |> Array.map (fun s -> [| s[i]; s[j] |]) }
 
-            Kernels.grid
+            KernelGrid.grid
                 (posterior.Names[i], posterior.Names[j])
                 n
                 posterior.Bounds[i]
