@@ -88,6 +88,25 @@ let tests =
                   DensityEstimator.fit (settings [ { Summary = 1; Parameter = 0 } ]) x theta
                   |> ignore))
 
+          testCase
+              "a peak is that of the density, at the border too, where a point stands for half a cell; samples have none"
+              (fun () ->
+                  let x, y = [| 0.0; 1.0; 2.0 |], [| 0.0; 1.0; 2.0 |]
+                  let density = Array2D.init 3 3 (fun i j -> float (1 + i) - 0.1 * float (j * j))
+                  let names, bounds = [| "a"; "b" |], [| 0.0, 2.0; 0.0, 2.0 |]
+                  let posterior = Posterior.ofGrid names bounds x y density
+                  Expect.equal (Posterior.peak posterior) (Some [| 2.0; 0.0 |]) "a corner"
+
+                  let heaviest =
+                      posterior.Samples[posterior.Weights |> Seq.indexed |> Seq.maxBy snd |> fst]
+
+                  Expect.notEqual heaviest [| 2.0; 0.0 |] "planted: the heaviest point is another"
+
+                  let samples =
+                      Posterior.ofSamples names bounds [| [| 0.1; 0.1 |]; [| 1.0; 1.0 |] |] [| 1.0; 1.0 |]
+
+                  Expect.isNone (Posterior.peak samples) "samples")
+
           testCase "a prior cut to a box is the prior given that θ lies there" (fun () ->
               let prior =
                   Prior.create

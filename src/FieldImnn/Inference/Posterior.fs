@@ -110,6 +110,18 @@ module Posterior =
         if i < 0 || i >= posterior.Names.Length then
             raise (RangeException(subject, $"the index of one of {posterior.Names.Length} parameters, from 0", $"{i}"))
 
+    /// The parameters of the highest density, where that is known exactly, on a grid or line; none of samples.
+    let peak (posterior: Posterior) =
+        match posterior.Grid, posterior.Line with
+        | Some grid, _ ->
+            let best =
+                Seq.allPairs [ 0 .. grid.X.Length - 1 ] [ 0 .. grid.Y.Length - 1 ]
+                |> Seq.maxBy (fun (i, j) -> grid.Density[i, j])
+
+            Some [| grid.X[fst best]; grid.Y[snd best] |]
+        | None, Some line -> Some [| line.Places[line.Values |> Seq.indexed |> Seq.maxBy snd |> fst] |]
+        | None, None -> None
+
     /// The column of one parameter.
     let column i posterior =
         parameter "column of a posterior" posterior i

@@ -96,13 +96,11 @@ module Report =
 
     /// The summary of an inference; `modes`, `seconds` and `seed` are the caller's to tell.
     let summary (problem: Problem) modes seconds (seed: uint64) (result: InferenceResult) =
+        // samples have no peak of their own
         let exactPeak =
-            let grid = result.Exact.Samples
-
-            let best =
-                result.Exact.Weights |> Array.mapi (fun i w -> i, w) |> Array.maxBy snd |> fst
-
-            grid[best]
+            match Posterior.peak result.Exact with
+            | Some peak -> [ "estimate", numbers peak ]
+            | None -> []
 
         fields
             [ "problem", node problem.Simulator.Name
@@ -111,7 +109,7 @@ module Report =
               "parameters", JsonArray(problem.Simulator.Parameters |> Array.map (fun n -> node n)) :> JsonNode
               "estimate", numbers result.Estimate
               yield! moments result.Posterior
-              "exact", fields (("estimate", numbers exactPeak) :: moments result.Exact)
+              "exact", fields (exactPeak @ moments result.Exact)
               "areaRatio", node result.AreaRatio
               "fisherRetained", node result.FisherRetained
               "simulations", node result.Simulations
