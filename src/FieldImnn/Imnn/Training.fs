@@ -223,7 +223,13 @@ module Imnn =
         let wanted, found = shape network, shape earlier.Network
 
         if wanted <> found then
-            raise (SettingException("network to start from", wanted, found))
+            raise (
+                SettingException(
+                    "network to start from",
+                    string network.Description,
+                    string earlier.Network.Description
+                )
+            )
 
         let weights = copy earlier.Network
         restore network weights
@@ -344,6 +350,20 @@ module Imnn =
             match settings.Loss with
             | ClosedForm -> Some(Fisher.bestLinear (Fisher.featureStatistics fitX fitDx))
             | Published _ -> None
+
+        match
+            linear
+            |> Option.bind (fun l -> Seq.tryFindIndex (fun v -> v = 0.0) (l.ColumnNorms 2.0))
+        with
+        | Some a ->
+            raise (
+                SimulatorException(
+                    $"features of network {network.Description}",
+                    "some that change with every parameter",
+                    $"none that changes with {Simulator.parameter simulator a}: the network cannot see it"
+                )
+            )
+        | None -> ()
 
         let statistics x dx =
             Fisher.statistics (Compressor.project linear x) (Compressor.project linear dx)
