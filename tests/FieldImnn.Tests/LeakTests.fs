@@ -61,7 +61,8 @@ let tests =
                         Derivatives = FiniteDifference [| 1e-3; 1e-3 |] }
                     { short with
                         Loss = Published(10.0, 0.1) }
-                    { short with Network = BandPower 3 } ] do
+                    { short with
+                        Network = FilterBank(2, 3, 2) } ] do
                   Expect.equal (leaked (train settings)) 0L $"%A{settings.Network} %A{settings.Derivatives}")
 
           testCase "estimates, checks, fingerprints and files leave none" (fun () ->

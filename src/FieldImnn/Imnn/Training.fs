@@ -343,6 +343,20 @@ module Imnn =
             | ClosedForm -> Some(Fisher.bestLinear (Fisher.featureStatistics fitX fitDx))
             | Published _ -> None
 
+        match
+            linear
+            |> Option.bind (fun l -> Seq.tryFindIndex (fun v -> v = 0.0) (l.ColumnNorms 2.0))
+        with
+        | Some a ->
+            raise (
+                SimulatorException(
+                    $"features of network {network.Description}",
+                    "some that change with every parameter",
+                    $"none that changes with {Simulator.parameter simulator a}: the network cannot see it"
+                )
+            )
+        | None -> ()
+
         let statistics x dx =
             Fisher.statistics (Compressor.project linear x) (Compressor.project linear dx)
 
