@@ -89,6 +89,10 @@ let json cell =
               "areaSpread", Report.value spread
               "areaGoal", Report.numbers [ low; high ]
               "rmsShift", Report.value (shift cell)
+
+              "rmsShiftOfLostInformation",
+              Report.value (cell.Trials |> Array.averageBy (fun t -> t.Lost * t.Lost) |> sqrt)
+
               "shiftGoal", Report.value most
               "simulations", Report.value (cell.Trials |> Array.averageBy (fun t -> float t.Simulations))
               "warnings", Report.value (cell.Trials |> Array.sumBy _.Warnings)
@@ -108,15 +112,15 @@ let private text (node: JsonNode) (key: string) (form: string) =
 
 /// The table of cells, as they were written, in Markdown.
 let table (cells: JsonNode list) =
-    [ "| problem | method | fields | ranks | coverage | TARP | 68 % hold | area / exact | spread | rms shift | simulations | as wanted |"
-      "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    [ "| problem | method | fields | ranks | coverage | TARP | 68 % hold | area / exact | spread | rms shift | of it lost information | simulations | as wanted |"
+      "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
       for c in cells do
           let of' (key: string) = c[key].GetValue<string>()
 
           if isNull c["refused"] then
-              $"""| {of' "problem"} | {of' "method"} | {text c "fields" "F0"} | {of' "ranks"} | {of' "coverage"} | {of' "tarp"} | {text c "coverageOf68" "F2"} | {text c "area" "F3"} | {text c "areaSpread" "F3"} | {text c "rmsShift" "F3"} | {text c "simulations" "F0"} | {(if c["reached"].GetValue<bool>() then "yes" else "NO")} |"""
+              $"""| {of' "problem"} | {of' "method"} | {text c "fields" "F0"} | {of' "ranks"} | {of' "coverage"} | {of' "tarp"} | {text c "coverageOf68" "F2"} | {text c "area" "F3"} | {text c "areaSpread" "F3"} | {text c "rmsShift" "F3"} | {text c "rmsShiftOfLostInformation" "F3"} | {text c "simulations" "F0"} | {(if c["reached"].GetValue<bool>() then "yes" else "NO")} |"""
           else
-              $"""| {of' "problem"} | {of' "method"} | refused: {of' "refused"} | | | | | | | | | yes |""" ]
+              $"""| {of' "problem"} | {of' "method"} | refused: {of' "refused"} | | | | | | | | | | yes |""" ]
 
 let path folder problem name =
     Path.Combine(folder, "cells", $"{(problem: string).Replace(' ', '-')}-{name}.json")

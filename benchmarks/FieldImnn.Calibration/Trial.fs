@@ -16,6 +16,8 @@ type Trial =
         Area: float
         /// Of each parameter: the mean less the exact mean, in exact sds.
         Shift: float[]
+        /// The rms of these shifts that comes of the information which the compressor lost, at its fiducial, and not of the method.
+        Lost: float
         Simulations: int
         Warnings: int
     }
@@ -36,7 +38,16 @@ let private drawWithin seed (region: Prior) posterior =
     let inside = all |> Array.filter (Prior.contains region)
     Array.truncate draws (if inside.Length >= draws then inside else all)
 
-let private against seed region truth (exact: Posterior) (found: Inferred) =
+/// The mean of a posterior from summaries scatters about that from the field by the difference of their variances.
+let private lost subject (compressor: Compressor) =
+    let exact = (subject.Problem.Exact.Fisher compressor.Fiducial).Inverse()
+    let kept = compressor.Fisher.Inverse()
+
+    Array.init compressor.Fiducial.Length (fun k -> max 0.0 (kept[k, k] / exact[k, k] - 1.0))
+    |> Array.average
+    |> sqrt
+
+let private against seed lost region truth (exact: Posterior) (found: Inferred) =
     let posterior = found.Posterior
     let drawn = drawWithin seed region posterior
 
@@ -46,6 +57,7 @@ let private against seed region truth (exact: Posterior) (found: Inferred) =
       Area = Posterior.area posterior / Posterior.area exact
       Shift =
         Array.map3 (fun a b s -> (a - b) / s) (Posterior.mean posterior) (Posterior.mean exact) (Posterior.sd exact)
+      Lost = lost
       Simulations = found.Simulations
       Warnings = found.Warnings.Length }
 
@@ -76,7 +88,7 @@ let sequential subject methodOf (universe: (float[] * Tensor)[]) (exacts: Poster
             let _, found =
                 FieldInference.posteriors (methodOf seed) subject.Problem compressor [ field ]
 
-            against i subject.About truth exacts[i] (List.head found)))
+            against i (lost subject compressor) subject.About truth exacts[i] (List.head found)))
 
 /// One inference for all fields of the prior.
 let amortised subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =
@@ -87,5 +99,6 @@ let amortised subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posteri
         FieldInference.posteriors (methodOf subject.Options.Seed) subject.Problem compressor fields
 
     found
-    |> List.mapi (fun i one -> against i subject.Problem.Prior (fst universe[i]) exacts[i] one)
+    |> List.mapi (fun i one ->
+        against i (lost subject compressor) subject.Problem.Prior (fst universe[i]) exacts[i] one)
     |> Array.ofList

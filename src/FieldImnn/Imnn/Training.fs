@@ -96,6 +96,20 @@ module Imnn =
             network.Parameters
             weights
 
+    /// Moves an average of weights towards those of the network: an exponential mean over about the last 1/(1 − decay) steps, and over all
+    /// of them while there are fewer.
+    let private average (network: SummaryNetwork) step (averaged: Tensor[]) =
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+        let decay = min 0.97 (float step / (10.0 + float step))
+
+        Seq.iter2
+            (fun struct (_, w: Modules.Parameter) (mean: Tensor) ->
+                mean.mul_(decay.ToScalar()).add_(w.detach () * (1.0 - decay).ToScalar())
+                |> ignore)
+            network.Parameters
+            averaged
+
     let private halves (x: Tensor) =
         let n = x.shape[0] / 2L
         x.narrow (0L, 0L, n), x.narrow (0L, n, x.shape[0] - n)
@@ -125,6 +139,8 @@ module Imnn =
         let weights = network.Parameters |> Seq.map (fun struct (_, w) -> w) |> Seq.toArray
         use optimiser = torch.optim.Adam(weights, settings.LearningRate)
         let history = ResizeArray<TrainingRecord>()
+        // steps scatter about where they lead: what is evaluated and kept is their average
+        let averaged = copy network
         let mutable best: struct (float * Tensor[]) voption = ValueNone
         let mutable iteration = 0
         let mutable stale = 0
@@ -170,9 +186,12 @@ module Imnn =
             torch.nn.utils.clip_grad_norm_ (weights, 10.0) |> ignore
             optimiser.step () |> ignore
             iteration <- iteration + 1
+            average network iteration averaged
 
             let evaluated =
                 if iteration % settings.EvaluateEvery = 0 || iteration = settings.MaxIterations then
+                    let current = copy network
+                    restore network averaged
                     let struct (x, dx) = Batch.evaluate network parameters heldOut
                     let held = (heldOutFisher settings.Loss x dx).Determinant()
 
@@ -183,6 +202,8 @@ module Imnn =
                     else
                         stale <- stale + 1
 
+                    restore network current
+                    current |> Array.iter _.Dispose()
                     held
                 else
                     nan
@@ -208,6 +229,8 @@ module Imnn =
             restore network saved
             forget best
         | ValueNone -> () // what little was learned, and not the initial weights
+
+        averaged |> Array.iter _.Dispose()
 
         history.ToArray(), unfinished ()
 
