@@ -32,9 +32,9 @@ type Arguments =
             | Modes _ ->
                 "ideal (default), a Gaussian random field, or published, the original authors' simulator to the letter."
             | Field _ ->
-                "the observed field, .npy, float32 or float64, 128 × 128; without it a field is simulated at the example target."
+                "the observed field, .npy, float32 or float64, 128 × 128 (correlated-log-normal: 20 × 20); without it a field is simulated at the example target."
             | Theta _ ->
-                "parameters of the field to simulate when there is no --field, with commas between them; within the prior (default: the problem's example, 0.9,0.6 or 0.2589,0.8159)."
+                "parameters of the field to simulate when there is no --field, with commas between them; within the prior (default: the problem's example, 0.9,0.6, 0.2589,0.8159 or 1,0.5)."
             | Out _ ->
                 "the folder for posterior.csv, summary.json, corner.html, corner.png and compressor.imnn; a run that was stopped goes on from it."
             | Method _ ->
@@ -43,7 +43,7 @@ type Arguments =
             | Compressor _ ->
                 "a trained compressor to use instead of training one; must be of the same problem and modes."
             | Rounds _ ->
-                "rounds of training at the most, each at the estimate of the one before; they end by themselves when the estimate moves by less than its error (default 1 for power-law, 4 for dark-matter)."
+                "rounds of training at the most, each where the one before places the field; they end by themselves when that moves by less than its error (default 2 for power-law, else 4)."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 let parser =

@@ -257,10 +257,10 @@ let private interruptions =
                           training.Set())
 
               child.BeginErrorReadLine()
-              // the first output line says that a field is simulated; training starts then
+              // training says so within ten seconds of its start
               let started = Diagnostics.Stopwatch.StartNew()
 
-              while not training.IsSet && started.Elapsed.TotalSeconds < 14.0 && not child.HasExited do
+              while not training.IsSet && started.Elapsed.TotalSeconds < 180.0 && not child.HasExited do
                   Thread.Sleep 100
 
               // dotnet runs the script in a process of its own, to which a terminal's Ctrl-C goes, too
@@ -270,7 +270,7 @@ let private interruptions =
                   use kill = Diagnostics.Process.Start("kill", [ "-INT"; id ])
                   kill.WaitForExit()
 
-              let ended = child.WaitForExit 60000
+              let ended = child.WaitForExit 180000
 
               if not ended then
                   child.Kill true

@@ -36,7 +36,7 @@ module PowerLaw =
             { Fisher = SpectrumLikelihood.fisher model
               LogLikelihood = SpectrumLikelihood.logLikelihood model }
           Training = fun _ -> ImnnSettings.Default
-          Rounds = 1
+          Rounds = 2
           Beside = None
           QuotedFisher = Some(SpectrumLikelihood.quotedFisher model) }
 
