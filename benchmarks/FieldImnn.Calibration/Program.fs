@@ -20,8 +20,11 @@ type private Options =
       Pixels: int
       Seed: uint64 }
 
+/// One run of DELFI for four fields at once.
+let private joint = "delfi-of-four"
+
 /// Methods that see each field by itself, and those that serve the whole prior at once.
-let private sequential = [ "abc"; "pmc"; "delfi" ]
+let private sequential = [ "abc"; "pmc"; "delfi"; joint ]
 
 let private amortised = [ "npe"; "gaussian" ]
 
@@ -51,7 +54,9 @@ let private run options out subject =
     let path name = Cell.path out subject.Name name
 
     let missing =
-        options.Methods |> List.filter (fun name -> not (File.Exists(path name)))
+        options.Methods
+        // fields that each need a compressor of their own share no run
+        |> List.filter (fun name -> not (File.Exists(path name) || subject.OwnRounds && name = joint))
 
     let universe region count =
         lazy
@@ -65,14 +70,15 @@ let private run options out subject =
         let clock = Stopwatch.StartNew()
 
         let methodOf seed =
-            InferenceMethod.create name false seed Progress.silent None
+            InferenceMethod.create (if name = joint then "delfi" else name) false seed Progress.silent None
 
         let cell =
             try
                 let trials =
                     if List.contains name sequential then
                         let fields, exacts = about.Value
-                        Trial.sequential subject methodOf fields exacts
+                        let size = if name = joint then 4 else 1
+                        Trial.sequential size subject methodOf fields exacts
                     else
                         let fields, exacts = everywhere.Value
                         Trial.amortised subject methodOf fields exacts

@@ -74,21 +74,27 @@ let fields subject (region: Prior) count =
 let exact subject field =
     ExactAnswer.posteriorOn points subject.Problem.Exact subject.Problem.Prior field
 
-/// The compressor and the rest of the method see each field by itself, as a user's would.
-let sequential subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =
-    universe
-    |> Array.mapi (fun i (truth, field) ->
-        Progress.report subject.Progress "fields" i universe.Length ""
+/// Fields a group at a time: each by itself, as a user's field would be, or some that share a run and the compressor of the first.
+let sequential size subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =
+    Array.zip universe exacts
+    |> Array.indexed
+    |> Array.chunkBySize size
+    |> Array.collect (fun group ->
+        let first, ((_, field), _) = group[0]
+        Progress.report subject.Progress "fields" first universe.Length ""
         subject.Progress.Cancellation.ThrowIfCancellationRequested()
+        let compressor = compressor subject field
+        let lost = lost subject compressor
+        let seed = NoiseKey.SeedFor(subject.Options.Seed, $"calibration method {first}")
+        let fields = [ for _, ((_, field), _) in group -> field ]
 
-        Tensors.using (fun () ->
-            let compressor = compressor subject field
-            let seed = NoiseKey.SeedFor(subject.Options.Seed, $"calibration method {i}")
+        let _, found =
+            FieldInference.posteriors (methodOf seed) subject.Problem compressor fields
 
-            let _, found =
-                FieldInference.posteriors (methodOf seed) subject.Problem compressor [ field ]
-
-            against i (lost subject compressor) subject.About truth exacts[i] (List.head found)))
+        Array.map2
+            (fun (i, ((truth, _), exact)) one -> against i lost subject.About truth exact one)
+            group
+            (Array.ofList found))
 
 /// One inference for all fields of the prior.
 let amortised subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =

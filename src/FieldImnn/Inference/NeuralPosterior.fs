@@ -51,21 +51,6 @@ type AmortisedPosterior =
 /// at an edge. The likelihood of the same simulations is smooth in θ, and learned far better: q(θ | x) therefore only proposes, and
 /// importance weights, prior × q(x | θ) / q(θ | x), make the posterior of it.
 module NeuralPosterior =
-    // the prior's very edge, where z would be infinite
-    let private edge = 1e-12
-
-    let private toNormal (prior: Prior) (theta: float[]) =
-        Array.map2
-            (fun marginal t -> Normal.InvCDF(0.0, 1.0, Math.Clamp(Marginal.cumulative marginal t, edge, 1.0 - edge)))
-            prior.Marginals
-            theta
-
-    let private ofNormal (prior: Prior) (z: float[]) =
-        Array.map2
-            (fun marginal v -> Marginal.quantile marginal (Math.Clamp(Normal.CDF(0.0, 1.0, v), edge, 1.0 - edge)))
-            prior.Marginals
-            z
-
     /// Learns the posterior of summaries: fields (n, shape…) become rows by `compress`.
     let learn (settings: NpeSettings) simulator compress (prior: Prior) : AmortisedPosterior =
         Guard.AtLeast("simulations", 20L, int64 settings.Budget) |> ignore
@@ -95,7 +80,7 @@ module NeuralPosterior =
 
         { Prior = prior
           // edges are the summaries', which the posterior has for its condition
-          Density = DensityEstimator.fit { estimator with Edges = [] } (theta |> Array.map (toNormal prior)) x
+          Density = DensityEstimator.fit { estimator with Edges = [] } (theta |> Array.map (Prior.toNormal prior)) x
           Likelihood = DensityEstimator.fit likelihood x theta
           Draws = settings.Draws
           Seed = settings.Seed
@@ -107,7 +92,7 @@ module NeuralPosterior =
 
     /// ln q(θ | x) of the proposal at rows of θ; −∞ outside the prior.
     let private proposed amortised (x: float[]) (rows: float[][]) (logPrior: float[]) : float[] =
-        let z = rows |> Array.map (toNormal amortised.Prior)
+        let z = rows |> Array.map (Prior.toNormal amortised.Prior)
         let q = DensityEstimator.logDensity amortised.Density z (Array.create rows.Length x)
 
         Array.map3
@@ -142,7 +127,7 @@ module NeuralPosterior =
                 amortised.Density
                 amortised.Seed
                 (Array.create (max leastProposals amortised.Draws) x)
-            |> Array.map (ofNormal amortised.Prior)
+            |> Array.map (Prior.ofNormal amortised.Prior)
 
         let logPrior = rows |> Array.map (Prior.logDensity amortised.Prior)
 

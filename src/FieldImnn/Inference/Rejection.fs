@@ -33,24 +33,14 @@ module internal Rejection =
            for i in 0 .. a.Length - 1 do
                for j in i .. a.Length - 1 -> a[i] * a[j] |]
 
-    /// Weighted least squares on the directions that the columns of a design have: those whose part of the normal equations, scaled to a
-    /// unit diagonal, is lost in rounding (10⁻¹⁰) count for nothing, so that constant and duplicate summaries do no harm.
+    /// Weighted least squares on the directions that the columns of a design have, so that constant and duplicate summaries do no harm.
     type private LeastSquares(design: Matrix<float>, weights: float[]) =
         let weighted = design.MapIndexed(fun i _ v -> v * weights[i])
 
         let inverse =
-            let gram = design.TransposeThisAndMultiply weighted
-            let scale = gram.Diagonal().PointwiseSqrt().Map(fun v -> if v > 0.0 then v else 1.0)
-            let scaled = gram.MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
-            let evd = scaled.Evd Symmetricity.Symmetric
-            let values = evd.EigenValues.Real()
-            let least = 1e-10 * values.Maximum()
-            let kept = values.Map(fun v -> if v > least then 1.0 / v else 0.0)
-
-            (evd.EigenVectors
-             * Matrix<float>.Build.DenseOfDiagonalVector kept
-             * evd.EigenVectors.Transpose())
-                .MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
+            // a column of zeros is one of the directions that it does not have
+            (design.TransposeThisAndMultiply weighted).MapIndexed(fun i j v -> if i = j && v = 0.0 then 1.0 else v)
+            |> Matrices.generalisedInverse "normal equations of the regression"
 
         /// Coefficients (columns of the design, columns of the response).
         member _.Fit(response: Matrix<float>) =

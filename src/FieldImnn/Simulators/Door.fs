@@ -57,7 +57,7 @@ module Door =
 
             if finite[0] then Some made[0] else None
 
-        // a hundred roundings of single precision: beyond what sums in another order do, below what another θ does
+        // a thousand roundings of single precision: beyond what sums in another order do, below what another θ does
         let same (a: Tensor) (b: Tensor) =
             let least = 1000.0 * (max (rounding a) (rounding b))
             rms (a - b) <= least * max (rms a) (rms b)
