@@ -1,5 +1,7 @@
 namespace FieldImnn.Plots
 
+open System
+open System.Runtime.ExceptionServices
 open FieldImnn
 open FieldImnn.Core
 open Plotly.NET
@@ -135,6 +137,14 @@ module internal Corner =
               level panel colour name grid inner 2.5 ]
         | _ -> []
 
+    /// As Array.Parallel.map, but an error comes as it was raised.
+    let private inParallel work items =
+        try
+            Array.Parallel.map work items
+        with :? AggregateException as errors ->
+            ExceptionDispatchInfo.Throw(errors.GetBaseException())
+            [||]
+
     let chart (layers: (string * Posterior) list) (truth: float[] option) =
         if layers.IsEmpty then
             raise (SettingException("layers", "at least one posterior", "none"))
@@ -212,7 +222,7 @@ module internal Corner =
             [| for row in 0 .. p - 1 do
                    for column in 0 .. row - 1 do
                        for k, (name, l) in List.indexed layers -> row, column, k, name, l |]
-            |> Array.Parallel.map (fun (row, column, k, name, l) ->
+            |> inParallel (fun (row, column, k, name, l) ->
                 regions (panel row column) (k = 0) k name (Posterior.density column row resolution l))
 
         let traces =

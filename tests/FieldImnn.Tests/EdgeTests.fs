@@ -107,6 +107,15 @@ let tests =
 
                   Expect.isNone (Posterior.peak samples) "samples")
 
+          testCase "a corner of samples on a line is refused for what it is" (fun () ->
+              let samples = [| for i in 0..99 -> [| 0.01 * float i; 0.5 * 0.01 * float i |] |]
+
+              let line =
+                  Posterior.ofSamples [| "a"; "b" |] [| 0.0, 1.0; 0.0, 1.0 |] samples (Array.create 100 1.0)
+
+              refuses<SingularMatrixException> [ "a and b"; "line" ] (fun () ->
+                  FieldImnn.Plots.Plot.corner [ "line", line ] None |> ignore))
+
           testCase "a prior cut to a box is the prior given that θ lies there" (fun () ->
               let prior =
                   Prior.create
