@@ -231,10 +231,13 @@ let private interruptions =
               skiptest "signals are sent as Linux has them"
 
           inFolder (fun folder ->
+              // a shell's background job has SIGINT ignored, and so would its children
               let info =
                   Diagnostics.ProcessStartInfo(
-                      "dotnet",
-                      [ "fsi"
+                      "env",
+                      [ "--default-signal=INT"
+                        "dotnet"
+                        "fsi"
                         Path.Combine(root, "scripts", "infer.fsx")
                         "--out"
                         folder
@@ -260,7 +263,9 @@ let private interruptions =
               // training says so within ten seconds of its start
               let started = Diagnostics.Stopwatch.StartNew()
 
-              while not training.IsSet && started.Elapsed.TotalSeconds < 180.0 && not child.HasExited do
+              while not training.IsSet
+                    && started.Elapsed.TotalSeconds < 180.0
+                    && not child.HasExited do
                   Thread.Sleep 100
 
               // dotnet runs the script in a process of its own, to which a terminal's Ctrl-C goes, too

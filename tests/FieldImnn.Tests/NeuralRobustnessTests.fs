@@ -419,7 +419,7 @@ let private walkers =
                           Prior.logDensity prior t
                           - 0.5 * (Array.map2 (fun v m -> ((v - m) / 0.05) ** 2.0) t at |> Array.sum))
 
-                  let candidates = Prior.sample 3 0L (PosteriorSampling.candidatesOf Suited p) prior
+                  let candidates = Prior.sample 3 0L (PosteriorSampling.candidatesOf Suited) prior
                   let found = PosteriorSampling.sample Suited 1 true prior candidates logDensity
                   Expect.equal found.Warnings [] $"{p} parameters: converged"
 
@@ -431,6 +431,26 @@ let private walkers =
 
                   for sd in Posterior.sd found.Posterior do
                       Expect.isLessThan (abs (sd / 0.05 - 1.0)) 0.1 $"{p} parameters: sd {sd}")
+
+          testCase "where a grid cannot resolve the posterior of two parameters, the default sampler walks" (fun () ->
+              let prior = Prior.uniform [ "a", -50.0, 50.0; "b", -50.0, 50.0 ]
+              // sds 1 and 10⁻⁶ along the diagonals
+              let logDensity =
+                  Array.map (fun (t: float[]) ->
+                      let along, across = (t[0] + t[1]) / sqrt 2.0, (t[0] - t[1]) / sqrt 2.0
+                      Prior.logDensity prior t - 0.5 * (along ** 2.0 + (across / 1e-6) ** 2.0))
+
+              let candidates = Prior.sample 3 0L (PosteriorSampling.candidatesOf Suited) prior
+
+              refuses<RangeException> [ "grid" ] (fun () ->
+                  PosteriorSampling.sample (OnGrid 161) 1 true prior candidates logDensity
+                  |> ignore)
+
+              let found = PosteriorSampling.sample Suited 1 true prior candidates logDensity
+              Expect.isSome found.Ensemble "walkers"
+
+              for sd in Posterior.sd found.Posterior do
+                  Expect.isLessThan (abs (sd * sqrt 2.0 - 1.0)) 0.15 $"sd {sd}")
 
           testCase "walkers that had too few steps say so" (fun () ->
               let prior, _ = three

@@ -191,7 +191,7 @@ module Delfi =
 
         let candidates =
             let seed = NoiseKey.IntSeedFor(settings.Seed, "candidates")
-            Prior.sample seed 0L (PosteriorSampling.candidatesOf settings.Sampler prior.Names.Length) prior
+            Prior.sample seed 0L (PosteriorSampling.candidatesOf settings.Sampler) prior
 
         let sample full likelihood round =
             targets

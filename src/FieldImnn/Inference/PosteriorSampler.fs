@@ -5,8 +5,8 @@ open FieldImnn.Core
 
 /// How a posterior is made from its log density.
 type PosteriorSampler =
-    /// As the number of parameters wants it: two on a grid, fine enough for what it finds, any other number by walkers, as many steps
-    /// as they need.
+    /// As the number of parameters wants it: two on a grid, fine enough for what it finds, where a grid can resolve that; otherwise by
+    /// walkers, as many steps as they need.
     | Suited
     /// Evaluated on n × n points that find their place by themselves: two parameters, one region.
     | OnGrid of n: int
@@ -23,11 +23,11 @@ module internal PosteriorSampling =
     /// Candidates of walkers, where the sampler does not say how many.
     let private candidates = 20000
 
-    /// Draws of the prior that a sampler of p parameters wants to start from.
-    let candidatesOf sampler p =
+    /// Draws of the prior that a sampler wants to start from.
+    let candidatesOf sampler =
         match sampler with
         | OnGrid _ -> 0
-        | Suited -> if p = 2 then 0 else candidates
+        | Suited -> candidates
         | Walkers(_, _, _, n) -> n
 
     /// Effective number of points with log weights: (Σw)²/Σw².
@@ -141,18 +141,24 @@ module internal PosteriorSampling =
         let shortened n = if full then n else max 1 (n / 4)
         let p = prior.Names.Length
 
+        let byWalkers () =
+            start seed (max 100 (10 * p)) prior logDensity candidates
+            |> walk (seed + 1) (shortened 200) (shortened 400) (if full then 3 else 0) prior logDensity
+
         match sampler with
         | OnGrid n -> onGrid n prior logDensity
         | Suited when p = 2 ->
-            let coarse = onGrid 161 prior logDensity
+            try
+                let coarse = onGrid 161 prior logDensity
 
-            if full && Posterior.effectiveSize coarse.Posterior < enoughPoints then
-                onGrid 481 prior logDensity
-            else
-                coarse
-        | Suited ->
-            start seed (max 100 (10 * p)) prior logDensity candidates
-            |> walk (seed + 1) (shortened 200) (shortened 400) (if full then 3 else 0) prior logDensity
+                if full && Posterior.effectiveSize coarse.Posterior < enoughPoints then
+                    onGrid 481 prior logDensity
+                else
+                    coarse
+            with :? RangeException as refusal when refusal.Subject = GridSearch.subject ->
+                // too thin, bent or scattered for a grid
+                byWalkers ()
+        | Suited -> byWalkers ()
         | Walkers(walkers, burn, steps, _) ->
             start seed walkers prior logDensity candidates
             |> walk (seed + 1) (shortened burn) (shortened steps) 0 prior logDensity
