@@ -250,7 +250,10 @@ module Delfi =
                 Simulations.run settings.Simulations simulator compress settings.Seed $"DELFI round {state.Round}" drawn
 
             failed.Value <- failed.Value + made.Failed
-            let theta, x = Array.append state.Theta made.Theta, Array.append state.X made.Summaries
+
+            let theta, x =
+                Array.append state.Theta made.Theta, Array.append state.X made.Summaries
+
             let clean, cleanX, leftOut = Misfit.withoutOutliers theta x
             let likelihood, chosen = learn settings state clean cleanX
             // whether it ends here is known only afterwards; what only proposes parameters need not be sampled as well as the result
