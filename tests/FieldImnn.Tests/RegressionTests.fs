@@ -180,4 +180,38 @@ let tests =
               check "constant" (fun e -> [| e[0]; 7.0 |])
               check "twice" (fun e -> [| e[0]; e[0] |])
               check "twice in single precision" (fun e -> [| e[0]; float (float32 e[0]) |])
-              check "rounded" (fun e -> [| round (10.0 * e[0]) / 10.0 |])) ]
+              check "rounded" (fun e -> [| round (10.0 * e[0]) / 10.0 |]))
+
+          testCase "an observation to one side of all simulations is not extrapolated to" (fun () ->
+              // x = θ + N(0, 0.1²), θ ~ U(0, 1)², observed at 20: the nearest simulations have θ near 1
+              let prior = Prior.uniform [ "a", 0.0, 1.0; "b", 0.0, 1.0 ]
+              let theta = Prior.sample 4 0L 2000 prior
+
+              let noise =
+                  Prior.sample
+                      5
+                      0L
+                      2000
+                      (Prior.create [ "a", Marginal.Normal(0.0, 0.1); "b", Marginal.Normal(0.0, 0.1) ])
+
+              let estimates = Array.map2 (Array.map2 (+)) theta noise
+              let observed = [| 20.0; 20.0 |]
+              let fisher = 100.0 * Matrix<float>.Build.DenseIdentity 2
+              let distances = estimates |> Array.map (Rejection.distance fisher observed)
+              let epsilon = Rejection.quantile 0.1 distances
+              let near = [| 0..1999 |] |> Array.filter (fun i -> distances[i] <= epsilon)
+              let pick (rows: float[][]) = near |> Array.map (fun i -> rows[i])
+
+              let found =
+                  Rejection.posterior
+                      true
+                      prior
+                      observed
+                      fisher
+                      epsilon
+                      (pick theta)
+                      (pick estimates)
+                      (Array.create near.Length 1.0)
+
+              Expect.all (Posterior.mean found) (fun m -> m > 0.7 && m < 1.0) "near the corner, where the nearest are"
+              Expect.all (Posterior.sd found) (fun s -> s > 0.03) "and as wide as they are") ]

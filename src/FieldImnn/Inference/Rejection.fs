@@ -42,6 +42,10 @@ module internal Rejection =
             (design.TransposeThisAndMultiply weighted).MapIndexed(fun i j v -> if i = j && v = 0.0 then 1.0 else v)
             |> Matrices.generalisedInverse "normal equations of the regression"
 
+        /// The variance of what is fitted at the observation, where all terms but the constant are 0, over that of a mean: about 1 in the
+        /// midst of the simulations, large where they lie to one side of it.
+        member _.Reach = inverse[0, 0] * Array.sum weights
+
         /// Coefficients (columns of the design, columns of the response).
         member _.Fit(response: Matrix<float>) =
             inverse * weighted.TransposeThisAndMultiply response
@@ -72,8 +76,12 @@ module internal Rejection =
         (design * coefficients)
             .MapIndexed(fun _ k fitted -> exp (0.5 * (coefficients[0, k] - fitted)) |> max (1.0 / 3.0) |> min 3.0)
 
+    /// A fit that reaches farther than this is an extrapolation.
+    let private farthest = 30.0
+
     /// Local regression of z on θ̂ − θ̂_obs and, where there are ten simulations or more for each coefficient, its squares and products:
-    /// z moved to θ̂ = θ̂_obs. Residuals get back the variance that the fit took from them, and the spread that they have there.
+    /// z moved to θ̂ = θ̂_obs. Residuals get back the variance that the fit took from them, and the spread that they have there. Of an
+    /// observation to one side of all simulations a fit says nothing: there z stays as it is.
     let private regress (z: float[][]) (away: float[][]) (weights: float[]) =
         let scale =
             Array.init away[0].Length (fun k -> (away |> Array.map (fun a -> abs a[k]) |> Array.max) + 1e-300)
@@ -87,20 +95,24 @@ module internal Rejection =
         let linear = LeastSquares(linearDesign, weights)
         let terms = 1 + (quadratic scaled[0]).Length
 
-        let design, fit =
-            if effective weights >= 10.0 * float terms then
-                let design = design quadratic
-                design, LeastSquares(design, weights)
-            else
-                linearDesign, linear
+        let fits =
+            [ if effective weights >= 10.0 * float terms then
+                  let design = design quadratic
+                  design, LeastSquares(design, weights)
+              linearDesign, linear ]
 
-        let response = Matrix<float>.Build.DenseOfRowArrays z
-        let coefficients = fit.Fit response
-        let residual = response - design * coefficients
-        let kept = fit.Kept
-        let there = spread linear linearDesign residual
+        match fits |> List.tryFind (fun (_, fit) -> fit.Reach <= farthest) with
+        | None -> z
+        | Some(design, fit) ->
+            let response = Matrix<float>.Build.DenseOfRowArrays z
+            let coefficients = fit.Fit response
+            let residual = response - design * coefficients
+            let kept = fit.Kept
+            let there = spread linear linearDesign residual
 
-        residual.MapIndexed(fun i k r -> coefficients[0, k] + there[i, k] * r / sqrt (max 0.1 kept[i])).ToRowArrays()
+            residual
+                .MapIndexed(fun i k r -> coefficients[0, k] + there[i, k] * r / sqrt (max 0.1 kept[i]))
+                .ToRowArrays()
 
     /// The posterior of accepted simulations, those within ρ ≤ ε. With regression, local with Epanechnikov weights (Beaumont, Zhang &
     /// Balding 2002), quadratic (Blum 2010) and of the spread, too (Blum & François 2010), what a finite ε adds is taken out. It is done
