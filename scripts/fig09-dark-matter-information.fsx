@@ -17,7 +17,7 @@ let kept kind n =
     let problem = DarkMatter.create n options.Modes
 
     let settings =
-        StudyOptions.training options.Quick options.Seed (Progress.labelled $"N = {n}" progress) problem
+        StudyOptions.training options.Quick options.Seed (Progress.labelled $"N = {n}" progress) problem problem.Target
 
     let compressor =
         StudyOptions.compressorAt problem.Target { settings with Network = kind n } options problem

@@ -36,7 +36,7 @@ let largestLag = 5
 
 let correlation =
     let settings =
-        { StudyOptions.training options.Quick options.Seed progress problem with
+        { StudyOptions.training options.Quick options.Seed progress problem problem.Fiducial with
             Network = CorrelationFunction largestLag }
 
     let compressor = StudyOptions.compressorWith settings options problem
