@@ -17,7 +17,7 @@ let fiducial = [| 1.0; 0.5 |]
 
 let settings =
     { ImnnSettings.Default with
-        Network = FilterBank(4, 3, 2)
+        Features = Features.filterBank 4 3 2
         MinIterations = 100
         MaxIterations = 150 }
 

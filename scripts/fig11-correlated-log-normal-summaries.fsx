@@ -37,7 +37,7 @@ let largestLag = 5
 let correlation =
     let settings =
         { StudyOptions.training options.Quick options.Seed progress problem problem.Fiducial with
-            Network = CorrelationFunction largestLag }
+            Features = Features.correlation largestLag }
 
     let compressor = StudyOptions.compressorWith settings options problem
     FieldInference.infer abc { problem with Beside = None } compressor field

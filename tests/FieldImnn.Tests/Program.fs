@@ -26,6 +26,7 @@ let main argv =
               HamiltonianTests.tests
               NetworkTests.tests
               ImnnTests.tests
+              FeaturesTests.tests
               DoorTests.tests
               StoredTests.tests
               MalformedEntryTests.tests

@@ -90,8 +90,9 @@ internal static class Autograd
         }
     }
 
-    private static SettingException Undifferentiable(string subject) => new(
+    /// <summary>The error about a function that has no gradient.</summary>
+    internal static SettingException Undifferentiable(string subject, string found = "one without a gradient") => new(
         subject,
         "a function of the field that torch can differentiate",
-        "one without a gradient: it counts, compares, rounds or sorts into bins, or takes values out of torch (a smooth step, sigmoid((x − t)/w), has one)");
+        $"{found}: it counts, compares, rounds or sorts into bins, or takes values out of torch (a smooth step, sigmoid((x − t)/w), has one)");
 }

@@ -25,7 +25,7 @@ public sealed class BesideNetwork : SummaryNetwork
             if (!part.FieldShape.SequenceEqual(description.FieldShape) || part.Channels != description.Channels)
                 throw new SettingException($"network {part.Kind} beside others", $"fields {Guard.Describe([.. description.FieldShape])} as they read", Guard.Describe([.. part.FieldShape]));
         }
-        parts = [.. description.Parts.Select(part => Create(part, generator))];
+        parts = [.. description.Parts.Select(part => CreatePart(part, generator))];
         sizes = [.. parts.Select(part => part.StatisticsShape.Aggregate(1L, (a, b) => a * b))];
     }
 

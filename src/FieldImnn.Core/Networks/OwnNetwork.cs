@@ -86,8 +86,7 @@ public abstract class OwnNetwork : SummaryNetwork
         {
             var column = values.select(1, j);
             if (flat[j] && column.ne(column[0]).any().ToBoolean())
-                throw new SettingException(
-                    Subject, "features that torch can differentiate by the field", $"feature {j + 1} of {Features}, which varies but has no gradient");
+                throw Autograd.Undifferentiable(Subject, $"feature {j + 1} of {Features} varies, but has no gradient");
         }
         gradientsChecked = true;
     }

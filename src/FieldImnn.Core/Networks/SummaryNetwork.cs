@@ -84,15 +84,15 @@ public abstract class SummaryNetwork : IDisposable
     {
         ArgumentNullException.ThrowIfNull(description);
         using var generator = new Generator(seed);
-        var network = Create(description, generator);
+        var network = CreatePart(description, generator);
         if (device is not null && device.type != DeviceType.CPU)
             network.To(ScalarType.Float32, device);
         return network;
     }
 
-    /// <summary>Builds a described network, a part of another one say, with the next weights of a generator.</summary>
+    /// <summary>Builds a described network, a part of another one, with the next weights of a generator.</summary>
     /// <exception cref="SettingException">The kind is unknown or a setting is missing or out of range.</exception>
-    public static SummaryNetwork Create(NetworkDescription description, Generator generator)
+    protected static SummaryNetwork CreatePart(NetworkDescription description, Generator generator)
     {
         ArgumentNullException.ThrowIfNull(description);
         using var noGrad = no_grad();

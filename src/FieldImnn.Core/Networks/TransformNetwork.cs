@@ -29,7 +29,7 @@ public sealed class TransformNetwork : SummaryNetwork
         if (!part.FieldShape.SequenceEqual(description.FieldShape) || part.Channels != description.Channels)
             throw new SettingException($"network {part.Kind} {description.Kind}", $"fields {Guard.Describe([.. description.FieldShape])}", Guard.Describe([.. part.FieldShape]));
         this.function = function;
-        inner = Create(part, generator);
+        inner = CreatePart(part, generator);
         size = inner.StatisticsShape.Aggregate(1L, (a, b) => a * b);
     }
 
