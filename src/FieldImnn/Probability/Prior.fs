@@ -138,6 +138,10 @@ module Prior =
     let bounds prior =
         prior.Marginals |> Array.map Marginal.support
 
+    /// The median of every parameter.
+    let median prior =
+        prior.Marginals |> Array.map (fun m -> Marginal.quantile m 0.5)
+
     /// The prior cut to a box, of bounds for each parameter.
     let within (box: (float * float)[]) prior =
         if box.Length <> prior.Names.Length then
