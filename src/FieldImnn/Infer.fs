@@ -44,14 +44,21 @@ module Infer =
                   { edge with
                       Summary = edge.Summary + compressor.Parameters.Length } ] }
 
-    let private beside (model: Model) (compressor: Compressor) field posterior (exact: ExactAnswer) =
-        let own = ExactAnswer.posterior exact model.Prior field
-        let retained = Fisher.retained compressor.Fisher (exact.Fisher compressor.Fiducial)
+    /// The exact answers for fields, and what the compressor keeps: before a simulation is spent, should they fail.
+    let private exacts (model: Model) (compressor: Compressor) (fields: Tensor list) =
+        match model.Exact with
+        | None -> fields |> List.map (fun _ -> None)
+        | Some exact ->
+            let retained = Fisher.retained compressor.Fisher (exact.Fisher compressor.Fiducial)
 
-        { Posterior = own
-          AreaRatio = Posterior.area posterior / Posterior.area own
+            fields
+            |> List.map (fun field -> Some(ExactAnswer.posterior exact model.Prior field, retained))
+
+    let private beside (model: Model) posterior (exact: Posterior, retained: float) =
+        { Posterior = exact
+          AreaRatio = Posterior.area posterior / Posterior.area exact
           FisherRetained = retained
-          FisherRetainedPerParameter = retained ** (1.0 / float compressor.Parameters.Length) }
+          FisherRetainedPerParameter = retained ** (1.0 / float (Model.parameters model)) }
 
     let private require (model: Model) (compressor: Compressor) =
         if compressor.Parameters <> model.Simulator.Parameters then
@@ -65,20 +72,35 @@ module Infer =
                 )
             )
 
+    /// Parameters whose error at the fiducial, √(F⁻¹)ₖₖ, is wider than the prior.
+    let private unseen (model: Model) (compressor: Compressor) =
+        let covariance = compressor.Fisher.PseudoInverse()
+
+        match
+            [ for k, width in Array.indexed (Prior.width model.Prior) do
+                  if not (covariance[k, k] <= width * width) then
+                      compressor.Parameters[k] ]
+        with
+        | [] -> []
+        | names -> [ Unseen names ]
+
     /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
     let all name (method: Method) (model: Model) (compressor: Compressor) (fields: Tensor list) : InferenceResult list =
         require model compressor
+        let exacts = exacts model compressor fields
+        let unseen = unseen model compressor
 
-        List.map2
-            (fun field (found: Inferred) ->
+        List.map3
+            (fun field exact (found: Inferred) ->
                 { Method = name
                   Estimate = Compressor.estimate compressor field
                   Posterior = found.Posterior
-                  Exact = model.Exact |> Option.map (beside model compressor field found.Posterior)
+                  Exact = exact |> Option.map (beside model found.Posterior)
                   Simulations = compressor.Simulations + found.Simulations
-                  Warnings = found.Warnings
+                  Warnings = unseen @ found.Warnings
                   Failed = found.Failed })
             fields
+            exacts
             (method model (compression compressor) fields)
 
     /// The posterior of one field (shape…) by a method of a name: one of Method's, or your own.

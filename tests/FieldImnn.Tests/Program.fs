@@ -55,6 +55,7 @@ let main argv =
               InferencePlotTests.tests
               WritingTests.tests
               CultureTests.tests
+              ModelTests.tests
               CommandTests.tests
               PackTests.tests ]
         |> testSequenced

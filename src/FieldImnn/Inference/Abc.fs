@@ -104,7 +104,8 @@ module Abc =
             // the first number is the probability below χ²
             let draws =
                 { Names = Array.append [| "below" |] normals.Names
-                  Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals }
+                  Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals
+                  Dependence = None }
                 |> Rejection.draws seed n
                 |> Seq.map (fun draw ->
                     let scale = sqrt (ChiSquared.InvCDF(freedom, draw[0]) / freedom)

@@ -155,7 +155,14 @@ module Method =
 
             let piloted = pilots settings model compression observed
             let first = piloted |> List.collect snd
-            let part = around model.Prior (List.map fst piloted)
+
+            // a prior of dependent parameters has no draws of a part of its own
+            let part =
+                if model.Prior.Dependence.IsSome then
+                    model.Prior
+                else
+                    around model.Prior (List.map fst piloted)
+
             let found = run part
 
             let runs =
