@@ -52,6 +52,42 @@ module CalibrationStudy =
         |> Array.unzip
         ||> ofTrials seed name
 
+    let private onGrid (problem: Problem) logDensity =
+        GridPosterior.compute grid problem.Prior.Names (Prior.bounds problem.Prior) logDensity, logDensity
+
+    /// A neural likelihood of so many simulations: observed summaries → its log posterior.
+    let private likelihood
+        (options: StudyOptions)
+        simulating
+        (problem: Problem)
+        compress
+        simulations
+        (observed: float[])
+        =
+        let learned =
+            Delfi.run
+                { DelfiSettings.Default with
+                    Rounds = [ simulations ]
+                    Simulations = simulating
+                    Seed = options.Seed }
+                problem.Simulator
+                compress
+                problem.Prior
+                [| [| observed |] |]
+
+        fun (x: float[]) -> Delfi.logPosterior learned.Likelihood problem.Prior [| x |]
+
+    let private amortised (options: StudyOptions) simulating (problem: Problem) compress simulations =
+        NeuralPosterior.learn
+            { NpeSettings.Default with
+                Budget = simulations
+                Draws = draws
+                Simulations = simulating
+                Seed = options.Seed }
+            problem.Simulator
+            compress
+            problem.Prior
+
     /// Tests the exact posterior, neural likelihood and the amortised neural posterior, the latter two learned from so many simulations,
     /// on so many fields of the prior.
     let run (options: StudyOptions) progress (problem: Problem) compressor simulations fields =
@@ -63,9 +99,6 @@ module CalibrationStudy =
 
         let compression = Infer.compression compressor
         let compress = Compression.summaries compression
-
-        let onGrid logDensity =
-            GridPosterior.compute grid problem.Prior.Names (Prior.bounds problem.Prior) logDensity, logDensity
 
         let simulating =
             { SimulationSettings.Default with
@@ -83,33 +116,18 @@ module CalibrationStudy =
                 posterior i)
 
         let exact =
-            test "exact" (fun i -> universe i |> ExactAnswer.logPosterior problem.Exact problem.Prior |> onGrid)
+            test "exact" (fun i ->
+                universe i
+                |> ExactAnswer.logPosterior problem.Exact problem.Prior
+                |> onGrid problem)
 
         let learned =
-            Delfi.run
-                { DelfiSettings.Default with
-                    Rounds = [ simulations ]
-                    Simulations = simulating
-                    Seed = options.Seed }
-                problem.Simulator
-                compress
-                problem.Prior
-                [| [| summaries[0] |] |]
+            likelihood options simulating problem compress simulations summaries[0]
 
         let likelihood =
-            test "neural likelihood" (fun i ->
-                Delfi.logPosterior learned.Likelihood problem.Prior [| summaries[i] |] |> onGrid)
+            test "neural likelihood" (fun i -> onGrid problem (learned summaries[i]))
 
-        let amortised =
-            NeuralPosterior.learn
-                { NpeSettings.Default with
-                    Budget = simulations
-                    Draws = draws
-                    Simulations = simulating
-                    Seed = options.Seed }
-                problem.Simulator
-                compress
-                problem.Prior
+        let amortised = amortised options simulating problem compress simulations
 
         let posterior =
             test "neural posterior" (fun i ->
@@ -121,7 +139,7 @@ module CalibrationStudy =
                 let estimate = Array.truncate problem.Fiducial.Length summaries[i]
 
                 GaussianApproximation.logDensity problem.Prior estimate compressor.Fisher
-                |> onGrid)
+                |> onGrid problem)
 
         [ exact; likelihood; posterior; gaussian ]
 
