@@ -16,6 +16,7 @@ let main argv =
               StoreTests.tests
               PriorTests.tests
               AutodiffTests.tests
+              AutodiffVocabularyTests.tests
               FieldTests.tests
               ExactTests.tests
               CosmologyTests.tests
