@@ -3,6 +3,7 @@
 #r "../src/FieldImnn.Core/bin/Release/net10.0/FieldImnn.Core.dll"
 #r "../src/FieldImnn/bin/Release/net10.0/FieldImnn.dll"
 #r "../src/FieldImnn.Plots/bin/Release/net10.0/FieldImnn.Plots.dll"
+#r "../scripts/FieldImnn.Scripting/bin/Release/net10.0/FieldImnn.Scripting.dll"
 
 // numbers are read and written with a point, whatever the language of the machine
 System.Globalization.CultureInfo.CurrentCulture <- System.Globalization.CultureInfo.InvariantCulture

@@ -77,7 +77,7 @@ let tests =
               let simulator = problem.Value.Simulator
 
               let noise =
-                  draw (simulator |> Observation.noisy (Coloured(grid, red))) 800
+                  draw (simulator |> Observation.noisy (SpectrumField.noise grid red)) 800
                   - draw simulator 800
 
               let power = (grid.ModePower noise / grid.ModeVariancePerPower).mean [| 0L |]
@@ -136,7 +136,7 @@ let tests =
 
               let simulator =
                   SpectrumField.simulator "power-law" model
-                  |> Observation.noisy (Coloured(FourierGrid(2, n, float n), red))
+                  |> Observation.noisy (SpectrumField.noise (FourierGrid(2, n, float n)) red)
                   |> Observation.noisy (White 0.5)
 
               let d = (Simulator.field simulator theta 3UL).``to`` torch.ScalarType.Float64
@@ -176,7 +176,7 @@ let tests =
                   simulator |> Observation.noisy (White -1.0) |> ignore)
 
               refuses<ShapeException> [ "grid of the noise"; "(8, 8)" ] (fun () ->
-                  simulator |> Observation.noisy (Coloured(FourierGrid(2, 8, 8.0), red)) |> ignore)
+                  simulator |> Observation.noisy (SpectrumField.noise (FourierGrid(2, 8, 8.0)) red) |> ignore)
 
               refuses<ShapeException> [ "mask"; "(3, 3)" ] (fun () ->
                   simulator |> Observation.masked (torch.ones (3L, 3L)) |> ignore)

@@ -83,6 +83,18 @@ module SpectrumField =
         let made = model.Field.Synthesise((model.Field.Modes noise).unsqueeze 1L, all)
         struct (made.select (1L, 0L), made.narrow (1L, 1L, slopes.shape[1]))
 
+    /// Homogeneous Gaussian noise on a periodic grid, of power spectrum P_N(k): wavenumbers (m) > 0 → P_N (m), float64; P_N(0) = 0.
+    let noise (grid: FourierGrid) (power: Tensor -> Tensor) : ObservationNoise =
+        let model =
+            create
+                { Parameters = [||]
+                  LogPower = fun k -> let logPower = (power k).log().unsqueeze 0L |> Tensors.keep in fun _ -> logPower }
+                grid
+                ModeConvention.Ideal
+
+        let lnP = logPower model (torch.zeros (1L, 0L)) |> Tensors.keep
+        Drawn(grid.Shape, (fun keys -> synthesise model lnP (model.Field.DrawNoise keys)))
+
     /// The simulator on a device. The noise is the same on every device.
     let simulatorOn (device: torch.Device) name model =
         { Name = name

@@ -193,7 +193,7 @@ module Delfi =
             let seed = NoiseKey.IntSeedFor(settings.Seed, "candidates")
             Prior.sample seed 0L (PosteriorSampling.candidatesOf settings.Sampler) prior
 
-        let sample full likelihood round =
+        let sample full likelihood round : Sampled[] =
             targets
             |> Array.mapi (fun i target ->
                 let seed = NoiseKey.IntSeedFor(settings.Seed, $"walkers {round} {i}")
@@ -261,7 +261,7 @@ module Delfi =
 
             let settled =
                 before.Length > 0
-                && Array.forall2 (fun a b -> change a b.Posterior < settings.Settled) before found
+                && Array.forall2 (fun a (b: Sampled) -> change a b.Posterior < settings.Settled) before found
 
             if rest.IsEmpty then
                 finish state theta x leftOut likelihood found settled

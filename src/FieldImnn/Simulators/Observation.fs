@@ -2,16 +2,15 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
-open FieldImnn.Core.Fields
 open FieldImnn.Core.Random
 open TorchSharp
 
 /// What an observation adds to every pixel.
-type Noise =
+type ObservationNoise =
     /// Independent Gaussian numbers of this standard deviation in every pixel.
     | White of deviation: float
-    /// A homogeneous Gaussian field on a periodic grid, of power spectrum P_N(k): wavenumbers (m) > 0 → P_N (m), float64; P_N(0) = 0.
-    | Coloured of grid: FourierGrid * power: (Tensor -> Tensor)
+    /// Drawn by key: keys (n) → (n, shape…). `SpectrumField.noise` makes homogeneous Gaussian noise of a power spectrum.
+    | Drawn of shape: int64[] * draw: (NoiseKey[] -> Tensor)
 
 /// How a survey sees a simulated universe: noise and a footprint, composed with any simulator. Both are differentiable in θ, and
 /// compose in either order: `simulator |> Observation.masked footprint |> Observation.noisy (White 0.1)`.
@@ -23,21 +22,11 @@ module Observation =
                 raise (SettingException("standard deviation of the noise", "a finite number ≥ 0", string deviation))
 
             fun keys -> Noise.Normal(keys, shape) * deviation
-        | Coloured(grid, power) ->
-            if grid.Shape <> shape then
-                raise (ShapeException("grid of the noise", Guard.Describe shape, Guard.Describe grid.Shape))
+        | Drawn(own, draw) ->
+            if own <> shape then
+                raise (ShapeException("shape of the noise", Guard.Describe shape, Guard.Describe own))
 
-            let noiseField =
-                SpectrumField.create
-                    { Parameters = [||]
-                      LogPower =
-                        fun k -> let logPower = (power k).log().unsqueeze 0L |> Tensors.keep in fun _ -> logPower }
-                    grid
-                    ModeConvention.Ideal
-
-            let lnP = SpectrumField.logPower noiseField (torch.zeros (1L, 0L)) |> Tensors.keep
-
-            fun keys -> SpectrumField.synthesise noiseField lnP (noiseField.Field.DrawNoise keys)
+            draw
 
     /// A key of its own for the noise of a simulation: one for every simulator in a chain of them.
     let private noiseKeys name (keys: NoiseKey[]) =
