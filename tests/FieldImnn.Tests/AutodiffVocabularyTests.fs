@@ -9,9 +9,11 @@ open TorchSharp
 
 let private vector (values: float list) = Tensors.ofVector (Array.ofList values)
 
+let private cube (x: Tensor) = x * x * x
+
 /// f = x₀² x₁ + sin x₁ + x₀ x₂³, its gradient, its Hessian and its third derivative along v, by hand.
 let private potential (x: Tensor) =
-    x[0].square() * x[1] + x[1].sin() + x[0] * x[2].pow 3.0
+    x[0].square() * x[1] + x[1].sin() + x[0] * cube x[2]
 
 let private a, b, c = 1.3, 0.7, -0.9
 let private point () = vector [ a; b; c ]
@@ -45,7 +47,7 @@ let private laplacian = hessianRows |> Array.mapi (fun i row -> row[i]) |> Array
 let private flow (x: Tensor) =
     torch.stack
         [| x[0] * x[1] * x[2].square()
-           x[0].pow 3.0 * x[2] + x[1].square()
+           cube x[0] * x[2] + x[1].square()
            x[0].sin() * x[1] * x[2] |]
 
 let private flowValue = [| a * b * c * c; a ** 3.0 * c + b * b; sin a * b * c |]
@@ -64,7 +66,7 @@ let private divergence = b * c * c + 2.0 * b + sin a * b
 
 /// A function of one number with two components, e²ᵗ and t³.
 let private curve (t: Tensor) =
-    torch.stack [| (t * 2.0).exp(); t.pow 3.0 |]
+    torch.stack [| (t * 2.0).exp(); cube t |]
 
 let private time = 0.5
 
@@ -219,7 +221,7 @@ let tests =
 
           tensorTest "points of any shape" (fun () ->
               let x = torch.linspace (0.1, 2.0, 6L, dtype = torch.ScalarType.Float64)
-              let cubes (x: Tensor) = x.pow(3.0).sum()
+              let cubes (x: Tensor) = (cube x).sum()
               let g, h = Autodiff.gradhessian cubes (x.reshape (2L, 3L))
               Expect.equal g.shape [| 2L; 3L |] "gradient"
               Expect.equal h.shape [| 2L; 3L; 2L; 3L |] "Hessian"
