@@ -132,7 +132,7 @@ let infer (arguments: ParseResults<Arguments>) =
     CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
     let result = FieldInference.infer inferenceMethod problem compressor field
     ConsoleProgress.finish ()
-    Report.writePosterior (Path.Combine(out, "posterior.csv")) result.Posterior
+    PosteriorFile.write (Path.Combine(out, "posterior.csv")) result.Posterior
 
     Report.summary problem modes clock.Elapsed.TotalSeconds seed result
     |> Report.writeJson (Path.Combine(out, "summary.json"))

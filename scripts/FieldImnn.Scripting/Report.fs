@@ -1,14 +1,13 @@
 namespace FieldImnn
 
 open System.Collections.Generic
-open System.Globalization
 open System.IO
 open System.Text.Json
 open System.Text.Json.Nodes
 open FieldImnn.Core
 open MathNet.Numerics.LinearAlgebra
 
-/// Results as files: posteriors in CSV, summaries in JSON. Every file appears whole or not at all.
+/// Summaries of results in JSON. A file appears whole or not at all.
 module Report =
     let private node (value: 'v) : JsonNode = JsonValue.Create value
 
@@ -51,33 +50,6 @@ module Report =
         Files.writeAtomically path (fun stream ->
             use writer = new StreamWriter(stream, leaveOpen = true)
             writer.WriteLine(json.ToJsonString(JsonSerializerOptions(WriteIndented = true))))
-
-    /// A field of CSV, in quotes where it needs them (RFC 4180).
-    let private quoted (field: string) =
-        if field.IndexOfAny [| ','; '"'; '\r'; '\n' |] < 0 then
-            field
-        else
-            "\"" + field.Replace("\"", "\"\"") + "\""
-
-    /// Writes a posterior: a column for each parameter, named, and `weight`.
-    let writePosterior path (posterior: Posterior) =
-        let number (v: float) =
-            v.ToString("R", CultureInfo.InvariantCulture)
-
-        Files.writeAtomically path (fun stream ->
-            use writer = new StreamWriter(stream, leaveOpen = true)
-
-            writer.WriteLine(
-                Array.append posterior.Names [| "weight" |]
-                |> Array.map quoted
-                |> String.concat ","
-            )
-
-            Array.iter2
-                (fun (s: float[]) w ->
-                    writer.WriteLine(Array.append s [| w |] |> Array.map number |> String.concat ","))
-                posterior.Samples
-                posterior.Weights)
 
     let private moments posterior =
         [ "mean", numbers (Posterior.mean posterior)

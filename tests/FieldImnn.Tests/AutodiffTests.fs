@@ -106,7 +106,8 @@ let tests =
               close 1e-15 (Tensors.toArray g) [| 2.0; 4.0 |] "value")
 
           tensorTest "wrong shapes and types are refused" (fun () ->
-              refuses<ShapeException> [ "gradient"; "one number" ] (fun () -> Autodiff.grad id (vector [ 1.0; 2.0 ]) |> ignore)
+              refuses<ShapeException> [ "gradient"; "one number" ] (fun () ->
+                  Autodiff.grad id (vector [ 1.0; 2.0 ]) |> ignore)
 
               refuses<ShapeException> [ "(2)" ] (fun () ->
                   Autodiff.jacobianv id (vector [ 1.0; 2.0 ]) (vector [ 1.0 ]) |> ignore)

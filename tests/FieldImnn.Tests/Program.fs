@@ -13,7 +13,9 @@ let main argv =
         testList
             "FieldImnn"
             [ RuntimeTests.tests
+              NativeTests.tests
               StoreTests.tests
+              PosteriorFileTests.tests
               PriorTests.tests
               AutodiffTests.tests
               AutodiffVocabularyTests.tests
