@@ -70,7 +70,7 @@ let private run options out subject =
         let clock = Stopwatch.StartNew()
 
         let methodOf seed =
-            InferenceMethod.create (if name = joint then "delfi" else name) false seed Progress.silent None
+            NamedMethod.create (if name = joint then "delfi" else name) false seed Progress.silent None
 
         let cell =
             try

@@ -61,7 +61,8 @@ module CalibrationStudy =
         let universe i =
             Simulator.field problem.Simulator truths[i] (NoiseKey.SeedFor(options.Seed, $"calibration field {i}"))
 
-        let compress, _ = FieldInference.summaries problem compressor
+        let compression = Infer.compression compressor
+        let compress = Compression.summaries compression
 
         let onGrid logDensity =
             GridPosterior.compute grid problem.Prior.Names (Prior.bounds problem.Prior) logDensity, logDensity
@@ -73,7 +74,7 @@ module CalibrationStudy =
         let summaries =
             Array.init fields (fun i ->
                 Progress.report progress "fields" i fields ""
-                Tensors.using (fun () -> FieldInference.summarise compress (universe i)))
+                Tensors.using (fun () -> Compression.ofField compression (universe i)))
 
         let test name posterior =
             judge (int options.Seed) name truths (fun i ->

@@ -7,7 +7,7 @@ open System.Text.Json.Nodes
 open FieldImnn.Core
 open MathNet.Numerics.LinearAlgebra
 
-/// Summaries of results in JSON. A file appears whole or not at all.
+/// Results as JSON. Every file appears whole or not at all.
 module Report =
     let private node (value: 'v) : JsonNode = JsonValue.Create value
 
@@ -66,27 +66,31 @@ module Report =
               | Outsider sds when System.Double.IsFinite sds -> "sds", node sds
               | _ -> () ]
 
-    /// The summary of an inference; `modes`, `seconds` and `seed` are the caller's to tell.
-    let summary (problem: Problem) modes seconds (seed: uint64) (result: InferenceResult) =
-        // samples have no peak of their own
-        let exactPeak =
-            match Posterior.peak result.Exact with
-            | Some peak -> [ "estimate", numbers peak ]
-            | None -> []
-
+    /// The summary of an inference: what the caller tells of the model and the run (problem, modes), then the result. `exact`, `areaRatio`,
+    /// `fisherRetained` and `fisherRetainedPerParameter` are there only where an exact answer is known.
+    let summary (told: (string * string) list) (parameters: string[]) seconds (seed: uint64) (result: InferenceResult) =
         fields
-            [ "problem", node problem.Simulator.Name
-              "modes", node (modes: string)
+            [ yield! told |> List.map (fun (name, text) -> name, node text)
               "method", node result.Method
-              "parameters", JsonArray(problem.Simulator.Parameters |> Array.map (fun n -> node n)) :> JsonNode
+              "parameters", JsonArray(parameters |> Array.map (fun n -> node n)) :> JsonNode
               "estimate", numbers result.Estimate
               yield! moments result.Posterior
-              "exact", fields (exactPeak @ moments result.Exact)
-              "areaRatio", node result.AreaRatio
-              "fisherRetained", node result.FisherRetained
+              match result.Exact with
+              | Some exact ->
+                  // samples have no peak of their own
+                  let peak =
+                      match Posterior.peak exact.Posterior with
+                      | Some peak -> [ "estimate", numbers peak ]
+                      | None -> []
+
+                  "exact", fields (peak @ moments exact.Posterior)
+                  "areaRatio", node exact.AreaRatio
+                  "fisherRetained", node exact.FisherRetained
+                  "fisherRetainedPerParameter", node exact.FisherRetainedPerParameter
+              | None -> ()
               "simulations", node result.Simulations
               "warnings", JsonArray(result.Warnings |> List.map warning |> Array.ofList) :> JsonNode
               "failedSimulations", node result.Failed
               "seconds", node (seconds: float)
               "seed", node seed
-              "version", node (typeof<Problem>.Assembly.GetName().Version.ToString 3) ]
+              "version", node (typeof<Model>.Assembly.GetName().Version.ToString 3) ]

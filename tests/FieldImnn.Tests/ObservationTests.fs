@@ -176,7 +176,9 @@ let tests =
                   simulator |> Observation.noisy (White -1.0) |> ignore)
 
               refuses<ShapeException> [ "grid of the noise"; "(8, 8)" ] (fun () ->
-                  simulator |> Observation.noisy (SpectrumField.noise (FourierGrid(2, 8, 8.0)) red) |> ignore)
+                  simulator
+                  |> Observation.noisy (SpectrumField.noise (FourierGrid(2, 8, 8.0)) red)
+                  |> ignore)
 
               refuses<ShapeException> [ "mask"; "(3, 3)" ] (fun () ->
                   simulator |> Observation.masked (torch.ones (3L, 3L)) |> ignore)

@@ -58,6 +58,7 @@ let main argv =
               InferencePlotTests.tests
               WritingTests.tests
               CultureTests.tests
+              ModelTests.tests
               CommandTests.tests
               PackTests.tests ]
         |> testSequenced

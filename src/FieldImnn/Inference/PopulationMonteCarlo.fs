@@ -129,7 +129,8 @@ module PopulationMonteCarlo =
 
         // the first number chooses the ancestor
         { Names = Array.append [| "ancestor" |] normals.Names
-          Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals }
+          Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals
+          Dependence = None }
         |> Rejection.draws seed n
         |> Seq.map (fun draw ->
             let ancestor = population.Samples[Weighted.choose cumulative draw[0]]
