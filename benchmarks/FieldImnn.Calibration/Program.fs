@@ -126,7 +126,7 @@ let private summarise out =
 
 [<EntryPoint>]
 let main arguments =
-    TorchRuntime.Initialise()
+    TorchRuntime.Configure()
     CultureInfo.DefaultThreadCurrentCulture <- CultureInfo.InvariantCulture
     CultureInfo.CurrentCulture <- CultureInfo.InvariantCulture
 

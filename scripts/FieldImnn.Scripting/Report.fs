@@ -1,7 +1,6 @@
 namespace FieldImnn
 
 open System.Collections.Generic
-open System.Globalization
 open System.IO
 open System.Text.Json
 open System.Text.Json.Nodes
