@@ -13,9 +13,12 @@ let main argv =
         testList
             "FieldImnn"
             [ RuntimeTests.tests
+              NativeTests.tests
               StoreTests.tests
+              PosteriorFileTests.tests
               PriorTests.tests
               AutodiffTests.tests
+              AutodiffVocabularyTests.tests
               FieldTests.tests
               ExactTests.tests
               CosmologyTests.tests
@@ -56,6 +59,7 @@ let main argv =
               InferencePlotTests.tests
               WritingTests.tests
               CultureTests.tests
+              ModelTests.tests
               CommandTests.tests
               PackTests.tests ]
         |> testSequenced

@@ -26,9 +26,9 @@ let private problem = lazy (DarkMatter.create 32 ModeConvention.Published)
 let private kept kind =
     let p = problem.Value
 
-    let compressor = Imnn.train { quick with Features = kind } p.Simulator p.Target
+    let compressor = Imnn.train { quick with Features = kind } p.Simulator p.Example
 
-    Fisher.retained compressor.Fisher (p.Exact.Fisher p.Target)
+    Fisher.retained compressor.Fisher (p.Exact.Fisher p.Example)
 
 let private progressOf cancelled =
     { Progress.silent with
@@ -121,12 +121,12 @@ let tests =
                           MaxIterations = 3
                           MinIterations = 3 }
 
-                  let saved = Imnn.train settings p.Simulator p.Target
+                  let saved = Imnn.train settings p.Simulator p.Example
                   let path = IO.Path.Combine(folder, "c.imnn")
                   CompressorFile.save path saved
 
                   let fields =
-                      Simulator.fields p.Simulator (Tensors.ofVector p.Target) (NoiseKey.Range(3UL, 0UL, 4))
+                      Simulator.fields p.Simulator (Tensors.ofVector p.Example) (NoiseKey.Range(3UL, 0UL, 4))
 
                   Expect.equal
                       (Compressor.estimates (CompressorFile.load path) fields)
@@ -135,7 +135,7 @@ let tests =
 
           tensorTest "rounds end at the estimate, where the posterior is; one round from afar does not" (fun () ->
               let p = problem.Value
-              let field = Simulator.field p.Simulator p.Target 11UL
+              let field = Simulator.field p.Simulator p.Example 11UL
 
               let settings =
                   { quick with
@@ -178,7 +178,7 @@ let tests =
                       { quick with
                           Features = Features.ofLogarithm (Features.filterBank 4 5 2) }
 
-                  let first = Imnn.train bank p.Simulator p.Target
+                  let first = Imnn.train bank p.Simulator p.Example
 
                   let short =
                       { bank with
@@ -187,8 +187,8 @@ let tests =
                           EvaluateEvery = 1
                           LearningRate = 1e-6 }
 
-                  let again = Imnn.trainFrom (Some first) short p.Simulator p.Target
-                  let fresh = Imnn.train short p.Simulator p.Target
+                  let again = Imnn.trainFrom (Some first) short p.Simulator p.Example
+                  let fresh = Imnn.train short p.Simulator p.Example
                   let det (c: Compressor) = c.Fisher.Determinant()
                   Expect.isGreaterThan (det again) (0.9 * det first) "weights are kept"
                   Expect.isLessThan (det fresh) (0.8 * det again) "planted: weights of its own"
@@ -199,5 +199,5 @@ let tests =
                           { short with
                               Features = Features.ofLogarithm (Features.filterBank 5 5 2) }
                           p.Simulator
-                          p.Target
+                          p.Example
                       |> ignore)) ]

@@ -14,6 +14,11 @@ type ExactAnswer =
 
 /// Exact scores and posteriors.
 module ExactAnswer =
+    /// From F at θ (p), and ln p(d | θ) of a field (shape…) at rows of θ (b, p), up to a constant and differentiable in θ.
+    let create fisher logLikelihood =
+        { Fisher = fisher
+          LogLikelihood = logLikelihood }
+
     /// ∂_θ ln p(d | θ), the score of a field (shape…), (p).
     let score exact (field: Tensor) (theta: float[]) : float[] =
         Tensors.using (fun () ->

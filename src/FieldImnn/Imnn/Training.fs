@@ -389,6 +389,7 @@ module Imnn =
           Parameters = simulator.Parameters
           FieldShape = simulator.FieldShape
           Fiducial = fiducial
+          Beside = None
           Linear = linear
           Statistics = statistics fitX fitDx
           Fisher = quoted.Fisher

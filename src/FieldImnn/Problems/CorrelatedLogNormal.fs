@@ -47,19 +47,20 @@ module CorrelatedLogNormal =
     let createAt n fiducial =
         let model = CorrelatedLogNormalField n
 
-        { Simulator = simulator model
-          Prior = prior
-          Fiducial = Prior.require "fiducial" prior fiducial
-          Target = [| 1.0; 0.5 |]
-          Exact =
-            { Fisher = CorrelatedLogNormalLikelihood.fisher model
-              LogLikelihood = CorrelatedLogNormalLikelihood.logLikelihood model }
-          Training = training
-          Rounds = 4
-          Beside =
-            Some
-                { Summaries = edge
-                  Edges = [ { Summary = 0; Parameter = 0 } ] }
+        { Model =
+            Model.create (simulator model) prior
+            |> Model.withExact
+                { Fisher = CorrelatedLogNormalLikelihood.fisher model
+                  LogLikelihood = CorrelatedLogNormalLikelihood.logLikelihood model }
+          Recipe =
+            { Training = training
+              Fiducial = Some fiducial
+              Rounds = 4
+              Beside =
+                Some
+                    { Summaries = edge
+                      Edges = [ { Summary = 0; Parameter = 0 } ] } }
+          Example = [| 1.0; 0.5 |]
           QuotedFisher =
             Some(CorrelatedLogNormalLikelihood.fisher (CorrelatedLogNormalField(n, LogNormalForm.Exponential))) }
 

@@ -93,14 +93,13 @@ module DarkMatter =
     let createOn (device: torch.Device) n convention =
         let model = model n convention
 
-        { Simulator = LogNormalModel.simulatorOn device "dark-matter" model
-          Prior = prior convention
-          Fiducial = [| 0.6; 0.6 |]
-          Target = [| 0.2589; 0.8159 |]
-          Exact = exact model
-          Training = fun _ -> training n
-          Rounds = 4
-          Beside = None
+        { Model =
+            Model.create (LogNormalModel.simulatorOn device "dark-matter" model) (prior convention)
+            |> Model.withExact (exact model)
+          Recipe =
+            { Recipe.ofSettings (training n) with
+                Fiducial = Some [| 0.6; 0.6 |] }
+          Example = [| 0.2589; 0.8159 |]
           QuotedFisher = None }
 
     /// The problem on N × N pixels: the paper's is 128.

@@ -257,6 +257,7 @@ module CompressorFile =
           Parameters = parameters
           FieldShape = list path manifest "fieldShape"
           Fiducial = (finite path file "fiducial" [| p |]).Data
+          Beside = None
           Linear = linear
           Statistics =
             { Mean = Vector<float>.Build.DenseOfArray (finite path file "mean" [| s |]).Data
