@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 using System.Linq;
 using TorchSharp;
@@ -41,6 +42,30 @@ public sealed class BesideNetwork : SummaryNetwork
     /// <summary>Those of the parts, their names behind the part's number: "2.filters".</summary>
     public override IReadOnlyList<(string Name, Parameter Weight)> Parameters =>
         [.. parts.SelectMany((part, i) => part.Parameters.Select(p => ($"{i + 1}.{p.Name}", p.Weight)))];
+
+    /// <summary>Those of the parts, their names behind the part's number.</summary>
+    public override IReadOnlyList<(string Name, Tensor Value)> Constants =>
+        [.. parts.SelectMany((part, i) => part.Constants.Select(c => ($"{i + 1}.{c.Name}", c.Value)))];
+
+    /// <inheritdoc/>
+    public override long FitFields => parts.Max(part => part.FitFields);
+
+    /// <inheritdoc/>
+    public override void Fit(Tensor fields)
+    {
+        foreach (var part in parts)
+            part.Fit(fields);
+    }
+
+    /// <inheritdoc/>
+    public override void Restore(IReadOnlyDictionary<string, Tensor> constants)
+    {
+        for (var i = 0; i < parts.Length; i++)
+        {
+            var prefix = $"{i + 1}.";
+            parts[i].Restore(constants.Where(c => c.Key.StartsWith(prefix, StringComparison.Ordinal)).ToDictionary(c => c.Key[prefix.Length..], c => c.Value));
+        }
+    }
 
     /// <summary>What every part depends on, flattened, side by side: (n, Σ statistics).</summary>
     public override Dual Prepare(Dual field)

@@ -25,6 +25,7 @@ internal static class NetworkKinds
         Add(TransformNetwork.KindOf(TransformNetwork.Logarithm), (d, g) => new TransformNetwork(d, g, x => x.LogOfOnePlus()), "of ln(1 + δ)");
         Add(TransformNetwork.KindOf("asinh"), (d, g) => new TransformNetwork(d, g, x => x.Asinh()), "of asinh δ");
         Add(TransformNetwork.KindOf("square"), (d, g) => new TransformNetwork(d, g, x => x.Square()), "of δ², which has lost the sign");
+        Add(LocalStatisticsNetwork.KindName, (d, _) => new LocalStatisticsNetwork(d), "what is not in the power of the Gaussianised field and its cross power with its own functions, at a few scales: the shapes of patterns");
         House = [.. Entries.Keys];
     }
 

@@ -46,6 +46,23 @@ public abstract class SummaryNetwork : IDisposable
     /// <summary>The weights, in an order that never changes.</summary>
     public virtual IReadOnlyList<(string Name, Parameter Weight)> Parameters => [.. names.Select(name => (name, weights[name]))];
 
+    /// <summary>Numbers that <see cref="Fit"/> sets and training leaves as they are; saved with the weights.</summary>
+    public virtual IReadOnlyList<(string Name, Tensor Value)> Constants => [];
+
+    /// <summary>Sets <see cref="Constants"/> to what was saved, by name.</summary>
+    /// <exception cref="ShapeException">One is of a shape that this network cannot have.</exception>
+    public virtual void Restore(IReadOnlyDictionary<string, Tensor> constants)
+    {
+    }
+
+    /// <summary>How many fields <see cref="Fit"/> wants; 0 where there is nothing to fit.</summary>
+    public virtual long FitFields => 0;
+
+    /// <summary>Sets <see cref="Constants"/> to what suits fields (n, shape…) at the fiducial, float32: once, before training.</summary>
+    public virtual void Fit(Tensor fields)
+    {
+    }
+
     /// <summary>Whether <see cref="Prepare"/> reduces the field to something smaller that all weights can be evaluated on.</summary>
     public virtual bool HasStatistics => false;
 

@@ -60,6 +60,22 @@ public sealed class TransformNetwork : SummaryNetwork
     /// <inheritdoc/>
     public override IReadOnlyList<(string Name, Parameter Weight)> Parameters => inner.Parameters;
 
+    /// <inheritdoc/>
+    public override IReadOnlyList<(string Name, Tensor Value)> Constants => inner.Constants;
+
+    /// <inheritdoc/>
+    public override long FitFields => inner.FitFields;
+
+    /// <inheritdoc/>
+    public override void Fit(Tensor fields)
+    {
+        using var scope = NewDisposeScope();
+        inner.Fit(Centred(function(WithChannels(new Dual(fields))).Primal));
+    }
+
+    /// <inheritdoc/>
+    public override void Restore(IReadOnlyDictionary<string, Tensor> constants) => inner.Restore(constants);
+
     /// <summary>What the inner network makes of y − ⟨y⟩, flattened, and ⟨y⟩: (n, statistics + channels).</summary>
     /// <exception cref="RangeException">The function is not defined for a pixel.</exception>
     public override Dual Prepare(Dual field)
@@ -69,12 +85,13 @@ public sealed class TransformNetwork : SummaryNetwork
         var mean = y.Map(t => t.flatten(2).mean([2]));
         var centred = new Dual(Centred(y.Primal), y.Tangent is null ? null : Centred(y.Tangent));
         return DualOperations.Concatenate(inner.Prepare(centred).Flatten(), mean).MoveToOuterDisposeScope();
+    }
 
-        Tensor Centred(Tensor t)
-        {
-            var less = t - t.flatten(2).mean([2]).reshape([.. t.shape[..2], .. Description.Sides.Select(_ => 1L)]);
-            return Description.Channels > 1 ? less : less.squeeze(1);
-        }
+    /// <summary>Fields (n, shape…) less their mean, of (n, c, sides…).</summary>
+    private Tensor Centred(Tensor t)
+    {
+        var less = t - t.flatten(2).mean([2]).reshape([.. t.shape[..2], .. Description.Sides.Select(_ => 1L)]);
+        return Description.Channels > 1 ? less : less.squeeze(1);
     }
 
     /// <inheritdoc/>

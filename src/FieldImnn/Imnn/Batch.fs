@@ -144,11 +144,14 @@ module internal Batch =
     /// Pixels in memory at a time, all fields of a chunk together: 100 of 128².
     let private mostPixels = 1_638_400L
 
+    let private chunkOf settings (simulator: Simulator) =
+        let pixels = Array.fold (*) 1L simulator.FieldShape
+        int (max 1L (min (int64 settings.Chunk) (mostPixels / pixels)))
+
     /// The source of simulations that the settings ask for.
     let source network settings (simulator: Simulator) (fiducial: float[]) =
         let theta = Tensors.ofVector fiducial // lives in the caller's scope, as long as the source
-        let pixels = Array.fold (*) 1L simulator.FieldShape
-        let chunk = int (max 1L (min (int64 settings.Chunk) (mostPixels / pixels)))
+        let chunk = chunkOf settings simulator
 
         match settings.Derivatives with
         | Precomputed(training, heldOut) -> stored network simulator training heldOut settings.Seed chunk
@@ -161,6 +164,32 @@ module internal Batch =
                 | Quoting -> settings.Quote
 
             simulated network simulator other theta settings.Seed chunk count
+
+    /// Fits the constants of a network, if it has any, to fields of its own; returns how many were simulated.
+    let fit (network: SummaryNetwork) settings (simulator: Simulator) (fiducial: float[]) =
+        use _ = torch.NewDisposeScope()
+        use _ = torch.no_grad ()
+        let wanted = int network.FitFields
+
+        match settings.Derivatives with
+        | _ when wanted = 0 -> 0
+        | Precomputed(training, _) ->
+            let n = min (int64 wanted) training.Fields.shape[0]
+            network.Fit(training.Fields.narrow(0L, 0L, n).``to`` torch.ScalarType.Float32)
+            0
+        | _ ->
+            let seed = NoiseKey.SeedFor(settings.Seed, "constants")
+            let theta = Tensors.ofVector fiducial
+
+            let fields =
+                Tensors.chunks (chunkOf settings simulator) wanted
+                |> Array.map (fun struct (start, length) ->
+                    Tensors.scoped (fun () ->
+                        (Simulator.fields simulator theta (NoiseKey.Range(seed, uint64 start, length))).``to``
+                            torch.ScalarType.Float32))
+
+            network.Fit(torch.cat (fields, 0L))
+            wanted
 
     /// Joins chunks into as few as the network can take at once: all of them where it works on small statistics.
     let joined (network: SummaryNetwork) (chunks: Dual[]) =

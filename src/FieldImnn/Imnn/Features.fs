@@ -24,6 +24,13 @@ module Features =
           Settings = Map.ofList settings
           Parts = [] }
 
+    /// Statistics for fields that nobody described, of any one-point distribution, masked or not, periodic or not: nothing to train, since they
+    /// are fitted to simulations at the fiducial. See LocalStatisticsNetwork.
+    let localStatistics =
+        kind
+            LocalStatisticsNetwork.KindName
+            [ "means", 10.0; "bands", 9.0; "orders", 7.0; "crossBands", 2.0; "scales", 3.0 ]
+
     /// Log band energies of learned filters, of `size` pixels a side, at each level of a pyramid of 2-point averages: at `levels` of them,
     /// or as many as the sides of the field can be halved for.
     let filterBank (filters: int) (size: int) (levels: int) =

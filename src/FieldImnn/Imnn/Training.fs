@@ -308,6 +308,7 @@ module Imnn =
         earlier |> Option.iter (fun c -> startFrom c network)
         Door.training simulator settings.Derivatives fiducial settings.Seed
         use _ = torch.NewDisposeScope()
+        let fitted = Batch.fit network settings simulator fiducial
         let source = Batch.source network settings simulator fiducial
 
         match settings.Derivatives with
@@ -395,7 +396,7 @@ module Imnn =
           Fisher = quoted.Fisher
           QuotedOn = quoted.Simulations
           History = history
-          Simulations = runs settings source network history enough
+          Simulations = fitted + runs settings source network history enough
           Interrupted = interrupted
           Seconds = clock.Elapsed.TotalSeconds
           Notes = Map.empty }

@@ -72,6 +72,9 @@ module CompressorFile =
 
         let arrays =
             [ yield! weights
+              for struct (name, value) in compressor.Network.Constants do
+                  $"constants/{name}",
+                  Npy.single (value.shape |> Array.map int) (Tensors.toArray value |> Array.map float32)
               "fiducial", Npy.double [| compressor.Fiducial.Length |] compressor.Fiducial
               "mean", Npy.double [| statistics.Mean.Count |] (statistics.Mean.ToArray())
               "covariance", ofMatrix statistics.Covariance
@@ -194,6 +197,29 @@ module CompressorFile =
                 let names = owned |> List.map (fun name -> $"'{name}'") |> String.concat ", "
                 fault path $"{names} registered as where the file was made" "another function of that name"
 
+    let private restoreConstants path file (network: SummaryNetwork) =
+        if network.Constants.Count > 0 then
+            use _ = torch.NewDisposeScope()
+            let constants = Dictionary<string, Tensor>()
+
+            for struct (name, _) in network.Constants do
+                let found = Npz.array path $"constants/{name}" file
+                let saved = finite path file $"constants/{name}" found.Shape
+                let values = torch.tensor (saved.Data |> Array.map float32)
+                constants[name] <- values.reshape (saved.Shape |> Array.map int64)
+
+            try
+                network.Restore constants
+            with :? ShapeException as error ->
+                raise (
+                    StoreException(
+                        $"compressor file '{path}'",
+                        $"{error.Subject} of shape {error.Expected}",
+                        error.Received,
+                        error
+                    )
+                )
+
     let private networkOf path manifest file : SummaryNetwork =
         let network = build path manifest
 
@@ -206,6 +232,7 @@ module CompressorFile =
                 use shaped = values.reshape weight.shape
                 weight.copy_ shaped |> ignore
 
+            restoreConstants path file network
             checkProbe path file network
             network
         with _ ->

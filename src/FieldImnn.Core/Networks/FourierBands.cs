@@ -1,0 +1,80 @@
+using System;
+using System.Collections.Generic;
+using System.Linq;
+using FieldImnn.Core.Fields;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FieldImnn.Core.Networks;
+
+/// <summary>
+/// Bands of |k| on a grid of any sides, k in inverse pixels along each: hat functions of ln |k| that add up to one, so that any weighting
+/// which is linear in ln k between the nodes is a sum of bands. k = 0 is in none.
+/// </summary>
+internal sealed class FourierBands : IDisposable
+{
+    /// <summary>
+    /// Up to <paramref name="wanted"/> bands of a grid of some sides, from its fundamental to its corner, less those in which it has no mode;
+    /// evaluated at the modes of a torus at least as large.
+    /// </summary>
+    internal FourierBands(IReadOnlyList<long> sides, IReadOnlyList<long> torus, long wanted)
+    {
+        using var scope = NewDisposeScope();
+        var own = Wavenumber(sides);
+        var (least, most) = (Math.Log(2 * Math.PI / sides.Max()), Math.Log(own.max().ToDouble()));
+        var kept = At(own).sum(0L).gt(0.5).nonzero().squeeze(1);
+        var hats = At(Wavenumber(torus)).index_select(1, kept);
+        var members = hats * Hermitian(torus).flatten().unsqueeze(1);
+
+        Tensor At(Tensor k)
+        {
+            var inside = k.flatten() > 0;
+            var scaled = wanted == 1 ? 0 : (wanted - 1) / Math.Max(most - least, 1e-9);
+            var position = ((k.flatten().where(inside, ones_like(inside, k.dtype)).log() - least) * scaled).clamp(0, wanted - 1);
+            var distance = (position.unsqueeze(1) - arange(wanted, k.dtype)).abs();
+            return (1 - distance).clamp_min(0) * inside.to_type(k.dtype).unsqueeze(1);
+        }
+
+        Hats = hats.to_type(ScalarType.Float32).DetachFromDisposeScope();
+        Average = (members / members.sum(0L)).to_type(ScalarType.Float32).DetachFromDisposeScope();
+    }
+
+    /// <summary>Number of bands.</summary>
+    internal long Count => Hats.shape[1];
+
+    /// <summary>The bands' functions of k at the half-grid modes, (modes, bands), float32; zero at k = 0.</summary>
+    internal Tensor Hats { get; }
+
+    /// <summary>Weights of half-grid modes in the means over bands, (modes, bands), float32.</summary>
+    internal Tensor Average { get; }
+
+    public void Dispose()
+    {
+        Hats.Dispose();
+        Average.Dispose();
+    }
+
+    private static Tensor Wavenumber(IReadOnlyList<long> sides)
+    {
+        Tensor? sum = null;
+        for (var axis = 0; axis < sides.Count; axis++)
+        {
+            var n = sides[axis];
+            var k = (axis == sides.Count - 1 ? fft.rfftfreq(n, 1 / (2 * Math.PI), ScalarType.Float64) : fft.fftfreq(n, 1 / (2 * Math.PI), ScalarType.Float64)).square();
+            var along = k.reshape([.. Enumerable.Range(0, sides.Count).Select(a => a == axis ? -1L : 1L)]);
+            sum = sum is null ? along : sum + along;
+        }
+        return sum!.sqrt();
+    }
+
+    /// <summary>Modes of the full grid that one of the half grid stands for, 1 or 2: (n_1, …, n_D/2 + 1).</summary>
+    private static Tensor Hermitian(IReadOnlyList<long> sides)
+    {
+        var last = sides[^1];
+        var weights = torch.full([.. sides.SkipLast(1), last / 2 + 1], 2.0, ScalarType.Float64);
+        weights[TensorIndex.Ellipsis, 0] = 1.0;
+        if (last % 2 == 0)
+            weights[TensorIndex.Ellipsis, last / 2] = 1.0;
+        return weights;
+    }
+}

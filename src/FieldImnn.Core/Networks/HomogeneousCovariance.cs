@@ -1,0 +1,213 @@
+using System;
+using System.Collections.Generic;
+using System.Linq;
+using FieldImnn.Core.Fields;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FieldImnn.Core.Networks;
+
+/// <summary>
+/// The covariance of a homogeneous field u of c channels, of which some pixels are not seen, by its spectrum P(k) (c × c) on a torus: the
+/// grid itself along axes on which the field is periodic, twice as long along others. What it is for is C⁻¹u: mode by mode where all
+/// pixels of a periodic field are seen; else by the matrix over the seen pixels, if there are few enough; else as if all were seen.
+/// </summary>
+internal sealed class HomogeneousCovariance : IDisposable
+{
+    /// <summary>The most pixels, of all channels, for which the covariance is inverted as a matrix.</summary>
+    internal const long MostPixels = 4096;
+
+    private readonly long[] sides;
+    private readonly Tensor seen, inverseModes;
+    private readonly Tensor? inverse, positions;
+
+    /// <summary>The covariance of given spectrum (c, c, modes…, 2), on a torus of given sides, of fields with a mask (c, sides…).</summary>
+    internal HomogeneousCovariance(Tensor spectrum, long[] torus, Tensor mask)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        Torus = torus;
+        sides = mask.shape[1..];
+        seen = mask.to(ScalarType.Float32).clone().DetachFromDisposeScope();
+        var c = mask.shape[0];
+        var modes = view_as_complex(spectrum.to_type(ScalarType.Float64).contiguous()).flatten(2).permute(2, 0, 1); // (modes, c, c)
+        var size = modes.diagonal(0, 1, 2).real.sum(1);
+        var powered = size.gt(size.max() * 1e-11).to_type(ScalarType.Float64).reshape(-1, 1, 1);
+        var unit = eye(c, dtype: ScalarType.Float64).to_type(ScalarType.ComplexFloat64);
+        // modes without power have no part in anything
+        var regular = modes * powered + unit * (size.reshape(-1, 1, 1) * 1e-9 * powered + (1 - powered));
+        var factor = torch.linalg.cholesky(regular);
+        Factor = (factor * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
+        inverseModes = (torch.linalg.inv(regular) * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
+        var count = seen.sum().ToInt64();
+        if ((count == seen.numel() && torus.AsSpan().SequenceEqual(sides)) || count > MostPixels)
+            return;
+        positions = seen.flatten().nonzero().squeeze(1).DetachFromDisposeScope();
+        inverse = Invert(Matrix(modes, positions)).to_type(ScalarType.Float32).DetachFromDisposeScope();
+    }
+
+    /// <summary>Sides of the torus.</summary>
+    internal long[] Torus { get; }
+
+    /// <summary>L with P = L L† of every mode, (c, c, modes), complex.</summary>
+    internal Tensor Factor { get; }
+
+    private int Dimensions => sides.Length;
+
+    /// <summary>The modes (rows, c, modes) of C⁻¹u on the torus, zero where nothing is seen, of u (rows, c, sides…).</summary>
+    internal Tensor Inverse(Tensor u)
+    {
+        using var scope = NewDisposeScope();
+        if (inverse is null || positions is null)
+        {
+            var modes = RealTransform.Forward(OnTorus(u), Dimensions).flatten(2);
+            return Multiply(inverseModes, modes).MoveToOuterDisposeScope();
+        }
+        var at = positions.to(u.device);
+        var made = u.flatten(1).index_select(1, at).matmul(inverse.to(u.dtype, u.device));
+        var v = zeros([u.shape[0], u.shape[1] * u[0, 0].numel()], u.dtype, u.device).index_copy(1, at, made).reshape(u.shape);
+        return RealTransform.Forward(OnTorus(v), Dimensions).flatten(2).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>A matrix for every mode (c, c, modes) times modes (rows, c, modes).</summary>
+    internal static Tensor Multiply(Tensor matrices, Tensor modes, bool adjoint = false)
+    {
+        var m = matrices.to(modes.dtype, modes.device);
+        if (m.shape[0] == 1)
+            return modes * (adjoint ? m.conj() : m)[0, 0];
+        return adjoint ? einsum("abm,nam->nbm", m.conj(), modes) : einsum("abm,nbm->nam", m, modes);
+    }
+
+    /// <summary>The real field (rows, c, sides…) of modes (rows, c, modes) on the torus, where it overlaps the grid.</summary>
+    internal Tensor Field(Tensor modes)
+    {
+        using var scope = NewDisposeScope();
+        var half = modes.reshape([.. modes.shape[..2], .. Torus[..^1], Torus[^1] / 2 + 1]);
+        var x = RealTransform.Inverse(half, Dimensions, Torus[^1]);
+        for (var axis = 0; axis < Dimensions; axis++)
+            x = x.narrow(axis + 2, 0, sides[axis]);
+        return x.contiguous().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The torus and the spectrum (c, c, modes…, 2), float32, of fields (n, c, sides…) with a mask (c, sides…).</summary>
+    internal static (long[] Torus, Tensor Spectrum) Fit(Tensor u, Tensor mask)
+    {
+        using var scope = NewDisposeScope();
+        var sides = u.shape[2..];
+        var torus = sides.Select((n, axis) => IsPeriodic(u, mask, axis) ? n : 2 * n).ToArray();
+        var pixels = torus.Aggregate(1.0, (a, b) => a * b);
+        var modes = RealTransform.Forward(Padded(u, torus), sides.Length);
+        var cross = Cross(modes);
+        if (mask.ne(1).any().ToBoolean() || !torus.AsSpan().SequenceEqual(sides))
+        {
+            // from the sums over pairs of seen pixels to their means, and back
+            var counts = RealTransform.Inverse(Cross(RealTransform.Forward(Padded(mask.to_type(u.dtype).unsqueeze(0), torus), sides.Length)), sides.Length, torus[^1]);
+            var sums = RealTransform.Inverse(cross, sides.Length, torus[^1]);
+            var some = counts.gt(0.5 + 0.01 * counts.max().ToDouble());
+            cross = RealTransform.Forward((sums / counts.clamp_min(0.5)) * some.to_type(u.dtype), sides.Length);
+            cross = Positive(cross);
+        }
+        else
+            cross = cross / pixels;
+        return (torus, view_as_real(cross.contiguous()).to_type(ScalarType.Float32).MoveToOuterDisposeScope());
+    }
+
+    /// <summary>⟨a_k b_k*⟩ over rows, (c, c, modes…), of modes (rows, c, modes…).</summary>
+    private static Tensor Cross(Tensor modes)
+    {
+        var c = modes.shape[1];
+        var rows = new Tensor[c];
+        for (var a = 0; a < c; a++)
+            rows[a] = (modes.narrow(1, a, 1) * modes.conj()).mean([0]);
+        return stack(rows, 0);
+    }
+
+    /// <summary>The nearest matrices (c, c, modes…) without negative eigenvalues: below a thousandth of the smallest positive typical one, that.</summary>
+    private static Tensor Positive(Tensor spectrum)
+    {
+        var matrices = spectrum.flatten(2).permute(2, 0, 1);
+        var (values, vectors) = torch.linalg.eigh((matrices + matrices.conj().transpose(1, 2)) / 2);
+        var typical = values.clamp_min(0).mean().ToDouble();
+        var kept = values.clamp_min(1e-4 * typical).to_type(vectors.dtype);
+        var made = (vectors * kept.unsqueeze(1)).matmul(vectors.conj().transpose(1, 2));
+        return made.permute(1, 2, 0).reshape(spectrum.shape);
+    }
+
+    /// <summary>Neighbours across the border are correlated like those inside, within 5 standard errors or a fiftieth.</summary>
+    private static bool IsPeriodic(Tensor u, Tensor mask, int axis)
+    {
+        var n = u.shape[axis + 2];
+        if (n < 4)
+            return true;
+        var m = mask.to_type(u.dtype).unsqueeze(0);
+        var products = u * u.roll(-1, axis + 2) * m;
+        var pairs = m * m.roll(-1, axis + 2);
+        var (inside, across) = (Mean(0, n - 1), Mean(n - 1, 1));
+        if (across.Pairs == 0 || inside.Pairs == 0)
+            return true;
+        return Math.Abs(inside.Value - across.Value) < Math.Max(0.02, 5 * across.Error);
+
+        (double Value, double Error, double Pairs) Mean(long from, long length)
+        {
+            var count = pairs.narrow(axis + 2, from, length).sum().ToDouble();
+            var each = products.narrow(axis + 2, from, length).flatten(1).sum(1) / Math.Max(count, 1);
+            return (each.mean().ToDouble(), each.std().ToDouble() / Math.Sqrt(u.shape[0]), count);
+        }
+    }
+
+    private static Tensor Padded(Tensor x, long[] torus)
+    {
+        for (var axis = 0; axis < torus.Length; axis++)
+        {
+            var more = torus[axis] - x.shape[axis + 2];
+            if (more > 0)
+            {
+                long[] shape = [.. x.shape];
+                shape[axis + 2] = more;
+                x = cat([x, zeros(shape, x.dtype, x.device)], axis + 2);
+            }
+        }
+        return x;
+    }
+
+    private Tensor OnTorus(Tensor x) => Padded(x, Torus);
+
+    /// <summary>C of the seen pixels, by their separation on the torus, from spectra (modes, c, c).</summary>
+    private Tensor Matrix(Tensor modes, Tensor at)
+    {
+        var (c, pixels) = (seen.shape[0], sides.Aggregate(1L, (a, b) => a * b));
+        var half = modes.permute(1, 2, 0).reshape([c, c, .. Torus[..^1], Torus[^1] / 2 + 1]);
+        var correlation = RealTransform.Inverse(half, Dimensions, Torus[^1]).flatten(); // (c · c · torus)
+        var channel = at.div(pixels, RoundingMode.floor);
+        var (rest, index) = (at.remainder(pixels), (channel.unsqueeze(1) * c + channel.unsqueeze(0)));
+        for (var axis = 0; axis < Dimensions; axis++)
+        {
+            var stride = sides[(axis + 1)..].Aggregate(1L, (a, b) => a * b);
+            var place = rest.div(stride, RoundingMode.floor).remainder(sides[axis]);
+            index = index * Torus[axis] + (place.unsqueeze(1) - place.unsqueeze(0)).remainder(Torus[axis]);
+        }
+        return correlation.take(index);
+    }
+
+    /// <summary>The inverse of a covariance, with as much added to its diagonal as it needs.</summary>
+    private static Tensor Invert(Tensor matrix)
+    {
+        var unit = eye(matrix.shape[0], dtype: matrix.dtype);
+        var size = matrix.diagonal().mean().ToDouble();
+        for (var added = 1e-6; ; added *= 10)
+        {
+            var (factor, info) = torch.linalg.cholesky_ex(matrix + unit * (added * size));
+            if (info.ToInt64() == 0 || added > 1)
+                return cholesky_inverse(factor);
+        }
+    }
+
+    public void Dispose()
+    {
+        seen.Dispose();
+        Factor.Dispose();
+        inverseModes.Dispose();
+        inverse?.Dispose();
+        positions?.Dispose();
+    }
+}

@@ -1,0 +1,206 @@
+using System;
+using System.Collections.Generic;
+using System.Linq;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FieldImnn.Core.Networks;
+
+/// <summary>How much a scale of <see cref="LocalStatisticsNetwork"/> looks at.</summary>
+internal readonly record struct LocalSettings(long Means, long Bands, long Orders, long CrossBands);
+
+/// <summary>
+/// The statistics of one scale: of u, the pixels made Gaussian, h_j = He_j(u)/√j!, and v = C⁻¹u, with C the covariance of u at the
+/// fiducial and L L† its spectrum: means of h_1, h_2, …; means of |L†v_k|² in bands of |k| (of channels a ≤ b, Re of their products);
+/// and ⟨y_b h_j⟩, j ≥ 2, y_b the part of v in band b, of each channel.
+/// </summary>
+internal sealed class LocalScale : IDisposable
+{
+    private readonly LocalSettings settings;
+    private readonly ChannelPairs pairs;
+    private Tensor knots, mask, torus, spectrum;
+    private HomogeneousCovariance covariance;
+    private FourierBands bands, crossBands;
+
+    /// <summary>A scale on a grid of some sides, not yet fitted: as for white fields of unit variance.</summary>
+    internal LocalScale(long channels, long[] sides, LocalSettings settings)
+    {
+        this.settings = settings;
+        Sides = sides;
+        pairs = new ChannelPairs(channels);
+        using var scope = NewDisposeScope();
+        var z = linspace(-4, 4, Gaussianisation.Knots);
+        var unit = zeros([channels, channels, .. Half(sides), 2]);
+        for (var c = 0; c < channels; c++)
+            unit[c, c].select(-1, 0).fill_(1);
+        (knots, mask, torus, spectrum) = (stack([z, z, ones_like(z)]).unsqueeze(0).repeat(channels, 1, 1), ones([channels, .. sides]), tensor(sides), unit);
+        Keep();
+        (covariance, bands, crossBands) = Derive();
+    }
+
+    /// <summary>Sides of the grid.</summary>
+    internal long[] Sides { get; }
+
+    internal long Features => pairs.Channels * settings.Means + pairs.Count * bands.Count + pairs.Channels * crossBands.Count * (settings.Orders - 1);
+
+    /// <summary>Along which axes the field is periodic.</summary>
+    internal bool[] Periodic => [.. covariance.Torus.Zip(Sides, (a, b) => a == b)];
+
+    /// <summary>What was fitted: knots (c, 3, knots), mask (c, sides…), torus (axes), spectrum (c, c, modes…, 2).</summary>
+    internal IReadOnlyList<(string Name, Tensor Value)> Constants => [("knots", knots), ("mask", mask), ("torus", torus), ("spectrum", spectrum)];
+
+    /// <summary>Sets what was fitted; the shapes must be those of <see cref="Constants"/>, on a torus as long as each side or twice.</summary>
+    /// <exception cref="ShapeException">They are not.</exception>
+    internal void Restore(Func<string, Tensor> find)
+    {
+        using var scope = NewDisposeScope();
+        var (k, m, t, s) = (find("knots"), find("mask"), find("torus").to_type(ScalarType.Int64), find("spectrum"));
+        Expect("knots", k, knots.shape);
+        Expect("mask", m, mask.shape);
+        Expect("torus", t, torus.shape);
+        var lengths = t.data<long>().ToArray();
+        if (lengths.Zip(Sides).Any(pair => pair.First != pair.Second && pair.First != 2 * pair.Second))
+            throw new ShapeException("torus of the local statistics", $"as long as the sides {Guard.Describe(Sides)}, or twice", Guard.Describe(lengths));
+        Expect("spectrum", s, [pairs.Channels, pairs.Channels, .. Half(lengths), 2]);
+        Replace(k, m, t, s);
+
+        static void Expect(string name, Tensor value, long[] shape)
+        {
+            if (!value.shape.AsSpan().SequenceEqual(shape))
+                throw new ShapeException($"{name} of the local statistics", Guard.Describe(shape), Guard.Describe(value.shape));
+        }
+    }
+
+    /// <summary>Fits to fields x (n, c, sides…), of whose pixels the mask (c, sides…) says which are seen.</summary>
+    internal void Fit(Tensor x, Tensor seen)
+    {
+        using var scope = NewDisposeScope();
+        var found = new Tensor[pairs.Channels];
+        for (var c = 0; c < found.Length; c++)
+        {
+            var values = x.select(1, c).masked_select(seen[c].gt(0).unsqueeze(0));
+            var step = Math.Max(1, values.shape[0] >> 21);
+            var some = values[TensorIndex.Slice(step: step)].to_type(ScalarType.Float64).contiguous();
+            found[c] = Gaussianisation.Fit(some.data<double>().ToArray());
+        }
+        var fitted = stack(found).to_type(ScalarType.Float32);
+        var u = Gaussian(new Dual(x), fitted, seen).Primal;
+        var (sides, power) = HomogeneousCovariance.Fit(u.to_type(ScalarType.Float64), seen.to_type(ScalarType.Float64));
+        Replace(fitted, seen, tensor(sides), power);
+    }
+
+    /// <summary>The statistics (n, features) of fields x (n, c, sides…).</summary>
+    internal Dual Evaluate(Dual x)
+    {
+        using var scope = NewDisposeScope();
+        var u = Gaussian(x, knots, mask);
+        var h = Hermite(u.Primal.flatten(2));
+        return DualOperations.Concatenate(Means(u, h), Powers(u, out var v), Cross(u, h, v)).MoveToOuterDisposeScope();
+    }
+
+    public void Dispose()
+    {
+        foreach (var (_, value) in Constants)
+            value.Dispose();
+        covariance.Dispose();
+        bands.Dispose();
+        crossBands.Dispose();
+    }
+
+    private static Dual Gaussian(Dual x, Tensor knots, Tensor mask)
+    {
+        var (type, device) = (x.Primal.dtype, x.Primal.device);
+        var k = knots.to(type, device);
+        var parts = Enumerable.Range(0, (int)k.shape[0]).Select(c => Gaussianisation.Apply(x.Map(t => t.narrow(1, c, 1)), k[c])).ToArray();
+        var u = parts.Length == 1 ? parts[0] : DualOperations.Concatenate(parts);
+        var m = mask.to(type, device);
+        return u.Map(t => t * m);
+    }
+
+    /// <summary>h_0, h_1, … at the seen pixels, zero elsewhere: (n, c, orders + 1, pixels) of u (n, c, pixels).</summary>
+    private Tensor Hermite(Tensor u)
+    {
+        var count = (int)Math.Max(settings.Orders, settings.Means);
+        var h = new Tensor[count + 1];
+        h[0] = mask.flatten(1).to(u.dtype, u.device).expand_as(u);
+        h[1] = u;
+        for (var j = 2; j <= count; j++)
+            h[j] = (u * h[j - 1] - h[j - 2] * Math.Sqrt(j - 1)) / Math.Sqrt(j);
+        return stack(h, 2);
+    }
+
+    /// <summary>√j along an axis of orders from 1 on: dh_j/du = √j h_{j−1}.</summary>
+    private static Tensor Roots(long first, long count, Tensor like) => arange(first, first + count, like.dtype, like.device).sqrt();
+
+    private Dual Means(Dual u, Tensor h)
+    {
+        var seen = mask.flatten(1).sum(1).to(h.dtype, h.device).unsqueeze(1).clamp_min(1);
+        var value = (h.narrow(2, 1, settings.Means).sum(3) / seen).flatten(1);
+        if (u.TangentByParameter is not { } du)
+            return new Dual(value);
+        var change = einsum("npcx,ncjx->npcj", du.flatten(3), h.narrow(2, 0, settings.Means)) * Roots(1, settings.Means, h) / seen;
+        return new Dual(value, change.flatten(0, 1).flatten(1));
+    }
+
+    /// <summary>Means of Re (L†v)_a* (L†v)_b in bands of |k|, of a field that is as at the fiducial 1 or 0; and v.</summary>
+    private Dual Powers(Dual u, out Dual v)
+    {
+        v = u.Map(covariance.Inverse);
+        var white = v.Map(t => HomogeneousCovariance.Multiply(covariance.Factor, t, adjoint: true));
+        var average = (bands.Average / mask[0].numel()).to(u.Primal.dtype, u.Primal.device);
+        var value = Product(white.Primal, white.Primal, 1);
+        if (white.TangentByParameter is not { } change)
+            return new Dual(value.flatten(1));
+        var primal = white.Primal.unsqueeze(1);
+        var both = pairs.Count == 1 ? Product(primal, change, 2) * 2 : Product(primal, change, 2) + Product(change, primal, 2);
+        return new Dual(value.flatten(1), both.flatten(0, 1).flatten(1));
+
+        Tensor Product(Tensor a, Tensor b, long axis)
+        {
+            var (first, second) = (pairs.First(a, axis), pairs.Second(b, axis));
+            return (first.real * second.real + first.imag * second.imag).matmul(average);
+        }
+    }
+
+    /// <summary>⟨y_b h_j⟩ of every channel, j ≥ 2: (n, c · bands · orders).</summary>
+    private Dual Cross(Dual u, Tensor h, Dual v)
+    {
+        var count = settings.Orders - 1;
+        if (count == 0)
+            return new Dual(u.Primal.new_zeros([u.Primal.shape[0], 0]), u.Tangent?.new_zeros([u.Tangent.shape[0], 0]));
+        var hats = crossBands.Hats.to(h.dtype, h.device);
+        var y = v.Map(t => stack([.. Enumerable.Range(0, (int)crossBands.Count).Select(b => covariance.Field(t * hats.select(1, b)).flatten(2))], 2));
+        var scale = 1 / Math.Sqrt(mask[0].numel());
+        var orders = h.narrow(2, 2, count) * scale;
+        var value = einsum("ncbx,ncjx->ncbj", y.Primal, orders).flatten(1);
+        if (u.TangentByParameter is not { } du)
+            return new Dual(value);
+        var moved = y.Primal.unsqueeze(1) * du.flatten(3).unsqueeze(3);
+        var slopes = h.narrow(2, 1, count) * (Roots(2, count, h) * scale).unsqueeze(1);
+        var change = einsum("npcbx,ncjx->npcbj", y.TangentByParameter!, orders) + einsum("npcbx,ncjx->npcbj", moved, slopes);
+        return new Dual(value, change.flatten(0, 1).flatten(1));
+    }
+
+    private void Replace(Tensor newKnots, Tensor newMask, Tensor newTorus, Tensor newSpectrum)
+    {
+        Dispose();
+        (knots, mask) = (newKnots.to(ScalarType.Float32).clone(), newMask.to(ScalarType.Float32).clone());
+        (torus, spectrum) = (newTorus.to(ScalarType.Int64).clone(), newSpectrum.to(ScalarType.Float32).clone());
+        Keep();
+        (covariance, bands, crossBands) = Derive();
+    }
+
+    private (HomogeneousCovariance, FourierBands, FourierBands) Derive()
+    {
+        var lengths = torus.data<long>().ToArray();
+        return (new(spectrum, lengths, mask), new(Sides, lengths, settings.Bands), new(Sides, lengths, settings.CrossBands));
+    }
+
+    private void Keep()
+    {
+        foreach (var (_, value) in Constants)
+            value.DetachFromDisposeScope();
+    }
+
+    private static long[] Half(long[] sides) => [.. sides[..^1], sides[^1] / 2 + 1];
+}
