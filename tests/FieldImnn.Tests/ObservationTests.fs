@@ -31,8 +31,7 @@ let private levels assumed count =
         |> SpectrumField.withNoise (fun k -> torch.full_like (k, (assumed: float).ToScalar()))
 
     let exact =
-        { Fisher = SpectrumLikelihood.fisher known
-          LogLikelihood = SpectrumLikelihood.logLikelihood known }
+        ExactAnswer.create (SpectrumLikelihood.fisher known) (SpectrumLikelihood.logLikelihood known)
 
     hpdLevels simulator exact PowerLaw.prior count
 
@@ -176,7 +175,9 @@ let tests =
                   simulator |> Observation.noisy (White -1.0) |> ignore)
 
               refuses<ShapeException> [ "grid of the noise"; "(8, 8)" ] (fun () ->
-                  simulator |> Observation.noisy (SpectrumField.noise (FourierGrid(2, 8, 8.0)) red) |> ignore)
+                  simulator
+                  |> Observation.noisy (SpectrumField.noise (FourierGrid(2, 8, 8.0)) red)
+                  |> ignore)
 
               refuses<ShapeException> [ "mask"; "(3, 3)" ] (fun () ->
                   simulator |> Observation.masked (torch.ones (3L, 3L)) |> ignore)

@@ -18,6 +18,7 @@ let main argv =
               AutodiffTests.tests
               FieldTests.tests
               ExactTests.tests
+              ExactAnswerTests.tests
               CosmologyTests.tests
               LogNormalTests.tests
               LogNormalExactTests.tests

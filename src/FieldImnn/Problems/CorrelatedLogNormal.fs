@@ -51,8 +51,9 @@ module CorrelatedLogNormal =
           Fiducial = Prior.require "fiducial" prior fiducial
           Target = [| 1.0; 0.5 |]
           Exact =
-            { Fisher = CorrelatedLogNormalLikelihood.fisher model
-              LogLikelihood = CorrelatedLogNormalLikelihood.logLikelihood model }
+            ExactAnswer.create
+                (CorrelatedLogNormalLikelihood.fisher model)
+                (CorrelatedLogNormalLikelihood.logLikelihood model)
           Training = training
           Rounds = 4
           Beside =
