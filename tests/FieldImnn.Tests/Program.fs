@@ -19,6 +19,7 @@ let main argv =
               FieldTests.tests
               ExactTests.tests
               ExactAnswerTests.tests
+              SpectraTests.tests
               CosmologyTests.tests
               LogNormalTests.tests
               LogNormalExactTests.tests
