@@ -20,6 +20,7 @@ let main argv =
               ExactTests.tests
               ExactAnswerTests.tests
               SpectraTests.tests
+              CorrelatedMapsTests.tests
               CosmologyTests.tests
               LogNormalTests.tests
               LogNormalExactTests.tests
