@@ -21,6 +21,7 @@ let main argv =
               ExactAnswerTests.tests
               SpectraTests.tests
               CorrelatedMapsTests.tests
+              DenseFieldTests.tests
               CosmologyTests.tests
               LogNormalTests.tests
               LogNormalExactTests.tests

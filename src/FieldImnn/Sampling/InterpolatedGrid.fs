@@ -11,9 +11,15 @@ module internal InterpolatedGrid =
     /// Tolerance of ln p at points that were not used.
     let private tolerance = 0.01
 
-    /// Chebyshev's points of the second kind, rising from lo to hi.
+    /// Chebyshev's points of the second kind, rising from lo to hi, both exact.
     let private nodes n (lo: float, hi: float) =
-        Array.init n (fun j -> 0.5 * (lo + hi) - 0.5 * (hi - lo) * cos (Math.PI * float j / float (n - 1)))
+        Array.init n (fun j ->
+            if j = 0 then
+                lo
+            elif j = n - 1 then
+                hi
+            else
+                0.5 * (lo + hi) - 0.5 * (hi - lo) * cos (Math.PI * float j / float (n - 1)))
 
     /// What the value at each node counts for at x: barycentric interpolation (Berrut & Trefethen 2004, eq. 4.2 and 5.4).
     let private shares (nodes: float[]) x =
