@@ -22,6 +22,7 @@ let main argv =
               SpectraTests.tests
               CorrelatedMapsTests.tests
               DenseFieldTests.tests
+              TransformedFieldTests.tests
               CosmologyTests.tests
               LogNormalTests.tests
               LogNormalExactTests.tests
