@@ -35,7 +35,7 @@ type ImnnSettings =
         /// Fresh simulations on which F is quoted (and as many again to fit the statistics). Of stored simulations, the other half of those
         /// held out.
         Quote: int
-        /// Simulations in memory at a time.
+        /// Simulations in memory at a time, at most: fewer of fields of more than 128² pixels.
         Chunk: int
         Seed: uint64
         Progress: Progress
