@@ -142,9 +142,7 @@ module CommandLine =
     let private compressor command (arguments: ParseResults<InferArguments>) progress out (field: Tensor) =
         match arguments.TryGetResult Compressor with
         | Some path ->
-            CompressorFile.load path
-            |> Cache.require command.Notes path
-            |> Compressor.comparing command.Recipe.Beside
+            CompressorFile.load path |> Cache.require command.Notes path
         | None ->
             let keep settings earlier fiducial =
                 Cache.trainOrLoad

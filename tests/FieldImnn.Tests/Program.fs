@@ -21,6 +21,8 @@ let main argv =
               AutodiffVocabularyTests.tests
               FieldTests.tests
               ExactTests.tests
+              ExactAnswerTests.tests
+              SpectraTests.tests
               CosmologyTests.tests
               LogNormalTests.tests
               LogNormalExactTests.tests

@@ -31,8 +31,7 @@ module PowerLaw =
         { Model =
             Model.create (SpectrumField.simulatorOn device "power-law" model) prior
             |> Model.withExact
-                { Fisher = SpectrumLikelihood.fisher model
-                  LogLikelihood = SpectrumLikelihood.logLikelihood model }
+                (ExactAnswer.create (SpectrumLikelihood.fisher model) (SpectrumLikelihood.logLikelihood model))
           Recipe =
             { Recipe.Default with
                 Fiducial = Some [| 1.0; 0.5 |]
