@@ -8,7 +8,8 @@ open Building
 open Steps
 open Studies
 
-let libraries = [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots" ]
+let libraries =
+    [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots"; "FieldImnn.Cpu" ]
 
 // ----------------------------------------------------------------------------------------------------- test
 
@@ -171,7 +172,7 @@ let pack () =
     perform [ restoring; building; packing folder ]
     printfn $"Packages are in {shown folder}. From a script anywhere:"
     printfn $"    #i \"nuget: {folder}\""
-    printfn $"    #r \"nuget: FieldImnn.Plots, {version ()}\""
+    printfn $"    #r \"nuget: FieldImnn.Cpu, {version ()}\""
 
     for library in libraries do
         let old = Path.Combine(cache, library.ToLowerInvariant(), version ())

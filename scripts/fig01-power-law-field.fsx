@@ -9,19 +9,19 @@ let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
 let problem = Catalogue.problem "power-law" options.Modes
 
 let field, derivatives =
-    Simulator.fieldWithDerivatives problem.Simulator Autodiff problem.Target options.Seed
+    Simulator.fieldWithDerivatives problem.Simulator Autodiff problem.Example options.Seed
 
 Plot.fields
     [ "δ(x)", Tensors.toArray2D field
       "∂δ/∂A", Tensors.toArray2D derivatives[0]
       "∂δ/∂B", Tensors.toArray2D derivatives[1] ]
 |> Plot.withCaption
-    $"A field of P(k) = A k<sup>−B</sup> at (A, B) = ({problem.Target[0]}, {problem.Target[1]}) on 128 × 128 pixels, {options.ModesName} modes, and its exact derivatives by automatic differentiation with the noise held fixed. A scales the field, so its derivative repeats it; B tilts the spectrum, so its derivative weighs each mode by −½ ln k: large scales up, small scales down."
+    $"A field of P(k) = A k<sup>−B</sup> at (A, B) = ({problem.Example[0]}, {problem.Example[1]}) on 128 × 128 pixels, {options.ModesName} modes, and its exact derivatives by automatic differentiation with the noise held fixed. A scales the field, so its derivative repeats it; B tilts the spectrum, so its derivative weighs each mode by −½ ln k: large scales up, small scales down."
 |> Export.figure options.Out "fig01-field"
 
 Report.fields
-    [ "target", Report.numbers problem.Target
+    [ "target", Report.numbers problem.Example
       "modes", Report.value options.ModesName
       "variance", Report.value (Tensors.toNumber (field.var ()))
       "seed", Report.value options.Seed ]
-|> StudyOptions.results options "fig01"
+|> Study.results options "fig01"

@@ -9,7 +9,7 @@ open FieldImnn.Plots
 let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
 let problem = Catalogue.problem "power-law" options.Modes
 let progress = ConsoleProgress.create ()
-let ours = StudyOptions.compressor options progress problem
+let ours = Study.compressor options progress problem
 
 let publishedSettings =
     { ImnnSettings.Published with
@@ -23,7 +23,9 @@ let publishedSettings =
         HeldOut = (if options.Quick then 100 else 300)
         Quote = (if options.Quick then 200 else 2000) }
 
-let published = StudyOptions.compressorWith publishedSettings options problem
+let published =
+    Study.compressorWith publishedSettings problem.Fiducial options problem
+
 ConsoleProgress.finish ()
 let exact = problem.Exact.Fisher problem.Fiducial
 let quoted = problem.QuotedFisher.Value problem.Fiducial
@@ -51,6 +53,6 @@ Report.fields
       "quotedFisher", Report.matrix quoted
       "filterBank", numbers ours
       "published", numbers published ]
-|> StudyOptions.results options "fig02"
+|> Study.results options "fig02"
 
 printfn $"kept {kept ours:P1} of the field's information (published network: {kept published:P1})"

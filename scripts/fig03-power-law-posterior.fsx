@@ -9,34 +9,30 @@ open FieldImnn.Plots
 let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
 let problem = Catalogue.problem "power-law" options.Modes
 let progress = ConsoleProgress.create ()
-let compressor = StudyOptions.compressor options progress problem
+let compressor = Study.compressor options progress problem
 
 let field =
-    Simulator.field problem.Simulator problem.Target (NoiseKey.SeedFor(options.Seed, "target"))
+    Simulator.field problem.Simulator problem.Example (NoiseKey.SeedFor(options.Seed, "target"))
 
 let abc =
-    FieldInference.infer
-        (InferenceMethod.create "abc" options.Quick options.Seed progress None)
-        problem
-        compressor
-        field
+    Study.infer "abc" (NamedMethod.create "abc" options.Quick options.Seed progress None) problem compressor field
 
-let gaussian = FieldInference.infer GaussianMethod problem compressor field
+let gaussian = Study.infer "gaussian" Method.gaussian problem compressor field
 ConsoleProgress.finish ()
 
 Plot.corner
-    [ "exact", abc.Exact
+    [ "exact", abc.Exact.Posterior
       "ABC", abc.Posterior
       "Gaussian approximation", gaussian.Posterior ]
-    (Some problem.Target)
+    (Some problem.Example)
 |> Plot.withCaption
-    $"Posterior of one simulated field at (A, B) = ({problem.Target[0]}, {problem.Target[1]}) (dashed), {options.ModesName} modes; contours hold 68 %% and 95 %%. The network compressed 16 384 pixels to two numbers. Area over the exact area: ABC {abc.AreaRatio:F3} ({abc.Simulations - compressor.Simulations} simulations, regression-adjusted), Gaussian approximation {gaussian.AreaRatio:F3}. The Gaussian takes its width from the fiducial (1, 0.5), so it cannot follow the exact width here."
+    $"Posterior of one simulated field at (A, B) = ({problem.Example[0]}, {problem.Example[1]}) (dashed), {options.ModesName} modes; contours hold 68 %% and 95 %%. The network compressed 16 384 pixels to two numbers. Area over the exact area: ABC {abc.AreaRatio:F3} ({abc.Simulations - compressor.Simulations} simulations, regression-adjusted), Gaussian approximation {gaussian.AreaRatio:F3}. The Gaussian takes its width from the fiducial (1, 0.5), so it cannot follow the exact width here."
 |> Export.figure options.Out "fig03-posterior"
 
 let numbers result =
-    Report.summary problem options.ModesName compressor.Seconds options.Seed result
+    Study.summary options problem compressor.Seconds result
 
 Report.fields [ "abc", numbers abc; "gaussian", numbers gaussian ]
-|> StudyOptions.results options "fig03"
+|> Study.results options "fig03"
 
 printfn $"area over exact: ABC {abc.AreaRatio:F3}, Gaussian {gaussian.AreaRatio:F3}"

@@ -9,7 +9,7 @@ open FieldImnn.Plots
 let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
 let problem = Catalogue.problem "power-law" options.Modes
 let progress = ConsoleProgress.create ()
-let compressor = StudyOptions.compressor options progress problem
+let compressor = Study.compressor options progress problem
 ConsoleProgress.finish ()
 let count = if options.Quick then 200 else 600
 let theta = Prior.sample (int options.Seed) 0L count problem.Prior
@@ -36,4 +36,4 @@ let deviation i =
 Report.fields
     [ "fields", Report.value count
       "rootMeanSquare", Report.numbers [ deviation 0; deviation 1 ] ]
-|> StudyOptions.results options "fig04"
+|> Study.results options "fig04"

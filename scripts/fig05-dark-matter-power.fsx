@@ -19,7 +19,7 @@ let measured theta =
 let at (theta: float[]) = $"({theta[0]}, {theta[1]})"
 
 let points =
-    [ problem.Target; problem.Fiducial ]
+    [ problem.Example; problem.Fiducial ]
     |> List.map (fun theta -> theta, measured theta)
 
 let curve name style (x, y) errors : Curve =
@@ -52,7 +52,7 @@ Plot.curves
       Logarithmic = true }
     content
 |> Plot.withCaption
-    $"Spectra of the log-normal dark-matter field at Planck's (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Target} and at the fiducial {at problem.Fiducial}, {options.ModesName} modes; points are means over {count} simulated fields in 48 bands, with standard errors. {text}"
+    $"Spectra of the log-normal dark-matter field at Planck's (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Example} and at the fiducial {at problem.Fiducial}, {options.ModesName} modes; points are means over {count} simulated fields in 48 bands, with standard errors. {text}"
 |> Export.figure options.Out "fig05-power"
 
 let deviation (theta, power: MeasuredPower) =
@@ -64,4 +64,4 @@ Report.fields
       "k", Report.numbers (snd points.Head).K
       "measuredOverWantedTarget", Report.numbers (deviation points[0])
       "measuredOverWantedFiducial", Report.numbers (deviation points[1]) ]
-|> StudyOptions.results options "fig05"
+|> Study.results options "fig05"

@@ -9,21 +9,21 @@ let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
 let problem = Catalogue.problem "dark-matter" options.Modes
 
 let field, derivatives =
-    Simulator.fieldWithDerivatives problem.Simulator Autodiff problem.Target options.Seed
+    Simulator.fieldWithDerivatives problem.Simulator Autodiff problem.Example options.Seed
 
 Plot.fields
     [ "ln(1 + δ)", Tensors.toArray2D (field.log1p ())
       "∂δ/∂Ω<sub>c</sub>", Tensors.toArray2D derivatives[0]
       "∂δ/∂σ<sub>8</sub>", Tensors.toArray2D derivatives[1] ]
 |> Plot.withCaption
-    $"A log-normal dark-matter field at (Ω<sub>c</sub>, σ<sub>8</sub>) = ({problem.Target[0]}, {problem.Target[1]}) on 128 × 128 pixels of {DarkMatter.boxLength / 128.0:F2} Mpc/h, {options.ModesName} modes, and its exact derivatives by automatic differentiation through the Eisenstein–Hu spectrum with the noise held fixed. σ<sub>8</sub> scales the waves, so overdense pixels grow and voids empty; Ω<sub>c</sub> moves power between large and small scales."
+    $"A log-normal dark-matter field at (Ω<sub>c</sub>, σ<sub>8</sub>) = ({problem.Example[0]}, {problem.Example[1]}) on 128 × 128 pixels of {DarkMatter.boxLength / 128.0:F2} Mpc/h, {options.ModesName} modes, and its exact derivatives by automatic differentiation through the Eisenstein–Hu spectrum with the noise held fixed. σ<sub>8</sub> scales the waves, so overdense pixels grow and voids empty; Ω<sub>c</sub> moves power between large and small scales."
 |> Export.figure options.Out "fig06-field"
 
 Report.fields
-    [ "target", Report.numbers problem.Target
+    [ "target", Report.numbers problem.Example
       "modes", Report.value options.ModesName
       "variance", Report.value (Tensors.toNumber (field.var ()))
       "minimum", Report.value (Tensors.toNumber (field.min ()))
       "maximum", Report.value (Tensors.toNumber (field.max ()))
       "seed", Report.value options.Seed ]
-|> StudyOptions.results options "fig06"
+|> Study.results options "fig06"

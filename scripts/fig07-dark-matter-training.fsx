@@ -11,10 +11,10 @@ let problem = Catalogue.problem "dark-matter" options.Modes
 let progress = ConsoleProgress.create ()
 
 let rounds =
-    StudyOptions.observed options "target_field_planck" 4 problem
+    Study.observed options "target_field_planck" 4 problem
     |> List.map snd
     |> Tensors.stack
-    |> StudyOptions.refit options progress problem
+    |> Study.refit options progress problem
 
 ConsoleProgress.finish ()
 let first, last = rounds.Head.Compressor, (List.last rounds).Compressor
@@ -53,7 +53,7 @@ let numbers (round: RefitRound) =
 Report.fields
     [ yield! rounds |> List.mapi (fun i round -> $"round{i + 1}", numbers round)
       "quotedDeterminant", Report.value quoted ]
-|> StudyOptions.results options "fig07"
+|> Study.results options "fig07"
 
 for round in rounds do
     printfn

@@ -9,27 +9,27 @@ open FieldImnn.Plots
 let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
 let problem = Catalogue.problem "dark-matter" options.Modes
 let progress = ConsoleProgress.create ()
-let observed = StudyOptions.observed options "target_field_planck" 4 problem
+let observed = Study.observed options "target_field_planck" 4 problem
 
 let rounds =
     observed
     |> List.map snd
     |> Tensors.stack
-    |> StudyOptions.refit options progress problem
+    |> Study.refit options progress problem
 
 let compressor = (List.last rounds).Compressor
 
-let delfi = InferenceMethod.create "delfi" options.Quick options.Seed progress None
+let delfi = NamedMethod.create "delfi" options.Quick options.Seed progress None
 
 let results =
     List.map2
         (fun (title, field) result -> title, field, result)
         observed
-        (FieldInference.inferAll delfi problem compressor (List.map snd observed))
+        (Study.inferAll "delfi" delfi problem compressor (List.map snd observed))
 
 ConsoleProgress.finish ()
 
-let gaussian (result: InferenceResult) =
+let gaussian (result: StudyResult) =
     GaussianApproximation.posterior problem.Prior result.Estimate compressor.Fisher
 
 let at (theta: float[]) = $"({theta[0]:F3}, {theta[1]:F3})"
@@ -42,22 +42,22 @@ Plot.targets
           { Title = title
             Field = Tensors.toArray2D (field.log1p ())
             Layers =
-              [ "exact", result.Exact
+              [ "exact", result.Exact.Posterior
                 "DELFI", result.Posterior
                 "Gaussian approximation", gaussian result ] } ]
-    (Some problem.Target)
+    (Some problem.Example)
     [ "last fiducial", compressor.Fiducial ]
 |> Plot.withCaption
-    $"ln(1 + δ) of four fields at (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Target} (cross), {options.ModesName} modes, and their posteriors; contours hold 68 %% and 95 %%. The network was trained at {at rounds.Head.Compressor.Fiducial}, then at the mean estimate {at compressor.Fiducial} (diamond), and compressed each field to two numbers. Area of the DELFI posterior over the exact one, from left to right: {ratios} (published: 6.4 to 9.1 for the original networks). The Gaussian approximation has the width of the fiducial, wherever the field lies."
+    $"ln(1 + δ) of four fields at (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Example} (cross), {options.ModesName} modes, and their posteriors; contours hold 68 %% and 95 %%. The network was trained at {at rounds.Head.Compressor.Fiducial}, then at the mean estimate {at compressor.Fiducial} (diamond), and compressed each field to two numbers. Area of the DELFI posterior over the exact one, from left to right: {ratios} (published: 6.4 to 9.1 for the original networks). The Gaussian approximation has the width of the fiducial, wherever the field lies."
 |> Export.figure options.Out "fig08-posteriors"
 
 /// How far apart two posteriors' means are, in exact standard deviations.
-let shift (result: InferenceResult) =
+let shift (result: StudyResult) =
     Array.map3
         (fun a b s -> (a - b) / s)
         (Posterior.mean result.Posterior)
-        (Posterior.mean result.Exact)
-        (Posterior.sd result.Exact)
+        (Posterior.mean result.Exact.Posterior)
+        (Posterior.sd result.Exact.Posterior)
 
 Report.fields
     [ for i, (title, _, result) in List.indexed results do
@@ -65,9 +65,10 @@ Report.fields
           Report.fields
               [ "title", Report.value title
                 "shiftInExactSd", Report.numbers (shift result)
-                "gaussianAreaRatio", Report.value (Posterior.area (gaussian result) / Posterior.area result.Exact)
-                "delfi", Report.summary problem options.ModesName compressor.Seconds options.Seed result ] ]
-|> StudyOptions.results options "fig08"
+                "gaussianAreaRatio",
+                Report.value (Posterior.area (gaussian result) / Posterior.area result.Exact.Posterior)
+                "delfi", Study.summary options problem compressor.Seconds result ] ]
+|> Study.results options "fig08"
 
 for title, _, result in results do
     let away = shift result

@@ -17,17 +17,17 @@ let kept kind n =
     let problem = DarkMatter.create n options.Modes
 
     let settings =
-        StudyOptions.training options.Quick options.Seed (Progress.labelled $"N = {n}" progress) problem problem.Target
+        (Study.recipe options (Progress.labelled $"N = {n}" progress) problem).Training problem.Example
 
     let compressor =
-        StudyOptions.compressorAt problem.Target { settings with Network = kind n } options problem
+        Study.compressorWith { settings with Features = kind n } problem.Example options problem
 
-    Fisher.retained compressor.Fisher (problem.Exact.Fisher problem.Target)
+    Fisher.retained compressor.Fisher (problem.Exact.Fisher problem.Example)
 
-let summaries: (string * (int -> NetworkKind)) list =
-    [ "P(k) of δ", (fun n -> BandPower(n / 2))
-      "P(k) of ln(1 + δ)", (fun n -> OfLogarithm(BandPower(n / 2)))
-      "network", (fun n -> (DarkMatter.training n).Network) ]
+let summaries: (string * (int -> Features)) list =
+    [ "P(k) of δ", (fun n -> Features.bandPower (n / 2))
+      "P(k) of ln(1 + δ)", (fun n -> Features.ofLogarithm (Features.bandPower (n / 2)))
+      "network", (fun n -> (DarkMatter.training n).Features) ]
 
 let measured =
     [ for name, kind in summaries -> name, sizes |> List.map (kept kind) ]
@@ -65,7 +65,7 @@ Report.fields
     [ "pixels", Report.numbers (sizes |> List.map float)
       for name, values in measured do
           name, Report.numbers values ]
-|> StudyOptions.results options "fig09"
+|> Study.results options "fig09"
 
 for name, values in measured do
     let shown = values |> List.map (sprintf "%.3f") |> String.concat "  "

@@ -10,11 +10,11 @@ let options =
 
 let problem = Catalogue.problem "correlated-log-normal" options.Modes
 let progress = ConsoleProgress.create ()
-let compressor = StudyOptions.compressor options progress problem
-let fields = StudyOptions.observed options "lognormal20_field_" 4 problem
+let compressor = Study.compressor options progress problem
+let fields = Study.observed options "lognormal20_field_" 4 problem
 
 let abc =
-    AbcMethod
+    Method.abc
         { AbcSettings.Default with
             Seed = options.Seed
             Simulations =
@@ -24,7 +24,7 @@ let abc =
 
 let first =
     fields
-    |> List.map (fun (_, field) -> FieldInference.infer abc problem compressor field)
+    |> List.map (fun (_, field) -> Study.infer "abc" abc problem compressor field)
 
 // trained again where the first field's posterior is, and used for all four
 let there =
@@ -33,24 +33,26 @@ let there =
     |> Array.map (fun v -> System.Math.Round(v, 2))
 
 let again = CorrelatedLogNormal.createAt 20 there
-let retrained = StudyOptions.compressor options progress again
+let retrained = Study.compressor options progress again
 
 let results =
     fields
-    |> List.map (fun (_, field) -> FieldInference.infer abc again retrained field)
+    |> List.map (fun (_, field) -> Study.infer "abc" abc again retrained field)
 
 ConsoleProgress.finish ()
-let fisher = problem.Exact.Fisher problem.Target
+let fisher = problem.Exact.Fisher problem.Example
 
-let panel (title, _) (result: InferenceResult) =
+let panel (title, _) (result: StudyResult) =
     let ellipse =
-        GaussianApproximation.posterior problem.Prior (Posterior.mean result.Exact) fisher
+        GaussianApproximation.posterior problem.Prior (Posterior.mean result.Exact.Posterior) fisher
 
     $"{title}: area ratio {result.AreaRatio:F2}",
-    [ "exact", result.Exact; "network", result.Posterior; "Fisher", ellipse ],
-    Some problem.Target
+    [ "exact", result.Exact.Posterior
+      "network", result.Posterior
+      "Fisher", ellipse ],
+    Some problem.Example
 
-let ratios (results: InferenceResult list) =
+let ratios (results: StudyResult list) =
     results |> List.map (fun r -> r.AreaRatio)
 
 Plot.contours 2 [| "α"; "β [pixels]" |] (List.map2 panel fields results)
@@ -67,14 +69,14 @@ let numbers (problem: Problem) (compressor: Compressor) results =
           "trainingSeconds", Report.value compressor.Seconds
           "simulations", Report.value compressor.Simulations
           for (title, _), result in List.zip fields results do
-              title, Report.summary problem "one" compressor.Seconds options.Seed result ]
+              title, Study.summary options problem compressor.Seconds result ]
 
 Report.fields
     [ "first", numbers problem compressor first
       "retrained", numbers again retrained results
       "fisherAtTarget", Report.matrix fisher
-      "quotedFisherAtTarget", Report.matrix (problem.QuotedFisher.Value problem.Target) ]
-|> StudyOptions.results options "fig10"
+      "quotedFisherAtTarget", Report.matrix (problem.QuotedFisher.Value problem.Example) ]
+|> Study.results options "fig10"
 
 for (title, _), one, two in List.zip3 fields first results do
     printfn $"{title}: area over exact {one.AreaRatio:F3}, retrained {two.AreaRatio:F3}"

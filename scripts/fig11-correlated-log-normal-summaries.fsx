@@ -13,13 +13,12 @@ let options =
 
 let problem = Catalogue.problem "correlated-log-normal" options.Modes
 let progress = ConsoleProgress.create ()
-let compressor = StudyOptions.compressor options progress problem
+let compressor = Study.compressor options progress problem
 
-let title, field =
-    (StudyOptions.observed options "lognormal20_field_" 1 problem).Head
+let title, field = (Study.observed options "lognormal20_field_" 1 problem).Head
 
 let abc =
-    AbcMethod
+    Method.abc
         { AbcSettings.Default with
             Seed = options.Seed
             Simulations =
@@ -27,20 +26,23 @@ let abc =
                     Progress = progress }
             Budget = (if options.Quick then 5000 else 20000) }
 
-let network = FieldInference.infer abc problem compressor field
+let network = Study.infer "abc" abc problem compressor field
 
 let estimatesAlone =
-    FieldInference.infer abc { problem with Beside = None } compressor field
+    Study.infer "abc" abc problem (Compressor.comparing None compressor) field
 
 let largestLag = 5
 
 let correlation =
     let settings =
-        { StudyOptions.training options.Quick options.Seed progress problem problem.Fiducial with
-            Network = CorrelationFunction largestLag }
+        { (Study.recipe options progress problem).Training problem.Fiducial with
+            Features = Features.correlation largestLag }
 
-    let compressor = StudyOptions.compressorWith settings options problem
-    FieldInference.infer abc { problem with Beside = None } compressor field
+    let compressor =
+        Study.compressorWith settings problem.Fiducial options problem
+        |> Compressor.comparing None
+
+    Study.infer "abc" abc problem compressor field
 
 let pixelNoise = 0.01
 let noisy = CorrelatedLogNormalField(20, LogNormalForm.Standardised, pixelNoise)
@@ -52,7 +54,7 @@ let noisyField =
     | None ->
         Simulator.field
             (CorrelatedLogNormal.simulator noisy)
-            problem.Target
+            problem.Example
             (NoiseKey.SeedFor(options.Seed, "target 1"))
 
 let hmc =
@@ -68,34 +70,34 @@ let latent =
         hmc
         noisy
         problem.Prior
-        (Posterior.resample (int options.Seed) hmc.Chains network.Exact)
+        (Posterior.resample (int options.Seed) hmc.Chains network.Exact.Posterior)
         noisyField
 
 ConsoleProgress.finish ()
 let chains = latent.Chains
 
-let posterior (result: InferenceResult) = result.Posterior
-let kept (result: InferenceResult) = result.FisherRetained
+let posterior (result: StudyResult) = result.Posterior
+let kept (result: StudyResult) = result.FisherRetained
 
 Plot.contours
     2
     [| "α"; "β [pixels]" |]
     [ "near the exact answer",
-      [ "exact", network.Exact
+      [ "exact", network.Exact.Posterior
         "network and edge", posterior network
         $"with pixel noise {pixelNoise} (HMC)", latent.Posterior ],
-      Some problem.Target
+      Some problem.Example
       "summaries that lose",
       [ "correlation function", posterior correlation
         "network without the edge", posterior estimatesAlone
-        "exact", network.Exact ],
-      Some problem.Target ]
+        "exact", network.Exact.Posterior ],
+      Some problem.Example ]
 |> Plot.withCaption
     $"One log-normal field of 20 × 20 pixels at (α, β) = (1, 0.5) (dashed): {title}; contours hold 68 %% and 95 %%. Left: the exact posterior; ABC on the network's two score estimates and the edge −1/min f, {network.AreaRatio:F2} times the exact area; and the exact posterior where each pixel has noise of {pixelNoise}, so that the field is latent and is sampled with α and β ({hmc.Chains} chains of {hmc.Draws} draws, R̂ ≤ {Array.max chains.RHat:F3}, effective draws ≥ {Array.min chains.EffectiveSize:F0}). Right, on a wider scale: the two-point correlation function to {largestLag} pixels keeps {kept correlation:P3} of the exact det F at ({problem.Fiducial[0]}, {problem.Fiducial[1]}) and has {correlation.AreaRatio:F0} times the exact area. The network keeps {kept network:P0} there, but its estimates alone have {estimatesAlone.AreaRatio:F0} times the area: score estimates from one fiducial do not tell far larger α apart, which the lowest pixel excludes."
 |> Export.figure options.Out "fig11-summaries"
 
 let numbers result =
-    Report.summary problem "one" compressor.Seconds options.Seed result
+    Study.summary options problem compressor.Seconds result
 
 Report.fields
     [ "field", Report.value title
@@ -113,7 +115,7 @@ Report.fields
             "acceptance", Report.value chains.Acceptance
             "step", Report.value chains.Step
             "divergent", Report.value chains.Divergent ] ]
-|> StudyOptions.results options "fig11"
+|> Study.results options "fig11"
 
 printfn
     $"area over exact: network {network.AreaRatio:F2}, without the edge {estimatesAlone.AreaRatio:F1}, correlation function {correlation.AreaRatio:F1}"

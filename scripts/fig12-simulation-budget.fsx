@@ -45,7 +45,7 @@ for name in [ "power-law"; "dark-matter" ] do
     let problem, compressor, field = SimulationBudget.subject options progress name
     let points = SimulationBudget.run settings problem compressor field
     ConsoleProgress.finish ()
-    let target = problem.Target |> Array.map string |> String.concat ", "
+    let target = problem.Example |> Array.map string |> String.concat ", "
 
     Plot.bands
         "simulations"
@@ -56,7 +56,7 @@ for name in [ "power-law"; "dark-matter" ] do
         $"How far the inferred posterior of one {name} field at ({target}), {options.ModesName} modes, is from the exact one of all its pixels, against the number of simulations beyond those of the compressor. Lines: mean over {seeds}; bands: their range; dashed: an exact result. C2ST 0.5 means that no classifier tells the two apart. ABC from the prior accepts the nearest {accepted}, as the paper did, so its ε does not fall with more simulations. All use the same two summaries: what the compression lost stays. {describe points SimulationBudget.methods[0]}. {describe points SimulationBudget.methods[3]}."
     |> Export.figure options.Out $"fig12-simulation-budget-{name}"
 
-    SimulationBudget.report points |> StudyOptions.results options $"fig12-{name}"
+    SimulationBudget.report points |> Study.results options $"fig12-{name}"
 
     for m in SimulationBudget.methods do
         printfn $"{name}: {describe points m}"

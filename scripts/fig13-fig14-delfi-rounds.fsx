@@ -35,7 +35,7 @@ Report.fields
               [ "simulations", Report.value round.Simulations
                 "epochs", Report.value round.History.Length
                 "heldOutLogDensity", Report.value round.HeldOutLogDensity ] ]
-|> StudyOptions.results options "fig13"
+|> Study.results options "fig13"
 
 let ratio posterior =
     Posterior.area posterior / Posterior.area exact
@@ -44,12 +44,12 @@ Plot.corner
     [ "exact", exact
       for i, round in Array.indexed result.Rounds do
           $"round {i + 1}, {round.Simulations} simulations", round.Posteriors[0] ]
-    (Some problem.Target)
+    (Some problem.Example)
 |> Plot.withCaption
-    $"Posterior of one simulated field at (A, B) = ({problem.Target[0]}, {problem.Target[1]}) (dashed), {options.ModesName} modes, after each round of DELFI; contours hold 68 %% and 95 %%. The first round's simulations come from the prior, the others from the posterior before. Area over the exact area after the first round {ratio result.Rounds[0].Posteriors[0]:F2}, after the last {ratio (Array.last result.Rounds).Posteriors[0]:F2}."
+    $"Posterior of one simulated field at (A, B) = ({problem.Example[0]}, {problem.Example[1]}) (dashed), {options.ModesName} modes, after each round of DELFI; contours hold 68 %% and 95 %%. The first round's simulations come from the prior, the others from the posterior before. Area over the exact area after the first round {ratio result.Rounds[0].Posteriors[0]:F2}, after the last {ratio (Array.last result.Rounds).Posteriors[0]:F2}."
 |> Export.figure options.Out "fig14-posteriors-by-round"
 
 Report.fields
     [ "areaRatios", Report.numbers [ for round in result.Rounds -> ratio round.Posteriors[0] ]
       "simulations", Report.numbers [ for round in result.Rounds -> float round.Simulations ] ]
-|> StudyOptions.results options "fig14"
+|> Study.results options "fig14"

@@ -42,7 +42,7 @@ Plot.coverage
     $"How often regions hold the truth against how often they should, for {fields} {from}. Below the diagonal: over-confident (or biased); above: under-confident. Grey: 95 %% of calibrated curves at each point. Verdicts: {verdicts}."
 |> Export.figure options.Out "fig15-calibration-coverage"
 
-CalibrationStudy.report results |> StudyOptions.results options "fig15"
+CalibrationStudy.report results |> Study.results options "fig15"
 
 for result in results do
     printfn $"{result.Method}: ranks %A{result.RankVerdicts}; coverage {result.LevelVerdict}; TARP {result.TarpVerdict}"

@@ -9,4 +9,4 @@
 System.Globalization.CultureInfo.CurrentCulture <- System.Globalization.CultureInfo.InvariantCulture
 System.Globalization.CultureInfo.DefaultThreadCurrentCulture <- System.Globalization.CultureInfo.InvariantCulture
 
-FieldImnn.Core.Runtime.TorchRuntime.Initialise()
+FieldImnn.Core.Runtime.TorchRuntime.Configure()

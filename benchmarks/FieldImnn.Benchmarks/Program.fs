@@ -9,7 +9,7 @@ let private benchmarks: (int -> Ratio.Measured list) list =
 
 [<EntryPoint>]
 let main arguments =
-    TorchRuntime.Initialise()
+    TorchRuntime.Configure()
     System.Globalization.CultureInfo.CurrentCulture <- System.Globalization.CultureInfo.InvariantCulture
     let alternations = if arguments.Length > 0 then int arguments[0] else 5
     let measured = benchmarks |> List.collect (fun benchmark -> benchmark alternations)

@@ -70,7 +70,7 @@ let private run options out subject =
         let clock = Stopwatch.StartNew()
 
         let methodOf seed =
-            InferenceMethod.create (if name = joint then "delfi" else name) false seed Progress.silent None
+            NamedMethod.create (if name = joint then "delfi" else name) false seed Progress.silent None
 
         let cell =
             try
@@ -126,7 +126,7 @@ let private summarise out =
 
 [<EntryPoint>]
 let main arguments =
-    TorchRuntime.Initialise()
+    TorchRuntime.Configure()
     CultureInfo.DefaultThreadCurrentCulture <- CultureInfo.InvariantCulture
     CultureInfo.CurrentCulture <- CultureInfo.InvariantCulture
 

@@ -24,10 +24,10 @@ type Subject =
 /// The target, four standard deviations of the exact Fisher matrix to each side: a field there is about the target, and yet what is
 /// drawn there is no single point, so that ranks mean something.
 let private aboutTarget (problem: Problem) =
-    let covariance: Matrix<float> = (problem.Exact.Fisher problem.Target).Inverse()
+    let covariance: Matrix<float> = (problem.Exact.Fisher problem.Example).Inverse()
 
     let box =
-        problem.Target
+        problem.Example
         |> Array.mapi (fun k t -> let s = 4.0 * sqrt covariance[k, k] in t - s, t + s)
 
     Prior.within box problem.Prior
@@ -62,7 +62,7 @@ let all pixels out seed progress =
           Goal = 0.9, 1.15, 0.3 } ]
 
 let private rounds subject field =
-    StudyOptions.refit subject.Options subject.Progress subject.Problem (TorchSharp.torch.unsqueeze (field, 0L))
+    Study.refit subject.Options subject.Progress subject.Problem (TorchSharp.torch.unsqueeze (field, 0L))
 
 /// The compressor for one field about the target: trained where the field is (own rounds), or where one at the very target is.
 let compressor subject (field: Tensor) =
@@ -72,11 +72,11 @@ let compressor subject (field: Tensor) =
         else
             Simulator.field
                 subject.Problem.Simulator
-                subject.Problem.Target
+                subject.Problem.Example
                 (NoiseKey.SeedFor(subject.Options.Seed, "target"))
 
     (List.last (rounds subject seen)).Compressor
 
 /// The compressor for the whole prior: the problem's first.
 let first subject =
-    StudyOptions.compressor subject.Options subject.Progress subject.Problem
+    Study.compressor subject.Options subject.Progress subject.Problem

@@ -74,6 +74,9 @@ let fields subject (region: Prior) count =
 let exact subject field =
     ExactAnswer.posteriorOn points subject.Problem.Exact subject.Problem.Prior field
 
+let private posteriors (method: Method) subject compressor fields =
+    method subject.Problem.Model (Infer.compression compressor) fields
+
 /// Fields a group at a time: each by itself, as a user's field would be, or some that share a run and the compressor of the first.
 let sequential size subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =
     Array.zip universe exacts
@@ -88,8 +91,7 @@ let sequential size subject methodOf (universe: (float[] * Tensor)[]) (exacts: P
         let seed = NoiseKey.SeedFor(subject.Options.Seed, $"calibration method {first}")
         let fields = [ for _, ((_, field), _) in group -> field ]
 
-        let _, found =
-            FieldInference.posteriors (methodOf seed) subject.Problem compressor fields
+        let found = posteriors (methodOf seed) subject compressor fields
 
         Array.map2
             (fun (i, ((truth, _), exact)) one -> against i lost subject.About truth exact one)
@@ -101,10 +103,7 @@ let amortised subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posteri
     let compressor = first subject
     let fields = universe |> Array.map snd |> List.ofArray
 
-    let _, found =
-        FieldInference.posteriors (methodOf subject.Options.Seed) subject.Problem compressor fields
-
-    found
+    posteriors (methodOf subject.Options.Seed) subject compressor fields
     |> List.mapi (fun i one ->
         against i (lost subject compressor) subject.Problem.Prior (fst universe[i]) exacts[i] one)
     |> Array.ofList

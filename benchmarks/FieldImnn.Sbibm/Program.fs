@@ -106,7 +106,7 @@ let private benchmark data out options =
 
 [<EntryPoint>]
 let main arguments =
-    TorchRuntime.Initialise()
+    TorchRuntime.Configure()
     System.Globalization.CultureInfo.CurrentCulture <- System.Globalization.CultureInfo.InvariantCulture
 
     try

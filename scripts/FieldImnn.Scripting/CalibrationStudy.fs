@@ -52,38 +52,18 @@ module CalibrationStudy =
         |> Array.unzip
         ||> ofTrials seed name
 
-    /// Tests the exact posterior, neural likelihood and the amortised neural posterior, the latter two learned from so many simulations,
-    /// on so many fields of the prior.
-    let run (options: StudyOptions) progress (problem: Problem) compressor simulations fields =
-        let truths =
-            Prior.sample (NoiseKey.IntSeedFor(options.Seed, "calibration parameters")) 0L fields problem.Prior
+    let private onGrid (problem: Problem) logDensity =
+        GridPosterior.compute grid problem.Prior.Names (Prior.bounds problem.Prior) logDensity, logDensity
 
-        let universe i =
-            Simulator.field problem.Simulator truths[i] (NoiseKey.SeedFor(options.Seed, $"calibration field {i}"))
-
-        let compress, _ = FieldInference.summaries problem compressor
-
-        let onGrid logDensity =
-            GridPosterior.compute grid problem.Prior.Names (Prior.bounds problem.Prior) logDensity, logDensity
-
-        let simulating =
-            { SimulationSettings.Default with
-                Progress = progress }
-
-        let summaries =
-            Array.init fields (fun i ->
-                Progress.report progress "fields" i fields ""
-                Tensors.using (fun () -> FieldInference.summarise compress (universe i)))
-
-        let test name posterior =
-            judge (int options.Seed) name truths (fun i ->
-                Progress.report progress name i fields ""
-                progress.Cancellation.ThrowIfCancellationRequested()
-                posterior i)
-
-        let exact =
-            test "exact" (fun i -> universe i |> ExactAnswer.logPosterior problem.Exact problem.Prior |> onGrid)
-
+    /// A neural likelihood of so many simulations: observed summaries → its log posterior.
+    let private likelihood
+        (options: StudyOptions)
+        simulating
+        (problem: Problem)
+        compress
+        simulations
+        (observed: float[])
+        =
         let learned =
             Delfi.run
                 { DelfiSettings.Default with
@@ -93,22 +73,61 @@ module CalibrationStudy =
                 problem.Simulator
                 compress
                 problem.Prior
-                [| [| summaries[0] |] |]
+                [| [| observed |] |]
+
+        fun (x: float[]) -> Delfi.logPosterior learned.Likelihood problem.Prior [| x |]
+
+    let private amortised (options: StudyOptions) simulating (problem: Problem) compress simulations =
+        NeuralPosterior.learn
+            { NpeSettings.Default with
+                Budget = simulations
+                Draws = draws
+                Simulations = simulating
+                Seed = options.Seed }
+            problem.Simulator
+            compress
+            problem.Prior
+
+    /// Tests the exact posterior, neural likelihood and the amortised neural posterior, the latter two learned from so many simulations,
+    /// on so many fields of the prior.
+    let run (options: StudyOptions) progress (problem: Problem) compressor simulations fields =
+        let truths =
+            Prior.sample (NoiseKey.IntSeedFor(options.Seed, "calibration parameters")) 0L fields problem.Prior
+
+        let universe i =
+            Simulator.field problem.Simulator truths[i] (NoiseKey.SeedFor(options.Seed, $"calibration field {i}"))
+
+        let compression = Infer.compression compressor
+        let compress = Compression.summaries compression
+
+        let simulating =
+            { SimulationSettings.Default with
+                Progress = progress }
+
+        let summaries =
+            Array.init fields (fun i ->
+                Progress.report progress "fields" i fields ""
+                Tensors.using (fun () -> Compression.ofField compression (universe i)))
+
+        let test name posterior =
+            judge (int options.Seed) name truths (fun i ->
+                Progress.report progress name i fields ""
+                progress.Cancellation.ThrowIfCancellationRequested()
+                posterior i)
+
+        let exact =
+            test "exact" (fun i ->
+                universe i
+                |> ExactAnswer.logPosterior problem.Exact problem.Prior
+                |> onGrid problem)
+
+        let learned =
+            likelihood options simulating problem compress simulations summaries[0]
 
         let likelihood =
-            test "neural likelihood" (fun i ->
-                Delfi.logPosterior learned.Likelihood problem.Prior [| summaries[i] |] |> onGrid)
+            test "neural likelihood" (fun i -> onGrid problem (learned summaries[i]))
 
-        let amortised =
-            NeuralPosterior.learn
-                { NpeSettings.Default with
-                    Budget = simulations
-                    Draws = draws
-                    Simulations = simulating
-                    Seed = options.Seed }
-                problem.Simulator
-                compress
-                problem.Prior
+        let amortised = amortised options simulating problem compress simulations
 
         let posterior =
             test "neural posterior" (fun i ->
@@ -120,7 +139,7 @@ module CalibrationStudy =
                 let estimate = Array.truncate problem.Fiducial.Length summaries[i]
 
                 GaussianApproximation.logDensity problem.Prior estimate compressor.Fisher
-                |> onGrid)
+                |> onGrid problem)
 
         [ exact; likelihood; posterior; gaussian ]
 

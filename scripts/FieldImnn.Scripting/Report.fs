@@ -1,14 +1,13 @@
 namespace FieldImnn
 
 open System.Collections.Generic
-open System.Globalization
 open System.IO
 open System.Text.Json
 open System.Text.Json.Nodes
 open FieldImnn.Core
 open MathNet.Numerics.LinearAlgebra
 
-/// Results as files: posteriors in CSV, summaries in JSON. Every file appears whole or not at all.
+/// Results as JSON. Every file appears whole or not at all.
 module Report =
     let private node (value: 'v) : JsonNode = JsonValue.Create value
 
@@ -52,33 +51,6 @@ module Report =
             use writer = new StreamWriter(stream, leaveOpen = true)
             writer.WriteLine(json.ToJsonString(JsonSerializerOptions(WriteIndented = true))))
 
-    /// A field of CSV, in quotes where it needs them (RFC 4180).
-    let private quoted (field: string) =
-        if field.IndexOfAny [| ','; '"'; '\r'; '\n' |] < 0 then
-            field
-        else
-            "\"" + field.Replace("\"", "\"\"") + "\""
-
-    /// Writes a posterior: a column for each parameter, named, and `weight`.
-    let writePosterior path (posterior: Posterior) =
-        let number (v: float) =
-            v.ToString("R", CultureInfo.InvariantCulture)
-
-        Files.writeAtomically path (fun stream ->
-            use writer = new StreamWriter(stream, leaveOpen = true)
-
-            writer.WriteLine(
-                Array.append posterior.Names [| "weight" |]
-                |> Array.map quoted
-                |> String.concat ","
-            )
-
-            Array.iter2
-                (fun (s: float[]) w ->
-                    writer.WriteLine(Array.append s [| w |] |> Array.map number |> String.concat ","))
-                posterior.Samples
-                posterior.Weights)
-
     let private moments posterior =
         [ "mean", numbers (Posterior.mean posterior)
           "sd", numbers (Posterior.sd posterior)
@@ -94,27 +66,31 @@ module Report =
               | Outsider sds when System.Double.IsFinite sds -> "sds", node sds
               | _ -> () ]
 
-    /// The summary of an inference; `modes`, `seconds` and `seed` are the caller's to tell.
-    let summary (problem: Problem) modes seconds (seed: uint64) (result: InferenceResult) =
-        // samples have no peak of their own
-        let exactPeak =
-            match Posterior.peak result.Exact with
-            | Some peak -> [ "estimate", numbers peak ]
-            | None -> []
-
+    /// The summary of an inference: what the caller tells of the model and the run (problem, modes), then the result. `exact`, `areaRatio`,
+    /// `fisherRetained` and `fisherRetainedPerParameter` are there only where an exact answer is known.
+    let summary (told: (string * string) list) (parameters: string[]) seconds (seed: uint64) (result: InferenceResult) =
         fields
-            [ "problem", node problem.Simulator.Name
-              "modes", node (modes: string)
+            [ yield! told |> List.map (fun (name, text) -> name, node text)
               "method", node result.Method
-              "parameters", JsonArray(problem.Simulator.Parameters |> Array.map (fun n -> node n)) :> JsonNode
+              "parameters", JsonArray(parameters |> Array.map (fun n -> node n)) :> JsonNode
               "estimate", numbers result.Estimate
               yield! moments result.Posterior
-              "exact", fields (exactPeak @ moments result.Exact)
-              "areaRatio", node result.AreaRatio
-              "fisherRetained", node result.FisherRetained
+              match result.Exact with
+              | Some exact ->
+                  // samples have no peak of their own
+                  let peak =
+                      match Posterior.peak exact.Posterior with
+                      | Some peak -> [ "estimate", numbers peak ]
+                      | None -> []
+
+                  "exact", fields (peak @ moments exact.Posterior)
+                  "areaRatio", node exact.AreaRatio
+                  "fisherRetained", node exact.FisherRetained
+                  "fisherRetainedPerParameter", node exact.FisherRetainedPerParameter
+              | None -> ()
               "simulations", node result.Simulations
               "warnings", JsonArray(result.Warnings |> List.map warning |> Array.ofList) :> JsonNode
               "failedSimulations", node result.Failed
               "seconds", node (seconds: float)
               "seed", node seed
-              "version", node (typeof<Problem>.Assembly.GetName().Version.ToString 3) ]
+              "version", node (typeof<Model>.Assembly.GetName().Version.ToString 3) ]

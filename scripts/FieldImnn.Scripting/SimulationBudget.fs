@@ -79,15 +79,13 @@ module SimulationBudget =
           Folder = Path.Combine(options.Out, "simulations")
           Progress = progress }
 
-    /// The problem of a name, the field (shape…) to infer, at the problem's target, and its compressor from the study's folder, trained
+    /// The problem of a name, the field (shape…) to infer, at the problem's example, and its compressor from the study's folder, trained
     /// in as many rounds as the problem wants.
     let subject options progress name =
         let problem = Catalogue.problem name options.Modes
 
-        let field =
-            Simulator.field problem.Simulator problem.Target (NoiseKey.SeedFor(options.Seed, "target"))
-
-        let rounds = StudyOptions.refit options progress problem (field.unsqueeze 0L)
+        let field = Study.example options problem
+        let rounds = Study.refit options progress problem (field.unsqueeze 0L)
         problem, (List.last rounds).Compressor, field
 
     /// Each method and seed has a folder of its own.
@@ -99,7 +97,7 @@ module SimulationBudget =
 
     /// DELFI's run of a seed.
     let delfi settings (problem: Problem) compressor field seed =
-        let compress, _ = FieldInference.summaries problem compressor
+        let compression = Infer.compression compressor
 
         Delfi.run
             { DelfiSettings.Default with
@@ -108,9 +106,9 @@ module SimulationBudget =
                 Simulations = simulating settings problem "delfi" seed
                 Seed = seed }
             problem.Simulator
-            compress
+            (Compression.summaries compression)
             problem.Prior
-            [| [| FieldInference.summarise compress field |] |]
+            [| [| Compression.ofField compression field |] |]
 
     /// The runs of all methods for one field (shape…).
     let run settings (problem: Problem) compressor (field: Tensor) : BudgetPoint list =
@@ -118,8 +116,13 @@ module SimulationBudget =
             raise (SettingException("simulation budget", "at least one budget and one seed", "none"))
 
         let exact = ExactAnswer.posterior problem.Exact problem.Prior field
-        let compress, metric = FieldInference.summaries problem compressor
-        let observed = FieldInference.summarise compress field
+        let compression = Infer.compression compressor
+        let compress = Compression.summaries compression
+
+        let metric seed =
+            Compression.metric seed problem.Simulator compression
+
+        let observed = Compression.ofField compression field
 
         let point name seed simulations posterior =
             compare name seed simulations settings.C2stSamples exact posterior

@@ -1,26 +1,27 @@
 namespace FieldImnn
 
-open FieldImnn.Core
-
-/// How a posterior is made from a score estimate.
-type InferenceMethod =
-    | GaussianMethod
-    | AbcMethod of AbcSettings
-    | PmcMethod of PmcSettings
-    | DelfiMethod of DelfiSettings
-    | NpeMethod of NpeSettings
-
-/// A posterior from a compressed field beside the exact one.
-type InferenceResult =
+/// An exact posterior beside an approximate one, and what lies between them.
+type Comparison =
     {
-        Method: string
-        Estimate: float[]
         Posterior: Posterior
-        Exact: Posterior
-        /// Area over the exact area: 1 where nothing was lost.
+        /// Area over the exact area (of more parameters: volume): 1 where nothing was lost.
         AreaRatio: float
         /// det F of the compressor over the exact det F at its fiducial.
         FisherRetained: float
+        /// The p-th root of FisherRetained: what is kept of each parameter's information, on average.
+        FisherRetainedPerParameter: float
+    }
+
+/// The posterior of a field.
+type InferenceResult =
+    {
+        /// The name of the method.
+        Method: string
+        /// The score estimate of the field.
+        Estimate: float[]
+        Posterior: Posterior
+        /// The exact answer, where the model has one.
+        Exact: Comparison option
         /// Simulations used, training included.
         Simulations: int
         /// What must be known before the posterior is trusted.
@@ -29,268 +30,166 @@ type InferenceResult =
         Failed: int
     }
 
-/// What a method made of one field.
-type Inferred =
-    {
-        Posterior: Posterior
-        /// Simulations used beyond the compressor's.
-        Simulations: int
-        /// Those that failed and were left out.
-        Failed: int
-        /// What must be known before the posterior is trusted.
-        Warnings: Warning list
-    }
+/// From observed fields to posteriors: `Infer.delfi DelfiSettings.Default model compressor field`.
+module Infer =
+    /// What inference knows of a compressor.
+    let compression (compressor: Compressor) : Compression =
+        { Parameters = compressor.Parameters
+          Fiducial = compressor.Fiducial
+          Fisher = compressor.Fisher
+          Estimates = Compressor.estimates compressor
+          Further =
+            compressor.Beside
+            |> Option.map (Beside.summaries compressor.FieldShape (int compressor.Network.Description.Channels))
+          Edges =
+            [ for edge in compressor.Beside |> Option.map _.Edges |> Option.defaultValue [] ->
+                  { edge with
+                      Summary = edge.Summary + compressor.Parameters.Length } ] }
 
-/// Methods by name, as the command line asks for them.
-module InferenceMethod =
-    /// Names of the methods.
-    let names = [ "abc"; "delfi"; "pmc"; "npe"; "gaussian" ]
+    /// The exact answers for fields, and what the compressor keeps: before a simulation is spent, should they fail.
+    let private exacts (model: Model) (compressor: Compressor) (fields: Tensor list) =
+        match model.Exact with
+        | None -> fields |> List.map (fun _ -> None)
+        | Some exact ->
+            let retained = Fisher.retained compressor.Fisher (exact.Fisher compressor.Fiducial)
 
-    /// The method of a name with its default settings, or with fewer simulations for a quick look. Finished simulations are kept in
-    /// the folder, from which the same run, started again after a stop, goes on.
-    let create name quick seed progress folder =
-        let some full = if quick then full * 3 / 10 else full
+            fields
+            |> List.map (fun field -> Some(ExactAnswer.posterior exact model.Prior field, retained))
 
-        let simulations =
-            { SimulationSettings.Default with
-                Folder = folder
-                Progress = progress }
+    let private beside (model: Model) posterior (exact: Posterior, retained: float) =
+        { Posterior = exact
+          AreaRatio = Posterior.area posterior / Posterior.area exact
+          FisherRetained = retained
+          FisherRetainedPerParameter = retained ** (1.0 / float (Model.parameters model)) }
 
-        match name with
-        | "abc" ->
-            let settings = AbcSettings.Default
+    let private require (model: Model) (compressor: Compressor) =
+        if compressor.Parameters <> model.Simulator.Parameters then
+            let list (names: string[]) = String.concat ", " names
 
-            AbcMethod
-                { settings with
-                    Seed = seed
-                    Simulations = simulations
-                    Budget = some settings.Budget }
-        | "pmc" ->
-            let settings = PmcSettings.Default
+            raise (
+                FieldImnn.Core.SettingException(
+                    "parameters of the compressor",
+                    list model.Simulator.Parameters,
+                    list compressor.Parameters
+                )
+            )
 
-            PmcMethod
-                { settings with
-                    Seed = seed
-                    Simulations = simulations
-                    Budget = some settings.Budget }
-        | "delfi" ->
-            let settings = DelfiSettings.Default
+    /// Parameters whose error at the fiducial, √(F⁻¹)ₖₖ, is wider than the prior.
+    let private unseen (model: Model) (compressor: Compressor) =
+        let covariance = compressor.Fisher.PseudoInverse()
 
-            DelfiMethod
-                { settings with
-                    Seed = seed
-                    Simulations = simulations
-                    Rounds = settings.Rounds |> List.map some }
-        | "npe" ->
-            let settings = NpeSettings.Default
+        match
+            [ for k, width in Array.indexed (Prior.width model.Prior) do
+                  if not (covariance[k, k] <= width * width) then
+                      compressor.Parameters[k] ]
+        with
+        | [] -> []
+        | names -> [ Unseen names ]
 
-            NpeMethod
-                { settings with
-                    Seed = seed
-                    Simulations = simulations
-                    Budget = some settings.Budget }
-        | "gaussian" -> GaussianMethod
-        | other -> raise (SettingException("method", String.concat ", " names, other))
+    /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
+    let all name (method: Method) (model: Model) (compressor: Compressor) (fields: Tensor list) : InferenceResult list =
+        require model compressor
+        let exacts = exacts model compressor fields
+        let unseen = unseen model compressor
 
-/// From observed fields to posteriors.
-module FieldInference =
-    /// What inference by simulation compares: the estimates and what the problem wants beside them, fields (n, shape…) → rows; and, for a
-    /// seed, the metric of their distance.
-    let summaries (problem: Problem) compressor =
-        match problem.Beside with
-        | None -> Compressor.estimates compressor, (fun _ -> compressor.Fisher)
-        | Some beside ->
-            let compress = Abc.beside compressor beside.Summaries
-            compress, (fun seed -> Abc.metric seed problem.Simulator compressor compress)
+        List.map3
+            (fun field exact (found: Inferred) ->
+                { Method = name
+                  Estimate = Compressor.estimate compressor field
+                  Posterior = found.Posterior
+                  Exact = exact |> Option.map (beside model found.Posterior)
+                  Simulations = compressor.Simulations + found.Simulations
+                  Warnings = unseen @ found.Warnings
+                  Failed = found.Failed })
+            fields
+            exacts
+            (method model (compression compressor) fields)
 
-    /// The edges of these summaries: those of what stands behind the estimates.
-    let edges (problem: Problem) =
-        [ for edge in problem.Beside |> Option.map _.Edges |> Option.defaultValue [] ->
-              { edge with
-                  Summary = edge.Summary + problem.Fiducial.Length } ]
+    /// The posterior of one field (shape…) by a method of a name: one of Method's, or your own.
+    let by name method model compressor field =
+        all name method model compressor [ field ] |> List.head
 
-    /// The summaries of one field (shape…).
-    let summarise (compress: Tensor -> float[][]) (field: Tensor) =
-        Tensors.using (fun () -> (compress (field.unsqueeze 0L))[0])
+    /// The posterior of one field by the Gaussian approximation.
+    let gaussian model compressor field =
+        by "gaussian" Method.gaussian model compressor field
+
+    /// The posterior of one field by rejection ABC.
+    let abc settings model compressor field =
+        by "abc" (Method.abc settings) model compressor field
+
+    /// The posterior of one field by population Monte Carlo.
+    let pmc settings model compressor field =
+        by "pmc" (Method.pmc settings) model compressor field
+
+    /// The posterior of one field by sequential neural likelihood.
+    let delfi settings model compressor field =
+        by "delfi" (Method.delfi settings) model compressor field
+
+    /// The posterior of one field by an amortised neural posterior.
+    let npe settings model compressor field =
+        by "npe" (Method.npe settings) model compressor field
 
     /// Where a compressor places fields (n, shape…): rows of θ. The estimates; where these do not hold enough, the mean of a posterior
     /// from a few simulations.
-    let locate seed (problem: Problem) compressor (fields: Tensor) : float[][] =
-        match problem.Beside with
-        | None -> Compressor.estimates compressor fields
-        | Some _ ->
-            let compress, metric = summaries problem compressor
-            let metric = metric seed
+    let locate seed (model: Model) (compressor: Compressor) (fields: Tensor) : float[][] =
+        let compression = compression compressor
+
+        if compression.Further.IsNone then
+            compression.Estimates fields
+        else
+            let metric = Compression.metric seed model.Simulator compression
+            let compress = Compression.summaries compression
 
             let settings =
                 { AbcSettings.Default with
                     Budget = 4000
                     Seed = seed }
 
-            Tensors.using (fun () -> compress fields)
+            compress fields
             |> Array.map (fun x ->
-                let found, _ = Abc.pilot settings problem.Simulator compress metric problem.Prior x
+                let found, _ = Abc.pilot settings model.Simulator compress metric model.Prior x
                 Posterior.mean found)
 
-    /// Half the width, in sds of a pilot's posterior, of the part of the prior in which DELFI looks for the posterior.
-    let private reach = 8.0
+    /// The settings of a round of refitting: those of the recipe at its fiducial, after the first round, which hands on its weights, in
+    /// half as many steps.
+    let private round (recipe: Recipe) (earlier: RefitRound list) fiducial =
+        let settings = recipe.Training fiducial
 
-    /// The part of the prior that pilot posteriors reach.
-    let private around (prior: Prior) (pilots: Posterior list) =
-        let ends pick extreme =
-            pilots
-            |> List.map (fun p -> Array.map2 pick (Posterior.mean p) (Posterior.sd p))
-            |> List.reduce (Array.map2 extreme)
-
-        let low = ends (fun m s -> m - reach * s) min
-        let high = ends (fun m s -> m + reach * s) max
-        Prior.within (Array.zip low high) prior
-
-    /// The part of a posterior's probability that lies near faces of its prior which are not faces of the whole one.
-    let private atFaces (prior: Prior) (part: Prior) (posterior: Posterior) =
-        let near (theta: float[]) =
-            Array.map3
-                (fun (lo, hi) (a, b) v -> (a > lo && v < a + 0.02 * (b - a)) || (b < hi && v > b - 0.02 * (b - a)))
-                (Prior.bounds prior)
-                (Prior.bounds part)
-                theta
-            |> Array.exists id
-
-        Array.map2 (fun theta w -> if near theta then w else 0.0) posterior.Samples posterior.Weights
-        |> Array.sum
-
-    /// DELFI in the part of the prior that a pilot of ABC leaves to each field, so that no simulation and no flow is spent on what is
-    /// far from all of them; in the whole prior if a posterior reaches the end of that part.
-    let private delfi (settings: DelfiSettings) (problem: Problem) compress metric (observed: float[] list) =
         let settings =
             { settings with
-                Estimator =
-                    { settings.Estimator with
-                        Edges = edges problem } }
+                Progress = Progress.labelled $"round {earlier.Length + 1}" settings.Progress }
 
-        let run prior =
-            Delfi.run settings problem.Simulator compress prior (observed |> List.map Array.singleton |> Array.ofList)
+        if earlier.IsEmpty then
+            settings
+        else
+            { settings with
+                MinIterations = settings.MinIterations / 2
+                MaxIterations = settings.MaxIterations / 2 }
 
-        let pilots =
-            observed
-            |> List.map (
-                Abc.pilot
-                    { AbcSettings.Default with
-                        Budget = 4 * List.sum settings.Rounds / settings.Rounds.Length
-                        Simulations = settings.Simulations
-                        Seed = settings.Seed }
-                    problem.Simulator
-                    compress
-                    metric
-                    problem.Prior
-            )
+    /// Rounds of training for observed fields (n, shape…) by a recipe: first where it begins, then where the fields are, until that
+    /// stands. `make` trains, or remembers, a compressor: settings → the one to start from → fiducial.
+    let refitBy make (model: Model) (recipe: Recipe) (fields: Tensor) : RefitRound list =
+        let first = recipe.Training(Recipe.fiducial model recipe)
 
-        let first = pilots |> List.collect snd
-        let part = around problem.Prior (List.map fst pilots)
-        let found = run part
+        let train (earlier: RefitRound list) fiducial =
+            let before = earlier |> List.tryHead |> Option.map _.Compressor
 
-        let runs =
-            if found.Posteriors |> Array.exists (fun p -> atFaces problem.Prior part p > 0.01) then
-                [ run problem.Prior; found ]
-            else
-                [ found ]
+            make (round recipe earlier fiducial) before fiducial
+            |> Compressor.comparing recipe.Beside
 
-        [ for p, warnings in Array.zip runs.Head.Posteriors runs.Head.Warnings ->
-              { Posterior =
-                  { p with
-                      Bounds = Prior.bounds problem.Prior }
-                Simulations = (runs |> List.sumBy _.Simulations) + (first |> List.sumBy _.Made)
-                Failed = (runs |> List.sumBy _.Failed) + (first |> List.sumBy _.Failed)
-                Warnings = warnings } ]
-
-    /// The name of a method, and what it makes of fields (shape…), with the simulations beyond the compressor's. DELFI and neural
-    /// posteriors learn once for all fields.
-    let posteriors method (problem: Problem) compressor (fields: Tensor list) =
-        let compress, metric = summaries problem compressor
-        let observed = fields |> List.map (summarise compress)
-
-        match method with
-        | GaussianMethod ->
-            let about field =
-                let estimate = Compressor.estimate compressor field
-
-                let posterior =
-                    GaussianApproximation.posterior problem.Prior estimate compressor.Fisher
-
-                { Posterior = posterior
-                  Simulations = 0
-                  Failed = 0
-                  Warnings = Misfit.ofApproximation estimate compressor.Fisher posterior }
-
-            "gaussian", fields |> List.map about
-        | AbcMethod settings ->
-            let metric = metric settings.Seed
-
-            let infer x =
-                let result = Abc.run settings problem.Simulator compress metric problem.Prior x
-
-                { Posterior = result.Posterior
-                  Simulations = result.Simulations
-                  Failed = result.Failed
-                  Warnings = result.Warnings }
-
-            "abc", List.map infer observed
-        | PmcMethod settings ->
-            let metric = metric settings.Seed
-
-            let infer x =
-                let result =
-                    PopulationMonteCarlo.run settings problem.Simulator compress metric problem.Prior x
-
-                { Posterior = result.Posterior
-                  Simulations = result.Simulations
-                  Failed = result.Failed
-                  Warnings = result.Warnings }
-
-            "pmc", List.map infer observed
-        | DelfiMethod settings -> "delfi", delfi settings problem compress (metric settings.Seed) observed
-        | NpeMethod _ when problem.Beside.IsSome ->
-            raise (
-                NotServedException(
-                    $"neural posterior of {problem.Simulator.Name}",
-                    "summaries that serve the whole prior; abc, pmc and delfi train where the field is",
-                    "estimates that hold near their fiducial only, and beside them an edge, which no flow over θ can follow"
-                )
-            )
-        | NpeMethod settings ->
-            let amortised =
-                NeuralPosterior.learn settings problem.Simulator compress problem.Prior
-
-            "npe",
-            observed
-            |> List.map (fun x ->
-                let posterior = NeuralPosterior.posterior amortised x
-
-                { Posterior = posterior
-                  Simulations = amortised.Simulations
-                  Failed = amortised.Failed
-                  Warnings = NeuralPosterior.warnings amortised x posterior })
-
-    /// The posteriors of fields (shape…) by a method, each with the exact one.
-    let inferAll method (problem: Problem) compressor (fields: Tensor list) =
-        let name, found = posteriors method problem compressor fields
-
-        List.map2
-            (fun field (one: Inferred) ->
-                let exact = ExactAnswer.posterior problem.Exact problem.Prior field
-
-                { Method = name
-                  Estimate = Compressor.estimate compressor field
-                  Posterior = one.Posterior
-                  Exact = exact
-                  AreaRatio = Posterior.area one.Posterior / Posterior.area exact
-                  FisherRetained = Fisher.retained compressor.Fisher (problem.Exact.Fisher compressor.Fiducial)
-                  Simulations = compressor.Simulations + one.Simulations
-                  Warnings = one.Warnings
-                  Failed = one.Failed })
+        Refit.run
+            first.Progress
+            train
+            (locate first.Seed model)
+            model.Prior
+            (Recipe.fiducial model recipe)
+            recipe.Rounds
             fields
-            found
 
-    /// The posterior of one field (shape…) by a method, with the exact one.
-    let infer method problem compressor field =
-        inferAll method problem compressor [ field ] |> List.head
+    /// Rounds of training for observed fields (n, shape…) by a recipe; the compressor of the last is the one to infer with.
+    let refit model recipe fields =
+        refitBy
+            (fun settings earlier fiducial -> Imnn.trainFrom earlier settings model.Simulator fiducial)
+            model
+            recipe
+            fields

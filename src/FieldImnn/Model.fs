@@ -1,30 +1,28 @@
 namespace FieldImnn
 
-/// Summaries that inference by simulation compares beside the score estimates: for what a score at one fiducial cannot know.
-type Beside =
-    {
-        /// Fields (n, shape…) → (n, k).
-        Summaries: TorchSharp.torch.Tensor -> TorchSharp.torch.Tensor
-        /// Hard edges of these summaries, counted from the first of them.
-        Edges: SummaryEdge list
-    }
-
-/// A simulator with its prior, its fiducial point and its exact answer: everything a study needs.
-type Problem =
+/// A universe and what is known of its parameters beforehand: all that inference asks for. How it is compressed is a Recipe, how it is
+/// inferred a Method.
+type Model =
     {
         Simulator: Simulator
+        /// Names the simulator's parameters, in its order.
         Prior: Prior
-        /// Where the network is trained.
-        Fiducial: float[]
-        /// Where an example observation is simulated.
-        Target: float[]
-        Exact: ExactAnswer
-        /// The network and the training that suit its fields, at a fiducial point.
-        Training: float[] -> ImnnSettings
-        /// Rounds of training, each at the estimate of the one before, after which inference goes on in any case.
-        Rounds: int
-        /// Further summaries, where the estimates alone do not hold enough: a hard edge for one.
-        Beside: Beside option
-        /// The Fisher matrix that the paper quotes as theory, where it quotes one that is not the exact one.
-        QuotedFisher: (float[] -> MathNet.Numerics.LinearAlgebra.Matrix<float>) option
+        /// The exact likelihood and information, where they are known: they then stand beside every approximate answer.
+        Exact: ExactAnswer option
     }
+
+/// Making models.
+module Model =
+    /// A simulator with a prior over its parameters; a prior that names others, or the same in another order, is a SettingException.
+    let create simulator prior =
+        Door.names simulator prior
+
+        { Simulator = simulator
+          Prior = prior
+          Exact = None }
+
+    /// The model with its exact answer.
+    let withExact exact model = { model with Exact = Some exact }
+
+    /// The number of parameters, p.
+    let parameters model = model.Simulator.Parameters.Length

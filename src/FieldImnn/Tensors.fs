@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
+open FieldImnn.Core.Runtime
 open MathNet.Numerics.LinearAlgebra
 open TorchSharp
 
@@ -29,7 +30,9 @@ module Tensors =
     let keep (tensor: Tensor) : Tensor = tensor.DetachFromDisposeScope()
 
     /// float64 vector.
-    let ofVector (values: float[]) : Tensor = torch.tensor (values)
+    let ofVector (values: float[]) : Tensor =
+        TorchRuntime.Load()
+        torch.tensor (values)
 
     /// float64 matrix (rows, columns).
     let ofRows (rows: float[][]) : Tensor =
@@ -39,6 +42,7 @@ module Tensors =
         | Some other -> raise (ShapeException("rows of a matrix", $"{columns} numbers each", $"{other.Length}"))
         | None -> ()
 
+        TorchRuntime.Load()
         torch.tensor(Array.concat rows).reshape(int64 rows.Length, int64 columns)
 
     /// Tensors of one shape as the rows of one.

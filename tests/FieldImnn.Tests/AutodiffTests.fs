@@ -44,22 +44,7 @@ let private plantedSquare (x: Tensor) = x * x.detach ()
 let tests =
     testList
         "autodiff"
-        [ tensorTest "gradient, Hessian and derivative of closed forms" (fun () ->
-              // f = x₀² x₁ + sin x₁: ∇ = (2x₀x₁, x₀² + cos x₁), H = [2x₁, 2x₀; 2x₀, −sin x₁]
-              let f (x: Tensor) = x[0].square() * x[1] + x[1].sin()
-              let a, b = 1.3, 0.7
-              let x = vector [ a; b ]
-              let value, gradient = Autodiff.fgrad f x
-              close 1e-14 (Tensors.toArray value) [| a * a * b + sin b |] "value"
-              close 1e-14 (Tensors.toArray gradient) [| 2.0 * a * b; a * a + cos b |] "gradient"
-              close 1e-14 (Autodiff.hessian f x |> Tensors.toArray) [| 2.0 * b; 2.0 * a; 2.0 * a; -(sin b) |] "Hessian"
-
-              let derivative =
-                  Autodiff.diff (fun t -> torch.stack [| t.exp (); t * t * t |]) (torch.tensor 0.5)
-
-              close 1e-14 (Tensors.toArray derivative) [| exp 0.5; 0.75 |] "derivative")
-
-          tensorTest "Jacobians by both modes, tall and wide, of a linear map" (fun () ->
+        [ tensorTest "Jacobians by both modes, tall and wide, of a linear map" (fun () ->
               let m =
                   torch.arange(12.0.ToScalar(), dtype = torch.ScalarType.Float64).reshape(4L, 3L)
 
@@ -121,7 +106,8 @@ let tests =
               close 1e-15 (Tensors.toArray g) [| 2.0; 4.0 |] "value")
 
           tensorTest "wrong shapes and types are refused" (fun () ->
-              refuses<ShapeException> [ "scalar" ] (fun () -> Autodiff.grad id (vector [ 1.0; 2.0 ]) |> ignore)
+              refuses<ShapeException> [ "gradient"; "one number" ] (fun () ->
+                  Autodiff.grad id (vector [ 1.0; 2.0 ]) |> ignore)
 
               refuses<ShapeException> [ "(2)" ] (fun () ->
                   Autodiff.jacobianv id (vector [ 1.0; 2.0 ]) (vector [ 1.0 ]) |> ignore)

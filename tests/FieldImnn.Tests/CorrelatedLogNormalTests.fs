@@ -32,7 +32,7 @@ let private denseCorrelation n beta =
 
     xi, xi.MapIndexed(fun a b v -> v * r2 a b / (2.0 * beta ** 3.0))
 
-/// physics.md §3 to the letter, with dense matrices.
+/// docs/universes.md §3 to the letter, with dense matrices.
 let private denseFisher n (theta: float[]) =
     let alpha = theta[0]
     let a2, e = alpha * alpha, exp (alpha * alpha)
@@ -220,7 +220,7 @@ let private simulatorTests =
 
 let private exactTests =
     [ tensorTest "Fisher matrices: the oracle values, and the dense formulas" (fun () ->
-          // physics.md §3 and the trial's table at the fiducial, computed for this project in double precision
+          // values at the fiducial, computed for this project in double precision
           let fisher form theta =
               CorrelatedLogNormalLikelihood.fisher (CorrelatedLogNormalField(20, form)) theta
 

@@ -134,7 +134,7 @@ let private texts: (string * (unit -> string)) list =
     [ for name, action in messages do
           $"message: {name}", message action
 
-      "posterior.csv", written (fun path -> Report.writePosterior path posterior)
+      "posterior.csv", written (fun path -> PosteriorFile.write path posterior)
       "JSON", written (fun path -> Report.writeJson path (Report.rows posterior.Samples))
       ".npy", written (fun path -> Npy.write path (Npy.double [| 2; 1 |] [| -1.5; nan |]))
       "corner", (fun () -> page (Plot.corner [ "grid", grid ] (Some [| 0.5; -1.25 |])))

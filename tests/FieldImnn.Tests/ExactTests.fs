@@ -122,7 +122,7 @@ let tests =
     testList
         "exact"
         [ tensorTest "Fisher matrices at (1, 0.5), 128²: the oracle table" (fun () ->
-              // reference: physics.md §2 and theory/fisher.csv, computed for this project in double precision
+              // reference: docs/universes.md §2 and a table computed for this project in double precision
               let fisher modes =
                   lower (SpectrumLikelihood.fisher (PowerLaw.model 128 modes) fiducial)
 
@@ -206,7 +206,7 @@ let tests =
                   (check PublishedModes.pair.Value (fun () -> 1.03 * pair ()))
                   0.001
                   "planted 3 % of power"
-              // 0.676921911 by tanh–sinh quadrature of the same law, an independent program; 0.28995 from physics.md §2
+              // 0.676921911 by tanh–sinh quadrature of the same law, an independent program; 0.28995 of docs/universes.md §2
               Expect.isLessThan
                   (abs (PublishedModes.information PublishedModes.pair.Value - 0.676921911))
                   1e-9

@@ -14,7 +14,7 @@ open TorchSharp
 let private problem = CorrelatedLogNormal.create 8
 
 let private quick =
-    { problem.Training problem.Fiducial with
+    { problem.Recipe.Training problem.Fiducial with
         Simulations = 300
         DerivativeSimulations = 300
         MinIterations = 150
@@ -34,7 +34,7 @@ let private correlation =
     lazy
         (train
             { quick with
-                Network = CorrelationFunction 4 })
+                Features = Features.correlation 4 })
 
 /// ξ in bins of |Δ| over all pairs of pixels, in loops.
 let private correlationByLoops (f: float[,]) largest =
@@ -97,11 +97,13 @@ let tests =
               "with the edge beside the estimates the posterior is near the exact one; without it, it is not"
               (fun () ->
                   let field = Simulator.field problem.Simulator [| 1.0; 0.5 |] 5UL
-                  let abc = AbcMethod AbcSettings.Default
-                  let beside = FieldInference.infer abc problem trained.Value field
 
-                  let alone =
-                      FieldInference.infer abc { problem with Beside = None } trained.Value field
+                  let abc compressor =
+                      Study.infer "abc" (Method.abc AbcSettings.Default) problem compressor field
+
+                  let beside = trained.Value |> Compressor.comparing problem.Recipe.Beside |> abc
+
+                  let alone = trained.Value |> Compressor.comparing None |> abc
 
                   Expect.isLessThan beside.AreaRatio 1.6 $"area ratio {beside.AreaRatio:F2}"
 
@@ -109,8 +111,8 @@ let tests =
                       Array.map3
                           (fun a b s -> abs (a - b) / s)
                           (Posterior.mean beside.Posterior)
-                          (Posterior.mean beside.Exact)
-                          (Posterior.sd beside.Exact)
+                          (Posterior.mean beside.Exact.Posterior)
+                          (Posterior.sd beside.Exact.Posterior)
 
                   Expect.isLessThan (Array.max shift) 1.0 "means, in exact sds"
 
@@ -124,7 +126,7 @@ let tests =
                   let fields =
                       Simulator.fields
                           problem.Simulator
-                          (Tensors.ofVector problem.Target)
+                          (Tensors.ofVector problem.Example)
                           (NoiseKey.Range(3UL, 0UL, 4))
 
                   for saved in [ trained.Value; correlation.Value ] do

@@ -25,7 +25,8 @@ let private configuration =
     let parts = AppContext.BaseDirectory.Split Path.DirectorySeparatorChar
     if Array.contains "Debug" parts then "Debug" else "Release"
 
-let private libraries = [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots" ]
+let private libraries =
+    [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots"; "FieldImnn.Cpu" ]
 
 let private version repository =
     let props = XDocument.Load(Path.Combine(repository, "Directory.Build.props"))
@@ -53,7 +54,7 @@ let private dotnet folder (packages: string option) (arguments: string list) =
     with :? Win32Exception ->
         skiptest "the dotnet command is not on PATH"
 
-/// Packs the three libraries into a folder of the test's own, outside the repository and deleted after it.
+/// Packs the libraries into a folder of the test's own, outside the repository and deleted after it.
 let private withPackages (body: string -> string -> unit) =
     match root with
     | None -> skiptest "this program does not run from a copy of the repository"
@@ -91,9 +92,10 @@ let private dependencies (package: string) =
     |> Set.ofSeq
 
 let private expected =
-    [ "FieldImnn.Core", [ "TorchSharp"; "libtorch-cpu-linux-x64" ]
+    [ "FieldImnn.Core", [ "TorchSharp" ]
       "FieldImnn", [ "FieldImnn.Core"; "FSharp.Core"; "MathNet.Numerics" ]
-      "FieldImnn.Plots", [ "FieldImnn"; "FSharp.Core"; "Plotly.NET" ] ]
+      "FieldImnn.Plots", [ "FieldImnn"; "FSharp.Core"; "Plotly.NET" ]
+      "FieldImnn.Cpu", [ "FieldImnn.Plots"; "libtorch-cpu-linux-x64" ] ]
 
 /// A NuGet cache of the test's own: links to the machine's packages, without earlier copies of ours. So a stale copy of the
 /// same version cannot be used, and half a gigabyte of libtorch need not be copied.
@@ -111,12 +113,12 @@ let private privateCache folder =
 
 let private script folder version =
     $"""#i "nuget: {folder}"
-#r "nuget: FieldImnn.Plots, {version}"
+#r "nuget: FieldImnn.Cpu, {version}"
 open FieldImnn
-FieldImnn.Core.Runtime.TorchRuntime.Initialise()
-let sum = TorchSharp.torch.ones(3L).sum().item<float32>()
+let sum = Tensors.toNumber ((Tensors.ofVector [| 1.0; 1.0; 1.0 |]).sum())
 let posterior = Posterior.ofSamples [| "A" |] [| (0.0, 1.0) |] [| [| 0.25 |]; [| 0.75 |] |] [| 1.0; 3.0 |]
 let mean = Array.head (Posterior.mean posterior)
+let corner = Plots.Plot.corner [ ("samples", posterior) ] None
 printfn $"sum {{sum}} mean {{mean}}"
 printfn $"from {{typeof<Posterior>.Assembly.Location}}"
 """

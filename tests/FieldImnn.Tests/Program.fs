@@ -13,9 +13,12 @@ let main argv =
         testList
             "FieldImnn"
             [ RuntimeTests.tests
+              NativeTests.tests
               StoreTests.tests
+              PosteriorFileTests.tests
               PriorTests.tests
               AutodiffTests.tests
+              AutodiffVocabularyTests.tests
               FieldTests.tests
               ExactTests.tests
               ExactAnswerTests.tests
@@ -31,6 +34,7 @@ let main argv =
               HamiltonianTests.tests
               NetworkTests.tests
               ImnnTests.tests
+              FeaturesTests.tests
               DoorTests.tests
               StoredTests.tests
               MalformedEntryTests.tests
@@ -60,6 +64,7 @@ let main argv =
               InferencePlotTests.tests
               WritingTests.tests
               CultureTests.tests
+              ModelTests.tests
               CommandTests.tests
               PackTests.tests ]
         |> testSequenced

@@ -26,9 +26,9 @@ let private problem = lazy (DarkMatter.create 32 ModeConvention.Published)
 let private kept kind =
     let p = problem.Value
 
-    let compressor = Imnn.train { quick with Network = kind } p.Simulator p.Target
+    let compressor = Imnn.train { quick with Features = kind } p.Simulator p.Example
 
-    Fisher.retained compressor.Fisher (p.Exact.Fisher p.Target)
+    Fisher.retained compressor.Fisher (p.Exact.Fisher p.Example)
 
 let private progressOf cancelled =
     { Progress.silent with
@@ -98,14 +98,16 @@ let tests =
 
                       close 1e-4 (Tensors.toArray (forward.select (1L, a))) (Tensors.toArray reverse) $"{description}"
 
-                  if description.ReadsLogarithm then
+                  if description.Kind = "of logarithm" then
                       refuses<RangeException> [ "> −1" ] (fun () ->
                           network.Forward(Dual(torch.full (1L, 8L, 8L, -1.5))) |> ignore))
 
           tensorTest
               "information of the power spectrum: nearly all in that of ln(1 + δ), little in that of δ"
               (fun () ->
-                  let logarithm, contrast = kept (OfLogarithm(BandPower 16)), kept (BandPower 16)
+                  let logarithm, contrast =
+                      kept (Features.ofLogarithm (Features.bandPower 16)), kept (Features.bandPower 16)
+
                   Expect.isGreaterThan logarithm 0.85 "ln(1 + δ)"
                   Expect.isLessThan contrast 0.6 "δ")
 
@@ -115,16 +117,16 @@ let tests =
 
                   let settings =
                       { quick with
-                          Network = OfLogarithm(FilterBank(3, 3, 2))
+                          Features = Features.ofLogarithm (Features.filterBank 3 3 2)
                           MaxIterations = 3
                           MinIterations = 3 }
 
-                  let saved = Imnn.train settings p.Simulator p.Target
+                  let saved = Imnn.train settings p.Simulator p.Example
                   let path = IO.Path.Combine(folder, "c.imnn")
                   CompressorFile.save path saved
 
                   let fields =
-                      Simulator.fields p.Simulator (Tensors.ofVector p.Target) (NoiseKey.Range(3UL, 0UL, 4))
+                      Simulator.fields p.Simulator (Tensors.ofVector p.Example) (NoiseKey.Range(3UL, 0UL, 4))
 
                   Expect.equal
                       (Compressor.estimates (CompressorFile.load path) fields)
@@ -133,11 +135,11 @@ let tests =
 
           tensorTest "rounds end at the estimate, where the posterior is; one round from afar does not" (fun () ->
               let p = problem.Value
-              let field = Simulator.field p.Simulator p.Target 11UL
+              let field = Simulator.field p.Simulator p.Example 11UL
 
               let settings =
                   { quick with
-                      Network = OfLogarithm(BandPower 16) }
+                      Features = Features.ofLogarithm (Features.bandPower 16) }
 
               let train _ fiducial =
                   Imnn.train settings p.Simulator fiducial
@@ -174,9 +176,9 @@ let tests =
 
                   let bank =
                       { quick with
-                          Network = OfLogarithm(FilterBank(4, 5, 2)) }
+                          Features = Features.ofLogarithm (Features.filterBank 4 5 2) }
 
-                  let first = Imnn.train bank p.Simulator p.Target
+                  let first = Imnn.train bank p.Simulator p.Example
 
                   let short =
                       { bank with
@@ -185,8 +187,8 @@ let tests =
                           EvaluateEvery = 1
                           LearningRate = 1e-6 }
 
-                  let again = Imnn.trainFrom (Some first) short p.Simulator p.Target
-                  let fresh = Imnn.train short p.Simulator p.Target
+                  let again = Imnn.trainFrom (Some first) short p.Simulator p.Example
+                  let fresh = Imnn.train short p.Simulator p.Example
                   let det (c: Compressor) = c.Fisher.Determinant()
                   Expect.isGreaterThan (det again) (0.9 * det first) "weights are kept"
                   Expect.isLessThan (det fresh) (0.8 * det again) "planted: weights of its own"
@@ -195,7 +197,7 @@ let tests =
                       Imnn.trainFrom
                           (Some first)
                           { short with
-                              Network = OfLogarithm(FilterBank(5, 5, 2)) }
+                              Features = Features.ofLogarithm (Features.filterBank 5 5 2) }
                           p.Simulator
-                          p.Target
+                          p.Example
                       |> ignore)) ]

@@ -70,6 +70,44 @@ let private native =
               Expect.equal (File.GetLastWriteTimeUtc path) written "the copy is not written again"
               Expect.hasLength (Directory.GetFiles(cache, "*", SearchOption.AllDirectories)) 1 "no draft is left")
 
+          testCase "the copy is said on standard error when it is written, with the variable that moves it"
+          <| onLinux (fun folder ->
+              let usual = Console.Error
+              use said = new StringWriter()
+
+              let load () =
+                  NativeLibraries.Loadable(library, standardLibrary folder "GLIBCXX_3.4.29", folder)
+                  |> ignore
+
+              try
+                  Console.SetError said
+                  load ()
+                  load ()
+              finally
+                  Console.SetError usual
+
+              let lines = said.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries)
+              Expect.hasLength lines 1 "said once"
+              Expect.stringContains lines[0] folder "the folder"
+              Expect.stringContains lines[0] NativeLibraries.CacheVariable "the variable")
+
+          testCase "a copy that cannot be written is an error that names the variable"
+          <| onLinux (fun folder ->
+              let file = Path.Combine(folder, "file")
+              File.WriteAllText(file, "")
+
+              let error =
+                  Expect.throwsC
+                      (fun () ->
+                          NativeLibraries.Loadable(library, standardLibrary folder "GLIBCXX_3.4.29", file)
+                          |> ignore)
+                      id
+
+              match error with
+              | :? NativeLibraryException as error ->
+                  Expect.stringContains error.Message NativeLibraries.CacheVariable "the variable"
+              | other -> failtest $"a {other.GetType().Name}")
+
           testCase "a version whose name only begins the same is another version"
           <| onLinux (fun folder ->
               let path =
@@ -100,7 +138,7 @@ let private native =
 
           testCase "TorchSharp runs, and nothing was copied beside it"
           <| fun () ->
-              TorchRuntime.Initialise()
+              TorchRuntime.Load()
               use sum = torch.ones(3L).sum()
               Expect.equal (sum.item<float32>()) 3.0f "1 + 1 + 1"
               let beside = Path.GetDirectoryName typeof<torch>.Assembly.Location

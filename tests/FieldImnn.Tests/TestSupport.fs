@@ -6,7 +6,11 @@ open Expecto
 open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Random
+open FieldImnn.Core.Runtime
 open TorchSharp
+
+// before the first tensor: the values of every module are made when the program starts, in the order of the files
+TorchRuntime.Configure()
 
 /// Largest |a − b| over the largest |b|.
 let relative (a: float[]) (b: float[]) =

@@ -84,10 +84,10 @@ let private files =
           testCase "names with commas, quotes and newlines are quoted in CSV (RFC 4180)" (fun () ->
               inFolder (fun folder ->
                   let path = Path.Combine(folder, "posterior.csv")
-                  Report.writePosterior path (posterior [| "a, \"b\""; "c\nd" |])
+                  PosteriorFile.write path (posterior [| "a, \"b\""; "c\nd" |])
                   let header = "\"a, \"\"b\"\"\",\"c\nd\",weight"
                   Expect.stringStarts (File.ReadAllText path) (header + Environment.NewLine) "header"
-                  Report.writePosterior path (posterior [| "Ω_c"; "σ_8" |])
+                  PosteriorFile.write path (posterior [| "Ω_c"; "σ_8" |])
                   Expect.equal (File.ReadLines path |> Seq.head) "Ω_c,σ_8,weight" "plain names stay plain"))
 
           testCase "NaN in JSON is a NonFiniteException with its field, and the older file stays" (fun () ->

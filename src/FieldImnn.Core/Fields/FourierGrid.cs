@@ -23,6 +23,7 @@ public sealed class FourierGrid
         BoxLength = Guard.Positive("box length", boxLength);
         Shape = [.. Enumerable.Repeat((long)n, dimensions)];
         HalfShape = [.. Shape[..^1], n / 2 + 1];
+        Runtime.TorchRuntime.Load();
         using var scope = NewDisposeScope();
         HalfWavenumber = Wavenumber().MoveToOuterDisposeScope().DetachFromDisposeScope();
         HermitianWeight = Weights().MoveToOuterDisposeScope().DetachFromDisposeScope();

@@ -37,6 +37,7 @@ public static class Noise
         var count = shape.Aggregate(1L, (a, b) => checked(a * b));
         if (count > LongestRow)
             throw new ShapeException("noise", $"at most {LongestRow} numbers for each key", $"{count}, of shape {Guard.Describe(shape)}");
+        Runtime.TorchRuntime.Load();
         var result = torch.empty([keys.Length, .. shape], dtype: ScalarType.Float32);
         if (count == 0)
             return result;

@@ -12,10 +12,10 @@ namespace FieldImnn.Core.Runtime;
 /// version requirement is pointed at one that the machine has.
 /// </summary>
 /// <remarks>ELF-64, little endian. Field offsets are those of the System V ABI (Elf64_Shdr, Elf64_Sym, Elf64_Verneed).</remarks>
-public static class ElfPatch
+internal static class ElfPatch
 {
     /// <summary>The version that older systems lack.</summary>
-    public const string Wanted = "GLIBCXX_3.4.32";
+    internal const string Wanted = "GLIBCXX_3.4.32";
 
     private const string Substitute = "GLIBCXX_3.4.30";
     private const string Symbol = "_ZSt21ios_base_library_initv";
@@ -25,7 +25,7 @@ public static class ElfPatch
 
     /// <summary>A patched copy of <paramref name="original"/>, which is left as it was.</summary>
     /// <exception cref="NativeLibraryException">The file is not the library that this patch was written for.</exception>
-    public static byte[] Apply(ReadOnlySpan<byte> original)
+    internal static byte[] Apply(ReadOnlySpan<byte> original)
     {
         try
         {

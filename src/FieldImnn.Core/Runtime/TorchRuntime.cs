@@ -1,53 +1,102 @@
 using System;
-using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Threading;
 using TorchSharp;
 
 namespace FieldImnn.Core.Runtime;
 
-/// <summary>Readies the tensor library once per process: native libraries, the C allocator, threads.</summary>
+/// <summary>The tensor library in this process: its native libraries, and settings that hold for the whole process.</summary>
+/// <remarks>
+/// Native libraries are loaded when the first tensor is made. Nothing else of the process is changed but by <see cref="Configure"/>,
+/// which programs and scripts call (<c>scripts/load.fsx</c> does) and libraries do not.
+/// </remarks>
 public static partial class TorchRuntime
 {
     private static readonly Lazy<bool> Ready = new(Start);
+    private static readonly Lazy<bool> Configured = new(ConfigureProcess);
+    private static readonly Lock Threading = new();
+    private static int alone, threadsBefore;
+
+    [ThreadStatic]
+    private static int depth;
 
     /// <summary>
-    /// Loads the native libraries, unless that has been done. A script that uses torch before anything of FieldImnn's calls this
-    /// first (<c>scripts/load.fsx</c> does); everything else of FieldImnn's does so by itself.
+    /// Settings of the whole process that make tensors fast on few cores, once, before the first tensor: glibc keeps freed memory
+    /// (training twice as fast on two cores, more memory held between steps), and OpenMP's threads sleep between operations
+    /// (OMP_WAIT_POLICY, unless the user has set it). Without glibc, or on other systems, nothing is changed. Where
+    /// FIELDIMNN_LIBTORCH names a folder, the libraries are loaded from it at once.
+    /// </summary>
+    /// <exception cref="NativeLibraryException">FIELDIMNN_LIBTORCH names a folder whose libtorch cannot be loaded.</exception>
+    public static void Configure() => _ = Configured.Value;
+
+    /// <summary>
+    /// Loads the native libraries now, unless that has been done: for a script that makes tensors of TorchSharp's before it uses
+    /// anything of FieldImnn's. Everything of FieldImnn's that makes tensors does so by itself.
     /// </summary>
     /// <exception cref="NativeLibraryException">libtorch cannot be found or loaded; the message says what is missing.</exception>
-    public static void Initialise() => _ = Ready.Value;
+    public static void Load() => _ = Ready.Value;
 
     /// <summary>CPU threads used by one tensor operation. Results do not depend on it; the time does.</summary>
     public static int Threads
     {
         get
         {
-            Initialise();
+            Load();
             return torch.get_num_threads();
         }
         set
         {
-            Initialise();
+            Load();
             torch.set_num_threads((int)Guard.AtLeast("threads", 1, value));
         }
     }
 
-    [ModuleInitializer]
-    [SuppressMessage("Usage", "CA2255", Justification = "TorchSharp must find its native libraries loaded, whichever of our types is used first.")]
-    internal static void InitialiseModule() => Initialise();
+    /// <summary>
+    /// Does work with one CPU thread for its tensor operations, and gives the threads back. TorchSharp keeps the number for each
+    /// thread and the last one set for threads that start: one that touches tensors for the first time while this runs has one, too.
+    /// </summary>
+    public static T OnOneThread<T>(Func<T> work)
+    {
+        ArgumentNullException.ThrowIfNull(work);
+        if (depth++ == 0)
+            lock (Threading)
+                if (alone++ == 0)
+                    threadsBefore = Threads;
+        Threads = 1;
+        try
+        {
+            return work();
+        }
+        finally
+        {
+            if (--depth == 0)
+                lock (Threading)
+                {
+                    Threads = threadsBefore;
+                    alone--;
+                }
+        }
+    }
 
     private static bool Start()
     {
+        NativeLibraries.Load();
+        torch.InitializeDeviceType(DeviceType.CPU); // touches TorchSharp, so that a fault shows here and not later
+        return true;
+    }
+
+    private static bool ConfigureProcess()
+    {
         KeepFreedMemory();
         LetThreadsSleep();
-        NativeLibraries.Load();
-        return torch.cuda_is_available() || true; // touches TorchSharp, so that a fault shows here and not later
+        if (Environment.GetEnvironmentVariable(NativeLibraries.FolderVariable) is { Length: > 0 })
+            Load();
+        return true;
     }
 
     /// <summary>
     /// glibc gives large freed blocks back to the kernel at once, and every new tensor then pays its page faults again, which on two
-    /// cores more than doubles the time of a training step. These four settings make it keep them. Without glibc nothing is done.
+    /// cores more than doubles the time of a training step. These four settings make it keep them.
     /// </summary>
     private static void KeepFreedMemory()
     {

@@ -51,14 +51,7 @@ module EnsembleTraining =
         |> ignore
 
     /// One thread: these networks are too small for two, and the order of sums, hence the result, does not depend on the machine's count.
-    let internal singleThreaded (work: unit -> 'result) =
-        let threads = TorchRuntime.Threads
-        TorchRuntime.Threads <- 1
-
-        try
-            work ()
-        finally
-            TorchRuntime.Threads <- threads
+    let internal singleThreaded (work: unit -> 'result) = TorchRuntime.OnOneThread work
 
     /// Rows (members, n) of the data (rows, columns), as (members, n, columns).
     let internal pick (data: Tensor) (rows: Tensor) : Tensor =

@@ -68,86 +68,90 @@ module C2st =
         | Some value, _ -> Some(certain value samples)
         | None, Some value -> Some(certain value reference)
 
+    /// Both sets, in the units of the first, and their label 0 or 1: (2n, d + 1), float32.
+    let private labelled (reference: float[][]) (samples: float[][]) : Tensor =
+        let first = Tensors.ofRows reference
+        let mean, sd = first.mean ([| 0L |], true), first.std (0L, true, true)
+        let scaled rows = (Tensors.ofRows rows - mean) / sd
+
+        let label (value: float) (rows: float[][]) =
+            torch.full ([| int64 rows.Length; 1L |], value.ToScalar(), dtype = torch.float64)
+
+        torch.cat (
+            [| torch.cat ([| scaled reference; scaled samples |], 0L)
+               torch.cat ([| label 0.0 reference; label 1.0 samples |], 0L) |],
+            1L
+        )
+        |> fun data -> data.``to`` torch.float32
+
+    /// Rows of each fold, and for each of them the rows of all others.
+    let private folded seed rows =
+        use generator = new torch.Generator(NoiseKey.SeedFor(seed, "C2ST folds"))
+        let size = int64 (rows / folds)
+        let order = torch.randperm (int64 rows, generator = generator)
+        let parts = [| for k in 0 .. folds - 1 -> order.narrow (0L, int64 k * size, size) |]
+
+        let others k =
+            torch.cat (parts |> Array.indexed |> Array.filter (fun (j, _) -> j <> k) |> Array.map snd, 0L)
+
+        torch.stack parts, torch.stack (Array.init folds others)
+
+    let private training seed =
+        { LearningRate = 1e-3
+          Batch = 200
+          MaxSteps = 100
+          MaxEpochs = 1000
+          Patience = 10
+          Reductions = 0
+          Clip = 1e6
+          Seed = seed
+          Progress = Progress.silent }
+
+    /// A classifier for each fold, trained on the others: rows of the data (folds, m) → for each fold the part that it judges rightly.
+    let private judged seed d (data: Tensor) (held: Tensor) (others: Tensor) =
+        use bank = new WeightBank(folds)
+        let network = Perceptron(bank, [| d; 10 * d; 10 * d; 1 |], 1.0)
+        bank.Allocate(NoiseKey.SeedFor(seed, "C2ST weights"), torch.float32)
+
+        let judge (batch: Tensor) : struct (Tensor * Tensor) =
+            let score = network.Forward(batch.narrow (2L, 0L, int64 d)).squeeze -1L
+            struct (score, batch.select (2L, int64 d))
+
+        let loss (batch: Tensor) : Tensor =
+            let struct (score, label) = judge batch
+            // −ln of the probability of the right label
+            torch.nn.functional.softplus(score * (1.0 - 2.0 * label)).mean [| 1L |]
+
+        let tenth = others.shape[1] / 10L
+
+        EnsembleTraining.train
+            (training seed)
+            bank
+            loss
+            1e-4
+            data
+            (others.narrow (1L, tenth, others.shape[1] - tenth))
+            (others.narrow (1L, 0L, tenth))
+        |> ignore
+
+        use _ = torch.no_grad ()
+        let struct (score, label) = judge (EnsembleTraining.pick data held)
+        let right = score.gt(0.0.ToScalar()).eq(label.gt (0.5.ToScalar()))
+        right.``to``(torch.float64).mean [| 1L |] |> Tensors.toArray
+
     /// The classifier's part in `compare`: two sets of as many samples, of columns that vary in both.
     let private classify (seed: uint64) (reference: float[][]) (samples: float[][]) : C2stResult =
-        let half, d = reference.Length, reference[0].Length
-
         EnsembleTraining.singleThreaded (fun () ->
             Tensors.using (fun () ->
-                use generator = new torch.Generator(NoiseKey.SeedFor(seed, "C2ST folds"))
-                let first = Tensors.ofRows reference
-                let mean, sd = first.mean ([| 0L |], true), first.std (0L, true, true)
+                let rows = reference.Length + samples.Length
+                let held, others = folded seed rows
 
-                let scaled rows = (Tensors.ofRows rows - mean) / sd
-
-                let labels =
-                    torch.cat ([| torch.zeros [| int64 half; 1L |]; torch.ones [| int64 half; 1L |] |], 0L)
-
-                let data =
-                    torch.cat([| torch.cat ([| scaled reference; scaled samples |], 0L); labels |], 1L).``to``
-                        torch.float32
-
-                let size = int64 (2 * half / folds)
-                let order = torch.randperm (int64 (2 * half), generator = generator)
-                let fold k = order.narrow (0L, int64 k * size, size)
-
-                let training =
-                    torch.stack
-                        [| for k in 0 .. folds - 1 ->
-                               torch.cat (
-                                   [| for j in 0 .. folds - 1 do
-                                          if j <> k then
-                                              fold j |],
-                                   0L
-                               ) |]
-
-                use bank = new WeightBank(folds)
-                let network = Perceptron(bank, [| d; 10 * d; 10 * d; 1 |], 1.0)
-                bank.Allocate(NoiseKey.SeedFor(seed, "C2ST weights"), torch.float32)
-
-                let judge (batch: Tensor) : struct (Tensor * Tensor) =
-                    let score = network.Forward(batch.narrow (2L, 0L, int64 d)).squeeze -1L
-                    struct (score, batch.select (2L, int64 d))
-
-                let loss (batch: Tensor) : Tensor =
-                    let struct (score, label) = judge batch
-                    // −ln of the probability of the right label
-                    torch.nn.functional.softplus(score * (1.0 - 2.0 * label)).mean [| 1L |]
-
-                let settings =
-                    { LearningRate = 1e-3
-                      Batch = 200
-                      MaxSteps = 100
-                      MaxEpochs = 1000
-                      Patience = 10
-                      Reductions = 0
-                      Clip = 1e6
-                      Seed = seed
-                      Progress = Progress.silent }
-
-                let heldOut = training.shape[1] / 10L
-
-                EnsembleTraining.train
-                    settings
-                    bank
-                    loss
-                    1e-4
-                    data
-                    (training.narrow (1L, heldOut, training.shape[1] - heldOut))
-                    (training.narrow (1L, 0L, heldOut))
-                |> ignore
-
-                use _ = torch.no_grad ()
-
-                let struct (score, label) =
-                    judge (EnsembleTraining.pick data (torch.stack [| for k in 0 .. folds - 1 -> fold k |]))
-
-                let right = score.gt(0.0.ToScalar()).eq(label.gt (0.5.ToScalar()))
-                let byFold = right.``to``(torch.float64).mean [| 1L |] |> Tensors.toArray
+                let byFold =
+                    judged seed reference[0].Length (labelled reference samples) held others
 
                 { Accuracy = Array.average byFold
                   ByFold = byFold
-                  Samples = 2 * half }))
+                  Samples = rows }))
 
     /// Compares samples (n, d) with reference samples (m, d), finite; of the larger set a random part, of the size of the smaller, counts.
     /// Columns that are constant in both sets are set aside if they agree; one that is constant in only one, or at another value, tells

@@ -17,6 +17,11 @@ type LatentResult =
 /// noise is larger the field is smoother than ε, the chains mix slowly, and R̂ tells.
 module LatentLogNormal =
     let private bounds (prior: Prior) =
+        if prior.Dependence.IsSome then
+            raise (
+                SettingException("prior of the latent field's parameters", "independent parameters", "dependent ones")
+            )
+
         prior.Marginals
         |> Array.map (function
             | Uniform(lo, hi) -> lo, hi

@@ -15,6 +15,8 @@ type Compressor =
         FieldShape: int64[]
         /// Where it was trained.
         Fiducial: float[]
+        /// What inference compares beside the estimates, if anything.
+        Beside: Beside option
         /// The closed-form last layer (features, summaries), if there is one.
         Linear: Matrix<float> option
         /// μ, C and μ, of the summaries, from simulations of their own (of stored ones, those that chose the weights): what the estimate
@@ -37,6 +39,9 @@ type Compressor =
 
 /// Using a trained compression.
 module Compressor =
+    /// The compressor with summaries that inference compares beside its estimates.
+    let comparing beside (compressor: Compressor) = { compressor with Beside = beside }
+
     /// Summaries of features: (n, summaries) float64.
     let internal project (linear: Matrix<float> option) (features: Tensor) : Tensor =
         let x = features.``to`` torch.ScalarType.Float64

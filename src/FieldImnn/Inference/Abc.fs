@@ -104,7 +104,8 @@ module Abc =
             // the first number is the probability below χ²
             let draws =
                 { Names = Array.append [| "below" |] normals.Names
-                  Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals }
+                  Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals
+                  Dependence = None }
                 |> Rejection.draws seed n
                 |> Seq.map (fun draw ->
                     let scale = sqrt (ChiSquared.InvCDF(freedom, draw[0]) / freedom)
@@ -250,37 +251,3 @@ module Abc =
           Simulations = simulated :: pilots |> List.sumBy _.Made
           Failed = simulated :: pilots |> List.sumBy _.Failed
           Warnings = Misfit.warnings simulated.Theta simulated.Summaries observed posterior }
-
-    /// Estimates of fields (n, shape…), with further summaries `beside` them, fields (n, shape…) → (n, k): rows.
-    let beside compressor (beside: Tensor -> Tensor) (fields: Tensor) =
-        Array.map2 Array.append (Compressor.estimates compressor fields) (Tensors.toRows (beside fields))
-
-    /// What compares summaries of several kinds: the inverse of their covariance at the compressor's fiducial, from 1,000 simulations.
-    /// For the estimates alone that is F. A summary that does not change there, or repeats others, compares nothing more.
-    let metric seed simulator compressor (compress: Tensor -> float[][]) =
-        let covariance =
-            Tensors.using (fun () ->
-                let keys = NoiseKey.Range(NoiseKey.SeedFor(seed, "abc metric"), 0UL, 1000)
-
-                Simulator.fields simulator (Tensors.ofVector compressor.Fiducial) keys
-                |> compress
-                |> Tensors.ofRows
-                |> Fisher.covariance
-                |> Tensors.toMatrix)
-
-        let changing =
-            [| for k in 0 .. covariance.RowCount - 1 do
-                   if covariance[k, k] <> 0.0 then
-                       k |]
-
-        let part =
-            Matrix<float>
-                .Build.Dense(changing.Length, changing.Length, (fun i j -> covariance[changing[i], changing[j]]))
-            |> Matrices.generalisedInverse "covariance of the summaries"
-
-        let metric = Matrix<float>.Build.Dense(covariance.RowCount, covariance.RowCount)
-
-        part.EnumerateIndexed()
-        |> Seq.iter (fun struct (i, j, v) -> metric[changing[i], changing[j]] <- v)
-
-        metric

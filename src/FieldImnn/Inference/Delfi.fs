@@ -138,6 +138,18 @@ module Delfi =
             |> Array.concat
             |> Array.append (Prior.sample seed 0L safe prior)
 
+    /// What is asked.
+    type private Task =
+        {
+            Settings: DelfiSettings
+            Simulator: Simulator
+            Compress: Tensor -> float[][]
+            Prior: Prior
+            Targets: float[][][]
+            /// Draws of the prior that samplers start from.
+            Candidates: float[][]
+        }
+
     /// What the rounds have come to.
     type private Running =
         {
@@ -148,6 +160,8 @@ module Delfi =
             Past: DelfiRound list
             /// The kind that was chosen, and from how many simulations.
             Chosen: (DensityKind * int) option
+            /// Simulations that failed.
+            Failed: int
         }
 
     /// Learns the likelihood of all simulations so far. A kind that was chosen from half as many simulations stays.
@@ -176,6 +190,96 @@ module Delfi =
 
         likelihood, chosen
 
+    /// The posterior of every target by a likelihood.
+    let private sample task full likelihood round : Sampled[] =
+        task.Targets
+        |> Array.mapi (fun i target ->
+            let seed = NoiseKey.IntSeedFor(task.Settings.Seed, $"walkers {round} {i}")
+
+            PosteriorSampling.sample
+                task.Settings.Sampler
+                seed
+                full
+                task.Prior
+                task.Candidates
+                (logPosterior likelihood task.Prior target))
+
+    let private record (theta: float[][]) (likelihood: DensityEstimator) (found: Sampled[]) =
+        { Simulations = theta.Length
+          Posteriors = found |> Array.map _.Posterior
+          Sampling = found |> Array.map _.Ensemble
+          Kind = likelihood.Kind
+          History = likelihood.History
+          HeldOutLogDensity = likelihood.HeldOutLogDensity }
+
+    /// The result after the last round, whose simulations the state holds.
+    let private finish task state leftOut likelihood found settled =
+        let last = record state.Theta likelihood found
+
+        let warnings (target: float[][]) (one: Sampled) =
+            leftOut
+            @ one.Warnings
+            @ (target
+               |> Array.map (fun observed -> Misfit.warnings state.Theta state.X observed one.Posterior)
+               |> List.concat
+               |> List.distinct)
+
+        { Posteriors = last.Posteriors
+          Rounds = List.rev (last :: state.Past) |> Array.ofList
+          Simulations = state.Theta.Length + state.Failed
+          Failed = state.Failed
+          Settled = settled
+          Likelihood = likelihood
+          Warnings = Array.map2 warnings task.Targets found }
+
+    let rec private go task state remaining =
+        let n, rest = List.head remaining, List.tail remaining
+
+        let before =
+            state.Past
+            |> List.tryHead
+            |> Option.map _.Posteriors
+            |> Option.defaultValue [||]
+
+        let made =
+            draws task.Settings task.Prior state.Round n before
+            |> Simulations.run
+                task.Settings.Simulations
+                task.Simulator
+                task.Compress
+                task.Settings.Seed
+                $"DELFI round {state.Round}"
+
+        let state =
+            { state with
+                Theta = Array.append state.Theta made.Theta
+                X = Array.append state.X made.Summaries
+                Failed = state.Failed + made.Failed }
+
+        let clean, cleanX, leftOut = Misfit.withoutOutliers state.Theta state.X
+        let likelihood, chosen = learn task.Settings state clean cleanX
+        // whether it ends here is known only afterwards; what only proposes parameters need not be sampled as well as the result
+        let found = sample task rest.IsEmpty likelihood state.Round
+
+        let settled =
+            before.Length > 0
+            && Array.forall2 (fun a (b: Sampled) -> change a b.Posterior < task.Settings.Settled) before found
+
+        if rest.IsEmpty then
+            finish task state leftOut likelihood found settled
+        elif settled then
+            finish task state leftOut likelihood (sample task true likelihood state.Round) true
+        else
+            (likelihood :> IDisposable).Dispose()
+
+            go
+                task
+                { state with
+                    Round = state.Round + 1
+                    Past = record state.Theta likelihood found :: state.Past
+                    Chosen = chosen }
+                rest
+
     /// Runs DELFI for targets: each is a set of observed summaries (m, d) that share one θ, so one observed field is a set of one. All
     /// targets share all simulations. The simulator's fields (n, shape…) become summaries (rows) by `compress`.
     let run
@@ -187,101 +291,22 @@ module Delfi =
         : DelfiResult =
         validate settings prior targets
         Door.inference simulator prior settings.Seed
-        let failed = ref 0
+        let seed = NoiseKey.IntSeedFor(settings.Seed, "candidates")
 
-        let candidates =
-            let seed = NoiseKey.IntSeedFor(settings.Seed, "candidates")
-            Prior.sample seed 0L (PosteriorSampling.candidatesOf settings.Sampler) prior
-
-        let sample full likelihood round : Sampled[] =
-            targets
-            |> Array.mapi (fun i target ->
-                let seed = NoiseKey.IntSeedFor(settings.Seed, $"walkers {round} {i}")
-
-                PosteriorSampling.sample
-                    settings.Sampler
-                    seed
-                    full
-                    prior
-                    candidates
-                    (logPosterior likelihood prior target))
-
-        let record (theta: float[][]) (likelihood: DensityEstimator) (found: Sampled[]) =
-            { Simulations = theta.Length
-              Posteriors = found |> Array.map _.Posterior
-              Sampling = found |> Array.map _.Ensemble
-              Kind = likelihood.Kind
-              History = likelihood.History
-              HeldOutLogDensity = likelihood.HeldOutLogDensity }
-
-        let finish state theta x leftOut likelihood found settled =
-            let last = record theta likelihood found
-
-            { Posteriors = last.Posteriors
-              Rounds = List.rev (last :: state.Past) |> Array.ofList
-              Simulations = theta.Length + failed.Value
-              Failed = failed.Value
-              Settled = settled
-              Likelihood = likelihood
-              Warnings =
-                Array.map2
-                    (fun (target: float[][]) (one: Sampled) ->
-                        leftOut
-                        @ one.Warnings
-                        @ (target
-                           |> Array.map (fun observed -> Misfit.warnings theta x observed one.Posterior)
-                           |> List.concat
-                           |> List.distinct))
-                    targets
-                    found }
-
-        let rec go state remaining =
-            let n, rest = List.head remaining, List.tail remaining
-
-            let before =
-                state.Past
-                |> List.tryHead
-                |> Option.map _.Posteriors
-                |> Option.defaultValue [||]
-
-            let drawn = draws settings prior state.Round n before
-
-            let made =
-                Simulations.run settings.Simulations simulator compress settings.Seed $"DELFI round {state.Round}" drawn
-
-            failed.Value <- failed.Value + made.Failed
-
-            let theta, x =
-                Array.append state.Theta made.Theta, Array.append state.X made.Summaries
-
-            let clean, cleanX, leftOut = Misfit.withoutOutliers theta x
-            let likelihood, chosen = learn settings state clean cleanX
-            // whether it ends here is known only afterwards; what only proposes parameters need not be sampled as well as the result
-            let found = sample rest.IsEmpty likelihood state.Round
-
-            let settled =
-                before.Length > 0
-                && Array.forall2 (fun a (b: Sampled) -> change a b.Posterior < settings.Settled) before found
-
-            if rest.IsEmpty then
-                finish state theta x leftOut likelihood found settled
-            elif settled then
-                finish state theta x leftOut likelihood (sample true likelihood state.Round) true
-            else
-                (likelihood :> IDisposable).Dispose()
-
-                go
-                    { Round = state.Round + 1
-                      Theta = theta
-                      X = x
-                      Past = record theta likelihood found :: state.Past
-                      Chosen = chosen }
-                    rest
+        let task =
+            { Settings = settings
+              Simulator = simulator
+              Compress = compress
+              Prior = prior
+              Targets = targets
+              Candidates = Prior.sample seed 0L (PosteriorSampling.candidatesOf settings.Sampler) prior }
 
         go
+            task
             { Round = 1
               Theta = [||]
               X = [||]
               Past = []
-              Chosen = None }
+              Chosen = None
+              Failed = 0 }
             settings.Rounds

@@ -157,6 +157,16 @@ module GaussianApproximation =
         let samples, weights =
             TruncatedGaussian.sample seed count (covariance * pull) factor bounds
 
+        // the Gaussian took the marginals for the prior
+        let weights =
+            match prior.Dependence with
+            | None -> weights
+            | Some _ ->
+                Array.map2
+                    (fun theta w -> w * exp (Prior.logDensity prior theta - Prior.logFrame prior theta))
+                    samples
+                    weights
+
         let posterior = Posterior.ofSamples prior.Names bounds samples weights
         let worth = Posterior.effectiveSize posterior
 

@@ -29,7 +29,7 @@ type NpeSettings =
 type AmortisedPosterior =
     {
         Prior: Prior
-        /// q(z | x) of z_k = Φ⁻¹(the prior's probability below θ_k).
+        /// q(z | x) of z_k = Φ⁻¹(the marginal's probability below θ_k).
         Density: DensityEstimator
         /// q(x | θ) of the same simulations.
         Likelihood: DensityEstimator
@@ -95,15 +95,19 @@ module NeuralPosterior =
         let z = rows |> Array.map (Prior.toNormal amortised.Prior)
         let q = DensityEstimator.logDensity amortised.Density z (Array.create rows.Length x)
 
+        let jacobian row (z: float[]) =
+            // dz/dθ = p(θ) / φ(z), p the marginals' density
+            Prior.logFrame amortised.Prior row
+            - Array.sumBy (fun v -> Normal.PDFLn(0.0, 1.0, v)) z
+
         Array.map3
-            (fun prior (z: float[]) q ->
-                // dz/dθ = p(θ) / φ(z)
+            (fun prior jacobian q ->
                 if Double.IsNegativeInfinity prior then
                     prior
                 else
-                    q + prior - Array.sumBy (fun v -> Normal.PDFLn(0.0, 1.0, v)) z)
+                    q + jacobian)
             logPrior
-            z
+            (Array.map2 jacobian rows z)
             q
 
     /// ln prior + ln q(x | θ) at rows of θ.

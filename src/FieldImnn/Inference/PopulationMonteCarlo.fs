@@ -129,7 +129,8 @@ module PopulationMonteCarlo =
 
         // the first number chooses the ancestor
         { Names = Array.append [| "ancestor" |] normals.Names
-          Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals }
+          Marginals = Array.append [| Uniform(0.0, 1.0) |] normals.Marginals
+          Dependence = None }
         |> Rejection.draws seed n
         |> Seq.map (fun draw ->
             let ancestor = population.Samples[Weighted.choose cumulative draw[0]]
@@ -141,132 +142,163 @@ module PopulationMonteCarlo =
         |> Seq.truncate n
         |> Seq.toArray
 
-    /// Runs population Monte Carlo for an observed estimate; arguments as for Abc.run.
-    let run (settings: PmcSettings) simulator compress fisher (prior: Prior) observed : PmcResult =
-        validate settings
-        let observed = Observed.require None observed
-        Door.inference simulator prior settings.Seed
-        let rounds = ResizeArray<Simulated>()
-        let distance = Rejection.distance fisher observed
+    /// A run: what it asks, and the simulations made so far.
+    type private Running =
+        { Settings: PmcSettings
+          Simulator: Simulator
+          Compress: Tensor -> float[][]
+          Fisher: Matrix<float>
+          Prior: Prior
+          Observed: float[]
+          Rounds: ResizeArray<Simulated> }
 
-        let posterior regression epsilon particles =
-            Rejection.posterior
-                regression
-                prior
-                observed
-                fisher
-                epsilon
-                particles.Theta
-                particles.Estimates
-                particles.Weights
+    let private distance run =
+        Rejection.distance run.Fisher run.Observed
 
-        /// Estimates of the proposals, up to the last wanted of those within ε.
-        let simulate number epsilon wanted proposals =
-            let made =
-                Simulations.until
-                    settings.Simulations
-                    simulator
-                    compress
-                    settings.Seed
-                    $"PMC population {number}"
-                    (fun estimate -> distance estimate <= epsilon)
-                    wanted
-                    proposals
+    let private posterior run regression epsilon particles =
+        Rejection.posterior
+            regression
+            run.Prior
+            run.Observed
+            run.Fisher
+            epsilon
+            particles.Theta
+            particles.Estimates
+            particles.Weights
 
-            rounds.Add made
-            made
+    /// Estimates of the proposals, up to the last wanted of those within ε.
+    let private simulate run number epsilon wanted proposals =
+        let distance = distance run
 
-        /// The nearest fifth of simulations, or a population of them.
-        let nearest (made: Simulated) =
+        let made =
+            Simulations.until
+                run.Settings.Simulations
+                run.Simulator
+                run.Compress
+                run.Settings.Seed
+                $"PMC population {number}"
+                (fun estimate -> distance estimate <= epsilon)
+                wanted
+                proposals
+
+        run.Rounds.Add made
+        made
+
+    /// The posterior by regression of the nearest fifth of simulations, or of a population of them.
+    let private regressed run weigh (made: Simulated) =
+        let distance = distance run
+
+        let theta, estimates =
             [| 0 .. made.Summaries.Length - 1 |]
             |> Array.sortBy (fun i -> distance made.Summaries[i])
-            |> Array.truncate (max settings.Population (made.Summaries.Length / 5))
+            |> Array.truncate (max run.Settings.Population (made.Summaries.Length / 5))
             |> Array.map (fun i -> made.Theta[i], made.Summaries[i])
             |> Array.unzip
 
-        let regressed weigh (theta, estimates) =
-            posterior
-                true
-                (distance (Array.last estimates))
+        posterior
+            run
+            true
+            (distance (Array.last estimates))
+            { Theta = theta
+              Estimates = estimates
+              Weights = weigh theta }
+
+    /// The population of those within ε, if they fill it, after so many simulations.
+    let private population run epsilon used (made: Simulated) weigh =
+        let distance = distance run
+
+        let accepted =
+            [| 0 .. made.Summaries.Length - 1 |]
+            |> Array.filter (fun i -> distance made.Summaries[i] <= epsilon)
+
+        if accepted.Length < run.Settings.Population then
+            None
+        else
+            let theta = accepted |> Array.map (fun i -> made.Theta[i])
+
+            let particles =
                 { Theta = theta
-                  Estimates = estimates
+                  Estimates = accepted |> Array.map (fun i -> made.Summaries[i])
                   Weights = weigh theta }
 
-        /// The population of those within ε, if they fill it.
-        let population epsilon used (made: Simulated) weigh =
-            let proposals, estimates = made.Theta, made.Summaries
+            Some(
+                particles,
+                { Epsilon = epsilon
+                  Acceptance = float accepted.Length / float made.Made
+                  Simulations = used
+                  EffectiveSize = Posterior.effectiveSize (posterior run false epsilon particles)
+                  Posterior =
+                    if run.Settings.Regression then
+                        regressed run weigh made
+                    else
+                        posterior run false epsilon particles }
+            )
 
-            let accepted =
-                [| 0 .. estimates.Length - 1 |]
-                |> Array.filter (fun i -> distance estimates[i] <= epsilon)
+    let private seed run number =
+        NoiseKey.IntSeedFor(run.Settings.Seed, $"PMC proposals {number}")
 
-            if accepted.Length < settings.Population then
-                None
-            else
-                let theta = accepted |> Array.map (fun i -> proposals[i])
+    /// The next ε and those listed behind it, if there is one.
+    let private next run (particles: Particles) listed =
+        match run.Settings.Schedule, listed with
+        | Shrinking q, _ -> Some(particles.Estimates |> Array.map (distance run) |> Rejection.quantile q, [])
+        | Listed _, epsilon :: rest -> Some(epsilon, rest)
+        | Listed _, [] -> None
 
-                let particles =
-                    { Theta = theta
-                      Estimates = accepted |> Array.map (fun i -> estimates[i])
-                      Weights = weigh theta }
+    /// The populations behind one, the last first, and all simulations used.
+    let rec private follow run number (particles: Particles) (generations: PmcGeneration list) listed used =
+        let latest = List.head generations
+        let left = run.Settings.Budget - used
 
-                Some(
-                    particles,
-                    { Epsilon = epsilon
-                      Acceptance = float accepted.Length / float made.Made
-                      Simulations = used
-                      EffectiveSize = Posterior.effectiveSize (posterior false epsilon particles)
-                      Posterior =
-                        if settings.Regression then
-                            made |> nearest |> regressed weigh
-                        else
-                            posterior false epsilon particles }
-                )
+        match next run particles listed with
+        | Some(epsilon, rest) when
+            latest.Acceptance >= run.Settings.LeastAcceptance
+            && left >= run.Settings.Population
+            ->
+            let last = posterior run false latest.Epsilon particles
+            let kernel = 2.0 * Posterior.covariance last
+            let proposals = propose (seed run number) run.Prior left last kernel
+            let made = simulate run number epsilon run.Settings.Population proposals
+            let used = used + made.Made
 
-        let seed number =
-            NoiseKey.IntSeedFor(settings.Seed, $"PMC proposals {number}")
+            match population run epsilon used made (weights run.Prior last kernel) with
+            | Some(particles, generation) -> follow run (number + 1) particles (generation :: generations) rest used
+            | None -> generations, used
+        | _ -> generations, used
 
-        let rec go number (particles: Particles) (generations: PmcGeneration list) listed used =
-            let latest = List.head generations
-            let left = settings.Budget - used
+    /// Simulations of the prior for the first population, its ε and those listed behind it.
+    let private first run =
+        let proposals = Prior.sample (seed run 0) 0L run.Settings.Budget run.Prior
 
-            let next =
-                match settings.Schedule, listed with
-                | Shrinking q, _ -> Some(particles.Estimates |> Array.map distance |> Rejection.quantile q, [])
-                | Listed _, epsilon :: rest -> Some(epsilon, rest)
-                | Listed _, [] -> None
+        match run.Settings.Schedule with
+        | Shrinking q ->
+            let wanted = int (ceil (float run.Settings.Population / q))
+            let made = Array.truncate wanted proposals |> simulate run 0 infinity Int32.MaxValue
+            let distances = made.Summaries |> Array.map (distance run) |> Array.sort
+            made, distances[min distances.Length run.Settings.Population - 1], []
+        | Listed epsilons ->
+            let epsilon = List.head epsilons
+            simulate run 0 epsilon run.Settings.Population proposals, epsilon, List.tail epsilons
 
-            match next with
-            | Some(epsilon, rest) when latest.Acceptance >= settings.LeastAcceptance && left >= settings.Population ->
-                let last = posterior false latest.Epsilon particles
-                let kernel = 2.0 * Posterior.covariance last
-                let proposals = propose (seed number) prior left last kernel
-                let made = simulate number epsilon settings.Population proposals
-                let used = used + made.Made
+    /// Runs population Monte Carlo for an observed estimate; arguments as for Abc.run.
+    let run (settings: PmcSettings) simulator compress fisher (prior: Prior) observed : PmcResult =
+        validate settings
+        Door.inference simulator prior settings.Seed
 
-                match population epsilon used made (weights prior last kernel) with
-                | Some(particles, generation) -> go (number + 1) particles (generation :: generations) rest used
-                | None -> generations, used
-            | _ -> generations, used
+        let run =
+            { Settings = settings
+              Simulator = simulator
+              Compress = compress
+              Fisher = fisher
+              Prior = prior
+              Observed = Observed.require None observed
+              Rounds = ResizeArray() }
 
-        let first = Prior.sample (seed 0) 0L settings.Budget prior
-
-        let made, epsilon, listed =
-            match settings.Schedule with
-            | Shrinking q ->
-                let wanted = int (ceil (float settings.Population / q))
-                let first = Array.truncate wanted first
-                let made = simulate 0 infinity Int32.MaxValue first
-                let distances = made.Summaries |> Array.map distance |> Array.sort
-                made, distances[min distances.Length settings.Population - 1], []
-            | Listed epsilons ->
-                let epsilon = List.head epsilons
-                simulate 0 epsilon settings.Population first, epsilon, List.tail epsilons
+        let made, epsilon, listed = first run
 
         let uniform theta =
             Array.create (Array.length theta) (1.0 / float settings.Population)
 
-        match population epsilon made.Made made uniform with
+        match population run epsilon made.Made made uniform with
         | None ->
             raise (
                 SettingException(
@@ -276,13 +308,15 @@ module PopulationMonteCarlo =
                 )
             )
         | Some(particles, generation) ->
-            let generations, used = go 1 particles [ generation ] listed made.Made
+            let generations, used = follow run 1 particles [ generation ] listed made.Made
 
-            let all pick = rounds |> Seq.map pick |> Array.concat
+            let all pick =
+                run.Rounds |> Seq.map pick |> Array.concat
+
             let posterior = generations.Head.Posterior
 
             { Posterior = posterior
               Generations = List.rev generations |> Array.ofList
               Simulations = used
-              Failed = rounds |> Seq.sumBy _.Failed
-              Warnings = Misfit.warnings (all _.Theta) (all _.Summaries) observed posterior }
+              Failed = run.Rounds |> Seq.sumBy _.Failed
+              Warnings = Misfit.warnings (all _.Theta) (all _.Summaries) run.Observed posterior }

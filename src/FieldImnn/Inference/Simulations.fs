@@ -197,6 +197,43 @@ module Simulations =
             )
         | _ -> ()
 
+    /// The summaries of a chunk, from the folder or simulated now, and how many simulations that took.
+    let private chunk settings simulator compress seed purpose (theta: float[][]) start length =
+        let part = theta[start .. start + length - 1]
+        let keys = NoiseKey.Range(seed, uint64 (start: int), length)
+
+        let pick (rows: int[]) =
+            simulate
+                settings
+                simulator
+                compress
+                (rows |> Array.map (fun i -> keys[i]))
+                (rows |> Array.map (fun i -> part[i]))
+
+        let path =
+            settings.Folder
+            |> Option.map (fun folder -> Path.Combine(folder, fileName purpose start length))
+
+        match
+            path
+            |> Option.bind (fun p -> tryLoad p part (fun probes -> pick probes [| 0 .. probes.Length - 1 |]))
+        with
+        | Some x -> x, 0
+        | None ->
+            let made = pick [| 0 .. length - 1 |] (probes part)
+            path |> Option.iter (fun p -> store p part made)
+            made.X, length
+
+    /// What a progress bar says of simulations: how fast, how many are accepted, how many failed.
+    let private note (run: int) (seconds: float) accepted start failed =
+        [ if run > 0 then
+              $"%.0f{float run / seconds} simulations/s"
+          if accepted > 0 then
+              $"%.1f{100.0 * float accepted / float (start: int)} %% accepted"
+          if failed > 0 then
+              $"{failed} failed" ]
+        |> String.concat ", "
+
     /// Summaries of the simulations 0, 1, … of a purpose at the rows of θ, each compressed by `compress` (fields (n, shape…) → rows),
     /// up to the one that is the last wanted of those that `accepts` its summaries; all, if there are not so many. The chunk decides
     /// what is lost when the work is stopped and what is simulated beyond the last, and nothing else.
@@ -214,36 +251,8 @@ module Simulations =
         checkPolicy settings.Failures
         let seed = NoiseKey.SeedFor(seed, $"fields of {purpose}")
         let clock = Stopwatch.StartNew()
-        let mutable run = 0
-
-        let chunk start length =
-            let part = theta[start .. start + length - 1]
-            let keys = NoiseKey.Range(seed, uint64 (start: int), length)
-
-            let pick (rows: int[]) =
-                simulate
-                    settings
-                    simulator
-                    compress
-                    (rows |> Array.map (fun i -> keys[i]))
-                    (rows |> Array.map (fun i -> part[i]))
-
-            let path =
-                settings.Folder
-                |> Option.map (fun folder -> Path.Combine(folder, fileName purpose start length))
-
-            match
-                path
-                |> Option.bind (fun p -> tryLoad p part (fun probes -> pick probes [| 0 .. probes.Length - 1 |]))
-            with
-            | Some x -> x
-            | None ->
-                let made = pick [| 0 .. length - 1 |] (probes part)
-                run <- run + length
-                path |> Option.iter (fun p -> store p part made)
-                made.X
-
         let rows, summaries = ResizeArray<int>(), ResizeArray<float[]>()
+        let mutable run = 0
         let mutable accepted = 0
         let mutable start = 0
         let mutable made = 0
@@ -251,25 +260,20 @@ module Simulations =
         while start < theta.Length && accepted < wanted do
             settings.Progress.Cancellation.ThrowIfCancellationRequested()
 
-            let note =
-                [ if run > 0 then
-                      $"%.0f{float run / clock.Elapsed.TotalSeconds} simulations/s"
-                  if accepted > 0 then
-                      $"%.1f{100.0 * float accepted / float start} %% accepted"
-                  if made > summaries.Count then
-                      $"{made - summaries.Count} failed" ]
-                |> String.concat ", "
-
-            let done', all =
+            let completed, all =
                 if wanted < Int32.MaxValue then
                     accepted, wanted
                 else
                     start, theta.Length
 
-            Progress.report settings.Progress purpose done' all note
-            let length = min settings.Chunk (theta.Length - start)
+            note run clock.Elapsed.TotalSeconds accepted start (made - summaries.Count)
+            |> Progress.report settings.Progress purpose completed all
 
-            for x in chunk start length do
+            let length = min settings.Chunk (theta.Length - start)
+            let found, anew = chunk settings simulator compress seed purpose theta start length
+            run <- run + anew
+
+            for x in found do
                 if accepted < wanted then
                     if x.Length > 0 then
                         rows.Add made

@@ -110,10 +110,25 @@ module Marginal =
             between (standard lo) (standard (Math.Clamp(value, lo, hi)))
             / between (standard lo) (standard hi)
 
-/// What is known of the parameters beforehand: independent marginals, in the simulator's order.
+/// How parameters that are not independent of each other are distributed.
+type Dependence =
+    {
+        /// ln p(θ) of θ (p) within the marginals' support; −∞ where there is no probability.
+        LogDensity: float[] -> float
+        /// seed → index of a draw → θ (p), by these two alone.
+        Draw: int -> int64 -> float[]
+    }
+
+/// What is known of the parameters beforehand, in the simulator's order.
 type Prior =
-    { Names: string[]
-      Marginals: Marginal[] }
+    {
+        Names: string[]
+        /// Independent parameters: the distribution of each. Dependent ones: a frame about them, which has the bounds, and in whose
+        /// quantiles methods work where they need numbers without bounds.
+        Marginals: Marginal[]
+        /// None for independent parameters.
+        Dependence: Dependence option
+    }
 
 /// Making priors, their densities and their draws.
 module Prior =
@@ -128,7 +143,14 @@ module Prior =
             raise (SettingException("prior", "parameters of different names", String.concat ", " names))
 
         { Names = names
-          Marginals = marginals |> List.map (fun (name, m) -> Marginal.check name m) |> Array.ofList }
+          Marginals = marginals |> List.map (fun (name, m) -> Marginal.check name m) |> Array.ofList
+          Dependence = None }
+
+    /// A prior of dependent parameters, from a frame (names, and marginals that hold all of the probability: their bounds are the prior's),
+    /// ln p(θ), and draws by seed and index. Density and draws must be of the same distribution.
+    let dependent frame (logDensity: float[] -> float) (draw: int -> int64 -> float[]) =
+        { create frame with
+            Dependence = Some { LogDensity = logDensity; Draw = draw } }
 
     /// A flat prior from names and bounds: [ "A", 0.1, 1.25; "B", 0.0, 1.0 ].
     let uniform (bounds: (string * float * float) list) =
@@ -137,6 +159,7 @@ module Prior =
     /// The support of every parameter; infinite for a normal.
     let bounds prior =
         prior.Marginals |> Array.map Marginal.support
+
 
     /// The prior cut to a box, of bounds for each parameter.
     let within (box: (float * float)[]) prior =
@@ -156,15 +179,33 @@ module Prior =
             let names = String.concat ", " prior.Names
             raise (ShapeException("parameters θ", $"{prior.Names.Length} ({names})", $"{theta.Length}"))
 
-    /// θ (parameters) lies in the support.
-    let contains prior (theta: float[]) =
+    /// ln of the frame's density at θ (parameters), the marginals' product; −∞ outside their support. The prior's own where the parameters
+    /// are independent.
+    let internal logFrame prior (theta: float[]) =
         checkCount prior theta
-        Array.forall2 Marginal.contains prior.Marginals theta
+        Array.map2 Marginal.logDensity prior.Marginals theta |> Array.sum
 
     /// ln p(θ), θ (parameters); −∞ outside the support.
     let logDensity prior (theta: float[]) =
+        let frame = logFrame prior theta
+
+        match prior.Dependence with
+        | Some dependence when frame > Double.NegativeInfinity ->
+            let own = dependence.LogDensity theta
+
+            if Double.IsNaN own || Double.IsPositiveInfinity own then
+                let at = theta |> Array.map string |> String.concat ", "
+                raise (NonFiniteException("log density of the prior", "a number, or −∞", $"{string own} at ({at})"))
+
+            own
+        | _ -> frame
+
+    /// θ (parameters) lies in the support.
+    let contains prior (theta: float[]) =
         checkCount prior theta
-        Array.map2 Marginal.logDensity prior.Marginals theta |> Array.sum
+
+        Array.forall2 Marginal.contains prior.Marginals theta
+        && (prior.Dependence.IsNone || logDensity prior theta > Double.NegativeInfinity)
 
     /// θ itself if it lies in the support. The subject says in the error what θ is.
     let require (subject: string) prior (theta: float[]) =
@@ -184,13 +225,17 @@ module Prior =
                     )
                 ))
 
+        if not (contains prior theta) then
+            let at = theta |> Array.map string |> String.concat ", "
+            raise (RangeException(subject, "parameters that the prior gives a density > 0", $"({at}), which have none"))
+
         theta
 
     // nearer to an end of a prior than this, as a part of its probability, its z would be infinite
     let private edge = 1e-12
 
-    /// z (parameters) of θ (parameters) in the support: z_k = Φ⁻¹(the prior's probability below θ_k), in which the prior is the standard
-    /// normal and has no edge.
+    /// z (parameters) of θ (parameters) in the support: z_k = Φ⁻¹(the marginal's probability below θ_k), without bounds; a prior of independent
+    /// parameters is the standard normal there.
     let toNormal prior (theta: float[]) =
         checkCount prior theta
 
@@ -221,11 +266,69 @@ module Prior =
         let bits = SplitMix.Mix(draw + SplitMix.Golden * (uint64 (parameter: int) + 1UL))
         (float (bits >>> 11) + 0.5) * (1.0 / 9007199254740992.0)
 
+    let private independent (seed: int) prior index =
+        prior.Marginals
+        |> Array.mapi (fun k marginal -> Marginal.quantile marginal (unit seed index k))
+
+    /// Draws tried for one within the bounds, of a prior that has been cut.
+    let private most = 1000
+
+    let private rejected seed prior dependence (index: int64) =
+        let inside attempt =
+            let theta: float[] =
+                dependence.Draw
+                    (if attempt = 0 then
+                         seed
+                     else
+                         NoiseKey.IntSeedFor(uint64 (uint32 seed), $"attempt {attempt}"))
+                    index
+
+            checkCount prior theta
+            if contains prior theta then Some theta else None
+
+        match Seq.init most inside |> Seq.tryPick id with
+        | Some theta -> theta
+        | None ->
+            raise (
+                RangeException(
+                    $"draw {index} of the prior",
+                    "one with density > 0 within the bounds",
+                    $"none in {most} attempts: draws and density are of different distributions, or the bounds leave too little"
+                )
+            )
+
     /// Draws start … start + n − 1 of a seed, (n, parameters). Draw i is the same whatever start and n are.
     let sample (seed: int) (start: int64) (n: int) prior =
         Guard.AtLeast("first draw", 0L, start) |> ignore
         Guard.AtLeast("number of draws", 0L, int64 n) |> ignore
 
-        Array.init n (fun i ->
-            prior.Marginals
-            |> Array.mapi (fun k marginal -> Marginal.quantile marginal (unit seed (start + int64 i) k)))
+        let draw =
+            match prior.Dependence with
+            | None -> independent seed prior
+            | Some dependence -> rejected seed prior dependence
+
+        Array.init n (fun i -> draw (start + int64 i))
+
+    /// Draws whose median is that of dependent parameters.
+    let private enough = 1001
+
+    /// The median of every parameter; of dependent ones the draw nearest to their medians, in units of their scatter.
+    let median prior =
+        match prior.Dependence with
+        | None -> prior.Marginals |> Array.map (fun m -> Marginal.quantile m 0.5)
+        | Some _ ->
+            let draws = sample 1 0L enough prior
+
+            let columns =
+                Array.init prior.Names.Length (fun k -> draws |> Array.map (fun d -> d[k]) |> Array.sort)
+
+            let middle = columns |> Array.map (fun c -> c[enough / 2])
+            let scatter = columns |> Array.map (fun c -> c[3 * enough / 4] - c[enough / 4])
+
+            draws
+            |> Array.minBy (fun d -> Array.map3 (fun v m s -> ((v - m) / s) ** 2.0) d middle scatter |> Array.sum)
+
+    /// Half the distance of the marginals' quantiles that hold 68 % between them, (p): the width of what is known beforehand.
+    let width prior =
+        prior.Marginals
+        |> Array.map (fun m -> 0.5 * (Marginal.quantile m 0.84 - Marginal.quantile m 0.16))

@@ -19,6 +19,9 @@ type Warning =
     /// The learned posterior and the learned likelihood leave so few effective draws, of so many.
     | Contradiction of effective: float * draws: int
 
+    /// Parameters of which the compressor says less, where it was trained, than the prior does.
+    | Unseen of parameters: string list
+
     /// A stable word for the kind, for files.
     member this.Kind =
         match this with
@@ -27,6 +30,7 @@ type Warning =
         | SummariesDropped _ -> "summaries-dropped"
         | SimulationsLeftOut _ -> "simulations-left-out"
         | Contradiction _ -> "posterior-and-likelihood-disagree"
+        | Unseen _ -> "parameters-not-seen"
 
     /// The warning as a sentence.
     member this.Message =
@@ -50,6 +54,10 @@ type Warning =
 
         | Contradiction(effective, draws) ->
             $"The learned posterior and the learned likelihood disagree: only {Warning.number effective} of {draws} draws count. More simulations are needed."
+        | Unseen parameters ->
+            let list = parameters |> String.concat ", "
+
+            $"The compressor knows less of {list} than the prior, where it was trained: its features do not see it, or the field does not hold it."
 
     static member private number(value: float) =
         value.ToString("G3", Globalization.CultureInfo.InvariantCulture)

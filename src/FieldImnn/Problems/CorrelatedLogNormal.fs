@@ -14,6 +14,7 @@ module CorrelatedLogNormal =
         { Name = "correlated-log-normal"
           Parameters = prior.Names
           FieldShape = model.Shape
+          Channels = 1
           DrawNoise = fun keys -> model.DrawNoise keys
           Field = fun theta noise -> model.Simulate(theta, noise)
           Tangents = Some(fun theta noise -> model.SimulateWithDerivatives(theta, noise)) }
@@ -24,7 +25,7 @@ module CorrelatedLogNormal =
     /// The network and training at a fiducial, where fields end at −1/α.
     let training (fiducial: float[]) =
         { ImnnSettings.Default with
-            Network = AxisFilters(1.0 / fiducial[0], 0.01, 1, 12, 2, 5)
+            Features = Features.axisFilters (1.0 / fiducial[0]) 0.01 1 12 2 5
             Simulations = 500
             DerivativeSimulations = 500
             LearningRate = 1e-2
@@ -41,25 +42,28 @@ module CorrelatedLogNormal =
         Tensors.scoped (fun () ->
             -(fields.flatten(1L).amin([| 1L |], keepdim = true).clamp_max(-1e-3.ToScalar()).reciprocal()))
 
+    let private edgeFeatures = Features.own "lowest pixel's edge" 1 edge
+
     /// The problem on N × N pixels with the network trained at a given fiducial. The quoted Fisher matrix is that of f = e^{αg}, which
     /// the authors' notebooks hold against this field.
     let createAt n fiducial =
         let model = CorrelatedLogNormalField n
 
-        { Simulator = simulator model
-          Prior = prior
-          Fiducial = Prior.require "fiducial" prior fiducial
-          Target = [| 1.0; 0.5 |]
-          Exact =
-            ExactAnswer.create
-                (CorrelatedLogNormalLikelihood.fisher model)
-                (CorrelatedLogNormalLikelihood.logLikelihood model)
-          Training = training
-          Rounds = 4
-          Beside =
-            Some
-                { Summaries = edge
-                  Edges = [ { Summary = 0; Parameter = 0 } ] }
+        { Model =
+            Model.create (simulator model) prior
+            |> Model.withExact
+                (ExactAnswer.create
+                    (CorrelatedLogNormalLikelihood.fisher model)
+                    (CorrelatedLogNormalLikelihood.logLikelihood model))
+          Recipe =
+            { Training = training
+              Fiducial = Some fiducial
+              Rounds = 4
+              Beside =
+                Some
+                    { Features = edgeFeatures
+                      Edges = [ { Summary = 0; Parameter = 0 } ] } }
+          Example = [| 1.0; 0.5 |]
           QuotedFisher =
             Some(CorrelatedLogNormalLikelihood.fisher (CorrelatedLogNormalField(n, LogNormalForm.Exponential))) }
 

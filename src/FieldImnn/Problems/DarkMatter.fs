@@ -82,7 +82,7 @@ module DarkMatter =
             |> List.find (fun l -> l = 1 || n % (1 <<< (l - 1)) = 0 && n >>> (l - 1) >= 8)
 
         { ImnnSettings.Default with
-            Network = OfLogarithm(FilterBank(8, 7, levels)) }
+            Features = Features.ofLogarithm (Features.filterBank 8 7 levels) }
 
     /// The exact answer of a field model.
     let exact model =
@@ -92,14 +92,13 @@ module DarkMatter =
     let createOn (device: torch.Device) n convention =
         let model = model n convention
 
-        { Simulator = LogNormalModel.simulatorOn device "dark-matter" model
-          Prior = prior convention
-          Fiducial = [| 0.6; 0.6 |]
-          Target = [| 0.2589; 0.8159 |]
-          Exact = exact model
-          Training = fun _ -> training n
-          Rounds = 4
-          Beside = None
+        { Model =
+            Model.create (LogNormalModel.simulatorOn device "dark-matter" model) (prior convention)
+            |> Model.withExact (exact model)
+          Recipe =
+            { Recipe.ofSettings (training n) with
+                Fiducial = Some [| 0.6; 0.6 |] }
+          Example = [| 0.2589; 0.8159 |]
           QuotedFisher = None }
 
     /// The problem on N × N pixels: the paper's is 128.

@@ -28,14 +28,15 @@ module PowerLaw =
     let createOn (device: torch.Device) n convention =
         let model = model n convention
 
-        { Simulator = SpectrumField.simulatorOn device "power-law" model
-          Prior = prior
-          Fiducial = [| 1.0; 0.5 |]
-          Target = [| 0.9; 0.6 |]
-          Exact = ExactAnswer.create (SpectrumLikelihood.fisher model) (SpectrumLikelihood.logLikelihood model)
-          Training = fun _ -> ImnnSettings.Default
-          Rounds = 2
-          Beside = None
+        { Model =
+            Model.create (SpectrumField.simulatorOn device "power-law" model) prior
+            |> Model.withExact
+                (ExactAnswer.create (SpectrumLikelihood.fisher model) (SpectrumLikelihood.logLikelihood model))
+          Recipe =
+            { Recipe.Default with
+                Fiducial = Some [| 1.0; 0.5 |]
+                Rounds = 2 }
+          Example = [| 0.9; 0.6 |]
           QuotedFisher = Some(SpectrumLikelihood.quotedFisher model) }
 
     /// The problem on N × N pixels: the paper's is 128.

@@ -214,90 +214,47 @@ module HamiltonianMonteCarlo =
 
         Guard.Finite("starting points", start) |> ignore
 
-    /// Samples a log density, (chains, d) → (chains), float64 and differentiable, from a starting point for each chain
-    /// (chains, d). `observe` says what is kept of a position: (chains, d) → (chains, quantities).
-    let run (settings: HmcSettings) (logDensity: Tensor -> Tensor) (observe: Tensor -> Tensor) (start: Tensor) =
-        validate settings start
+    let private double = torch.ScalarType.Float64
+
+    /// Momenta and coins of an iteration, by stream.
+    let private keys seed chains iteration =
+        NoiseKey.Range(seed, uint64 (iteration: int) * uint64 (chains: int), chains)
+
+    /// One iteration: all chains moved or not, with the mean acceptance and the number of trajectories that diverged. Frees the state
+    /// it came from.
+    let private move logDensity scale size steps (keys: NoiseKey[]) (state: State) =
         use _ = torch.NewDisposeScope()
-        use _ = torch.no_grad ()
-        let chains, d = settings.Chains, start.shape[1]
-        let seed = NoiseKey.SeedFor(settings.Seed, "hmc")
-        let random = Random(int (seed >>> 33))
-        let double = torch.ScalarType.Float64
-        let mutable state = at logDensity (start.``to``(double).clone())
+        let momentum = Noise.Normal(keys, [| state.Position.shape[1] |], 0u, null, double)
+        let struct (proposed, change) = propose logDensity scale size steps momentum state
+        let acceptance = acceptanceOf change
 
-        if not (state.Value.isfinite().all().ToBoolean()) then
-            raise (RangeException("starting points", "points of positive density in every chain", "zero density"))
+        let moves =
+            (Noise.Uniform(keys, [| 1L |], 1u, null, double)).squeeze(1L).lt acceptance
 
-        let mutable scale = torch.ones (d, dtype = double)
+        let next = choose moves proposed state
 
-        /// The averaging of the step begun anew, for the scale and state as they are.
-        let begun iteration guess =
-            Tensors.using (fun () ->
-                let keys = NoiseKey.Range(seed, uint64 iteration * uint64 chains, chains)
-                let momentum = Noise.Normal(keys, [| d |], 2u, null, double)
-                initial (reasonable logDensity scale momentum state guess))
+        let kept =
+            { Position = next.Position.MoveToOuterDisposeScope()
+              Value = next.Value.MoveToOuterDisposeScope()
+              Slope = next.Slope.MoveToOuterDisposeScope() }
 
-        let mutable step = begun 0 0.1
-        let seen = ResizeArray<float[]>()
-        let mutable accepted, divergent = 0.0, 0
-        let renewals = renewals settings.Warmup
-        let kept = ResizeArray<float[][]>()
+        for tensor in [ state.Position; state.Value; state.Slope ] do
+            tensor.Dispose()
 
-        for iteration in 1 .. settings.Warmup + settings.Draws do
-            settings.Progress.Cancellation.ThrowIfCancellationRequested()
-            let warming = iteration <= settings.Warmup
-            let keys = NoiseKey.Range(seed, uint64 iteration * uint64 chains, chains)
-            let size = exp (if warming then step.Log else step.Averaged)
+        struct (kept, acceptance.mean().ToDouble(), int (change.lt(number -1000.0).sum().ToInt64()))
 
-            use scope = torch.NewDisposeScope()
-            let momentum = Noise.Normal(keys, [| d |], 0u, null, double)
-            let steps = 1 + random.Next settings.LeapfrogSteps
+    /// The averaging of the step begun anew, for a scale and a state as they are.
+    let private begun logDensity seed chains scale (state: State) iteration guess =
+        Tensors.using (fun () ->
+            let momentum =
+                Noise.Normal(keys seed chains iteration, [| state.Position.shape[1] |], 2u, null, double)
 
-            let struct (proposed, change) = propose logDensity scale size steps momentum state
+            initial (reasonable logDensity scale momentum state guess))
 
-            let acceptance = acceptanceOf change
-
-            let moves =
-                (Noise.Uniform(keys, [| 1L |], 1u, null, double)).squeeze(1L).lt acceptance
-
-            let old = state
-            let next = choose moves proposed old
-
-            state <-
-                { Position = next.Position.MoveToOuterDisposeScope()
-                  Value = next.Value.MoveToOuterDisposeScope()
-                  Slope = next.Slope.MoveToOuterDisposeScope() }
-
-            for tensor in [ old.Position; old.Value; old.Slope ] do
-                tensor.Dispose()
-
-            let mean = acceptance.mean().ToDouble()
-
-            if warming then
-                step <- learn settings.Acceptance mean step
-                seen.AddRange(Tensors.toRows state.Position)
-
-                if renewals.Contains iteration then
-                    scale <-
-                        (scaleOf (Tensors.toArray scale) (seen.ToArray()) |> Tensors.ofVector).MoveToOuterDisposeScope()
-
-                    step <- begun iteration (exp step.Averaged)
-                    seen.Clear()
-            else
-                accepted <- accepted + mean
-                divergent <- divergent + int (change.lt(number -1000.0).sum().ToInt64())
-                kept.Add(Tensors.toRows (observe state.Position))
-
-            Progress.report
-                settings.Progress
-                (if warming then "HMC (warm-up)" else "HMC (sampling)")
-                iteration
-                (settings.Warmup + settings.Draws)
-                $"acceptance %.2f{mean}, step %.3g{size}"
-
+    /// The result from what was kept of every draw, (draws, chains, quantities).
+    let private finished (settings: HmcSettings) (kept: ResizeArray<float[][]>) accepted step divergent =
         let draws =
-            Array.init chains (fun c -> kept |> Seq.map (fun rows -> rows[c]) |> Seq.toArray)
+            Array.init settings.Chains (fun c -> kept |> Seq.map (fun rows -> rows[c]) |> Seq.toArray)
 
         let each (diagnose: float[][] -> float) =
             draws[0][0]
@@ -313,3 +270,57 @@ module HamiltonianMonteCarlo =
           Step = exp step.Averaged
           Divergent = divergent
           Warnings = warnings rHat effective divergent }
+
+    /// Samples a log density, (chains, d) → (chains), float64 and differentiable, from a starting point for each chain
+    /// (chains, d). `observe` says what is kept of a position: (chains, d) → (chains, quantities).
+    let run (settings: HmcSettings) (logDensity: Tensor -> Tensor) (observe: Tensor -> Tensor) (start: Tensor) =
+        validate settings start
+        use _ = torch.NewDisposeScope()
+        use _ = torch.no_grad ()
+        let seed = NoiseKey.SeedFor(settings.Seed, "hmc")
+        let random = Random(int (seed >>> 33))
+        let begun = begun logDensity seed settings.Chains
+        let mutable state = at logDensity (start.``to``(double).clone())
+
+        if not (state.Value.isfinite().all().ToBoolean()) then
+            raise (RangeException("starting points", "points of positive density in every chain", "zero density"))
+
+        let mutable scale = torch.ones (start.shape[1], dtype = double)
+        let mutable step = begun scale state 0 0.1
+        let mutable accepted, divergent = 0.0, 0
+        let renewals = renewals settings.Warmup
+        let seen = ResizeArray<float[]>()
+        let kept = ResizeArray<float[][]>()
+
+        for iteration in 1 .. settings.Warmup + settings.Draws do
+            settings.Progress.Cancellation.ThrowIfCancellationRequested()
+            let warming = iteration <= settings.Warmup
+            let size = exp (if warming then step.Log else step.Averaged)
+            let steps = 1 + random.Next settings.LeapfrogSteps
+
+            let struct (next, mean, lost) =
+                move logDensity scale size steps (keys seed settings.Chains iteration) state
+
+            state <- next
+
+            if warming then
+                step <- learn settings.Acceptance mean step
+                seen.AddRange(Tensors.toRows state.Position)
+
+                if renewals.Contains iteration then
+                    scale <- scaleOf (Tensors.toArray scale) (seen.ToArray()) |> Tensors.ofVector
+                    step <- begun scale state iteration (exp step.Averaged)
+                    seen.Clear()
+            else
+                accepted <- accepted + mean
+                divergent <- divergent + lost
+                kept.Add(Tensors.using (fun () -> Tensors.toRows (observe state.Position)))
+
+            Progress.report
+                settings.Progress
+                (if warming then "HMC (warm-up)" else "HMC (sampling)")
+                iteration
+                (settings.Warmup + settings.Draws)
+                $"acceptance %.2f{mean}, step %.3g{size}"
+
+        finished settings kept accepted step divergent

@@ -1,0 +1,204 @@
+namespace FieldImnn
+
+open System.IO
+open FieldImnn.Core
+open FieldImnn.Core.Random
+
+/// What a method made of one field.
+type Inferred =
+    {
+        Posterior: Posterior
+        /// Simulations used beyond the compressor's.
+        Simulations: int
+        /// Those that failed and were left out.
+        Failed: int
+        /// What must be known before the posterior is trusted.
+        Warnings: Warning list
+    }
+
+/// From a model, a compression of its fields and observed fields (shape…) to their posteriors, in this order: the methods here, or one
+/// of your own.
+type Method = Model -> Compression -> Tensor list -> Inferred list
+
+/// The methods.
+module Method =
+    /// The Gaussian approximation: the estimate and F⁻¹ of the fiducial, cut to the prior. No simulation is made.
+    let gaussian: Method =
+        fun model compression fields ->
+            [ for field in fields do
+                  let estimate =
+                      Tensors.using (fun () -> (compression.Estimates(field.unsqueeze 0L))[0])
+
+                  let posterior =
+                      GaussianApproximation.posterior model.Prior estimate compression.Fisher
+
+                  { Posterior = posterior
+                    Simulations = 0
+                    Failed = 0
+                    Warnings = Misfit.ofApproximation estimate compression.Fisher posterior } ]
+
+    /// Rejection ABC, for each field by itself.
+    let abc (settings: AbcSettings) : Method =
+        fun model compression fields ->
+            let metric = Compression.metric settings.Seed model.Simulator compression
+            let compress = Compression.summaries compression
+
+            [ for field in fields do
+                  let result =
+                      Abc.run
+                          settings
+                          model.Simulator
+                          compress
+                          metric
+                          model.Prior
+                          (Compression.ofField compression field)
+
+                  { Posterior = result.Posterior
+                    Simulations = result.Simulations
+                    Failed = result.Failed
+                    Warnings = result.Warnings } ]
+
+    /// Population Monte Carlo, for each field by itself.
+    let pmc (settings: PmcSettings) : Method =
+        fun model compression fields ->
+            let metric = Compression.metric settings.Seed model.Simulator compression
+            let compress = Compression.summaries compression
+
+            [ for field in fields do
+                  let result =
+                      Compression.ofField compression field
+                      |> PopulationMonteCarlo.run settings model.Simulator compress metric model.Prior
+
+                  { Posterior = result.Posterior
+                    Simulations = result.Simulations
+                    Failed = result.Failed
+                    Warnings = result.Warnings } ]
+
+    /// Half the width, in sds of a pilot's posterior, of the part of the prior in which DELFI looks for the posterior.
+    let private reach = 8.0
+
+    /// The part of the prior that pilot posteriors reach.
+    let private around (prior: Prior) (pilots: Posterior list) =
+        let ends pick extreme =
+            pilots
+            |> List.map (fun p -> Array.map2 pick (Posterior.mean p) (Posterior.sd p))
+            |> List.reduce (Array.map2 extreme)
+
+        let low = ends (fun m s -> m - reach * s) min
+        let high = ends (fun m s -> m + reach * s) max
+        Prior.within (Array.zip low high) prior
+
+    /// The part of a posterior's probability that lies near faces of its prior which are not faces of the whole one.
+    let private atFaces (prior: Prior) (part: Prior) (posterior: Posterior) =
+        let near (theta: float[]) =
+            Array.map3
+                (fun (lo, hi) (a, b) v -> (a > lo && v < a + 0.02 * (b - a)) || (b < hi && v > b - 0.02 * (b - a)))
+                (Prior.bounds prior)
+                (Prior.bounds part)
+                theta
+            |> Array.exists id
+
+        Array.map2 (fun theta w -> if near theta then w else 0.0) posterior.Samples posterior.Weights
+        |> Array.sum
+
+    /// Pilot posteriors of ABC, as many simulations as half a round of DELFI's each, and these simulations.
+    let private pilots (settings: DelfiSettings) model compression (observed: float[] list) =
+        let metric = Compression.metric settings.Seed model.Simulator compression
+
+        // a field's pilots are its own, and are kept apart from those of the others
+        let seed i =
+            if i = 0 then
+                settings.Seed
+            else
+                NoiseKey.SeedFor(settings.Seed, $"pilot {i}")
+
+        let pilot i =
+            Abc.pilot
+                { AbcSettings.Default with
+                    Budget = 4 * List.sum settings.Rounds / settings.Rounds.Length
+                    Simulations =
+                        { settings.Simulations with
+                            Folder =
+                                settings.Simulations.Folder
+                                |> Option.map (fun f -> Path.Combine(f, $"field {i + 1}")) }
+                    Seed = seed i }
+                model.Simulator
+                (Compression.summaries compression)
+                metric
+                model.Prior
+
+        observed |> List.mapi pilot
+
+    /// Sequential neural likelihood, learned once for all fields, in the part of the prior that a pilot of ABC leaves to them, so that no
+    /// simulation and no flow is spent on what is far from all; in the whole prior if a posterior reaches the end of that part.
+    let delfi (settings: DelfiSettings) : Method =
+        fun model compression fields ->
+            let settings =
+                { settings with
+                    Estimator =
+                        { settings.Estimator with
+                            Edges = compression.Edges } }
+
+            let observed = fields |> List.map (Compression.ofField compression)
+
+            let run prior =
+                let found =
+                    Delfi.run
+                        settings
+                        model.Simulator
+                        (Compression.summaries compression)
+                        prior
+                        (observed |> List.map Array.singleton |> Array.ofList)
+
+                (found.Likelihood :> System.IDisposable).Dispose()
+                found
+
+            let piloted = pilots settings model compression observed
+            let first = piloted |> List.collect snd
+
+            // a prior of dependent parameters has no draws of a part of its own
+            let part =
+                if model.Prior.Dependence.IsSome then
+                    model.Prior
+                else
+                    around model.Prior (List.map fst piloted)
+
+            let found = run part
+
+            let runs =
+                if found.Posteriors |> Array.exists (fun p -> atFaces model.Prior part p > 0.01) then
+                    [ run model.Prior; found ]
+                else
+                    [ found ]
+
+            [ for p, warnings in Array.zip runs.Head.Posteriors runs.Head.Warnings ->
+                  { Posterior =
+                      { p with
+                          Bounds = Prior.bounds model.Prior }
+                    Simulations = (runs |> List.sumBy _.Simulations) + (first |> List.sumBy _.Made)
+                    Failed = (runs |> List.sumBy _.Failed) + (first |> List.sumBy _.Failed)
+                    Warnings = warnings } ]
+
+    /// The amortised neural posterior, learned once from simulations of the prior.
+    let npe (settings: NpeSettings) : Method =
+        fun model compression fields ->
+            if compression.Further.IsSome then
+                raise (
+                    NotServedException(
+                        $"neural posterior of {model.Simulator.Name}",
+                        "summaries that serve the whole prior; abc, pmc and delfi train where the field is",
+                        "estimates that hold near their fiducial only, and beside them an edge, which no flow over θ can follow"
+                    )
+                )
+
+            let amortised =
+                NeuralPosterior.learn settings model.Simulator (Compression.summaries compression) model.Prior
+
+            [ for field in fields do
+                  let x = Compression.ofField compression field
+                  let posterior = NeuralPosterior.posterior amortised x
+
+                  { Posterior = posterior
+                    Simulations = amortised.Simulations
+                    Failed = amortised.Failed
+                    Warnings = NeuralPosterior.warnings amortised x posterior } ]

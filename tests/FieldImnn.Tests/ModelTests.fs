@@ -1,0 +1,218 @@
+/// Models of one's own: no exact answer, another prior, another method, any number of parameters; and the command line for them.
+module ModelTests
+
+open System.IO
+open System.Text.Json
+open Expecto
+open FieldImnn
+open FieldImnn.Core
+open FieldImnn.Core.Fields
+open KnownPosterior
+open MathNet.Numerics.Distributions
+open MathNet.Numerics.LinearAlgebra
+open TestSupport
+
+/// A Gaussian of correlation 0.9 and unit widths, between −5 and 5.
+let private correlated =
+    let covariance =
+        Matrix<float>.Build.DenseOfRowArrays([| [| 1.0; 0.9 |]; [| 0.9; 1.0 |] |])
+
+    let precision = covariance.Inverse()
+    let factor = covariance.Cholesky().Factor
+
+    let logDensity (theta: float[]) =
+        let t = Vector<float>.Build.DenseOfArray theta
+        -0.5 * t.DotProduct(precision * t)
+
+    let draw seed (index: int64) =
+        let normals =
+            Prior.create [ "u", Marginal.Normal(0.0, 1.0); "v", Marginal.Normal(0.0, 1.0) ]
+
+        let u = Vector<float>.Build.DenseOfArray((Prior.sample seed index 1 normals)[0])
+        (factor * u).ToArray()
+
+    let prior =
+        Prior.dependent [ "a", Uniform(-5.0, 5.0); "b", Uniform(-5.0, 5.0) ] logDensity draw
+
+    prior, precision
+
+let private compression (known: Known) : Compression =
+    { Parameters = known.Prior.Names
+      Fiducial = [| 0.0; 0.0 |]
+      Fisher = known.Fisher
+      Estimates = Tensors.toRows
+      Further = None
+      Edges = [] }
+
+/// The posterior of an observation x under x = θ + N(0, F⁻¹) and the correlated prior: N(S F x, S), S = (F + Λ)⁻¹.
+let private conjugate (known: Known) (x: float[]) =
+    let covariance = (known.Fisher + snd correlated).Inverse()
+    let mean = covariance * known.Fisher * Vector<float>.Build.DenseOfArray x
+    mean, covariance
+
+let private dependentPriors =
+    let x = [| 0.9; -0.6 |]
+    let field () = Tensors.ofVector x
+
+    let judge (posterior: Posterior) =
+        let mean, covariance = conjugate wide x
+
+        let shift =
+            Posterior.mean posterior
+            |> Array.mapi (fun i m -> abs (m - mean[i]) / sqrt covariance[i, i])
+            |> Array.max
+
+        shift, Posterior.area posterior / sqrt (covariance.Determinant())
+
+    let inferred prior (method: Method) =
+        let model = Model.create wide.Simulator prior
+        (method model (compression wide) [ field () ]).Head.Posterior |> judge
+
+    [ "the Gaussian approximation", Method.gaussian, 0.05
+      "abc", Method.abc AbcSettings.Default, 0.25
+      "pmc", Method.pmc PmcSettings.Default, 0.3
+      "delfi", Method.delfi KnownPosterior.delfi, 0.25
+      "npe",
+      Method.npe
+          { NpeSettings.Default with
+              Budget = 1000
+              Estimator = KnownPosterior.delfi.Estimator },
+      0.2 ]
+    |> List.map (fun (name, method, tolerance) ->
+        tensorTest $"a prior of dependent parameters is what {name} multiplies the likelihood with" (fun () ->
+            inferred (fst correlated) method |> expectExact name tolerance
+            // planted: the frame for the prior
+            let shift, _ = inferred wide.Prior method
+            Expect.isGreaterThan shift 0.5 "planted: independent parameters"))
+
+/// Gaussian fields of power A k^−B + N on n × n pixels.
+let private threeParameters n =
+    let spectrum: Spectrum =
+        { Parameters = [| "A"; "B"; "N" |]
+          LogPower =
+            fun k ->
+                let lnK = k.log () |> Tensors.keep
+
+                fun theta ->
+                    let parameter i = theta.narrow (1L, i, 1L)
+                    (parameter 0L * (-(parameter 1L) * lnK).exp() + parameter 2L).log() }
+
+    SpectrumField.create spectrum (FourierGrid(2, n, float n)) ModeConvention.Ideal
+    |> SpectrumField.simulator "three-parameters"
+
+let private prior = Prior.uniform [ "A", 0.2, 3.0; "B", 0.2, 1.8; "N", 0.05, 0.8 ]
+
+let private commandLine =
+    testCase "CommandLine.infer does all of infer.fsx for three parameters and no exact answer" (fun () ->
+        inFolder (fun folder ->
+            let model = Model.create (threeParameters 32) prior
+
+            let recipe =
+                Recipe.ofSettings
+                    { ImnnSettings.Default with
+                        Features = Features.filterBank 4 3 1 }
+
+            let out = Path.Combine(folder, "out")
+
+            let infer arguments =
+                CommandLine.infer model recipe (Array.ofList ("own.fsx" :: arguments))
+
+            Expect.equal (infer [ "--out"; out; "--quick"; "--theta"; "1.0,0.8,0.3" ]) 0 "exit code"
+
+            let json =
+                JsonDocument.Parse(File.ReadAllText(Path.Combine(out, "summary.json"))).RootElement
+
+            let has (name: string) = fst (json.TryGetProperty name)
+
+            for name in
+                [ "problem"
+                  "method"
+                  "estimate"
+                  "mean"
+                  "sd"
+                  "correlation"
+                  "area"
+                  "warnings"
+                  "seed" ] do
+                Expect.isTrue (has name) name
+
+            for name in [ "exact"; "areaRatio"; "fisherRetained"; "fisherRetainedPerParameter" ] do
+                Expect.isFalse (has name) $"{name} without an exact answer"
+
+            for file in [ "posterior.csv"; "corner.html"; "compressor.imnn" ] do
+                Expect.isTrue (File.Exists(Path.Combine(out, file))) file
+
+            Expect.equal (infer [ "--out"; out; "--theta"; "1.0,9.0,0.5" ]) 2 "outside the prior"
+            Expect.equal (infer [ "--out"; out; "--method"; "magic" ]) 2 "no such method"))
+
+let tests =
+    testList
+        "models"
+        [ yield! dependentPriors
+
+          test "a prior whose draws and density disagree is refused, as is a density that is NaN" {
+              let frame = [ "a", Uniform(0.0, 1.0) ]
+              let nowhere = Prior.dependent frame (fun _ -> -infinity) (fun _ _ -> [| 0.5 |])
+              refuses<RangeException> [ "draw 0"; "density" ] (fun () -> Prior.sample 1 0L 1 nowhere |> ignore)
+              let broken = Prior.dependent frame (fun _ -> nan) (fun _ _ -> [| 0.5 |])
+
+              refuses<NonFiniteException> [ "log density of the prior" ] (fun () ->
+                  Prior.sample 1 0L 1 broken |> ignore)
+
+              let long = Prior.dependent frame (fun _ -> 0.0) (fun _ _ -> [| 0.5; 0.5 |])
+              refuses<ShapeException> [ "1 (a)"; "2" ] (fun () -> Prior.sample 1 0L 1 long |> ignore)
+          }
+
+          test "draws of a dependent prior are the same in any batch, cut or not" {
+              let prior = fst correlated
+              let cut = Prior.within [| -0.5, 5.0; -5.0, 5.0 |] prior
+
+              for p in [ prior; cut ] do
+                  let whole = Prior.sample 3 0L 50 p
+                  Expect.equal (Array.append (Prior.sample 3 0L 7 p) (Prior.sample 3 7L 43 p)) whole "in two parts"
+
+              Expect.isTrue (Prior.sample 3 0L 50 cut |> Array.forall (fun t -> t[0] >= -0.5)) "within the bounds"
+          }
+
+          tensorTest "an own method stands beside those of the house" (fun () ->
+              let own: Method =
+                  fun model compression fields ->
+                      [ for field in fields do
+                            let x = Compression.ofField compression field
+
+                            { Posterior =
+                                Posterior.ofSamples
+                                    model.Prior.Names
+                                    (Prior.bounds model.Prior)
+                                    [| x; x |]
+                                    [| 1.0; 1.0 |]
+                              Simulations = 3
+                              Failed = 0
+                              Warnings = [] } ]
+
+              let model = Model.create wide.Simulator wide.Prior
+              let found = own model (compression wide) [ Tensors.ofVector observed ]
+              Expect.equal (Posterior.mean found.Head.Posterior) observed "its posterior")
+
+          test "a prior that names other parameters is refused where the model is made" {
+              refuses<SettingException> [ "A, B, N"; "B, A, N" ] (fun () ->
+                  Prior.uniform [ "B", 0.2, 1.8; "A", 0.2, 3.0; "N", 0.05, 0.8 ]
+                  |> Model.create (threeParameters 8)
+                  |> ignore)
+          }
+
+          test "a recipe begins at the prior's median, and hands its seed to the training" {
+              let model = Model.create (threeParameters 8) prior
+              close 1e-12 (Recipe.fiducial model Recipe.Default) [| 1.6; 1.0; 0.425 |] "median"
+              let recipe = Recipe.Default |> Recipe.withSeed 7UL |> Recipe.quick
+              Expect.equal (recipe.Training [| 1.0; 1.0; 0.5 |]).Seed 7UL "seed"
+              Expect.isLessThan recipe.Rounds 4 "quick"
+
+              refuses<RangeException> [ "A" ] (fun () ->
+                  { Recipe.Default with
+                      Fiducial = Some [| 5.0; 1.0; 0.5 |] }
+                  |> Recipe.fiducial model
+                  |> ignore)
+          }
+
+          commandLine ]
