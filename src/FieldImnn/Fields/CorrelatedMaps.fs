@@ -138,6 +138,7 @@ module CorrelatedMaps =
         { Name = name
           Parameters = model.Parameters
           FieldShape = shape
+          Channels = model.Maps
           DrawNoise = fun keys -> Noise.Normal(keys, shape, 0u, device)
           Field = synthesise model
           Tangents = Some(synthesiseWithTangents model) }
