@@ -20,14 +20,14 @@ let kept kind n =
         (Study.recipe options (Progress.labelled $"N = {n}" progress) problem).Training problem.Example
 
     let compressor =
-        Study.compressorWith { settings with Network = kind n } problem.Example options problem
+        Study.compressorWith { settings with Features = kind n } problem.Example options problem
 
     Fisher.retained compressor.Fisher (problem.Exact.Fisher problem.Example)
 
-let summaries: (string * (int -> NetworkKind)) list =
-    [ "P(k) of δ", (fun n -> BandPower(n / 2))
-      "P(k) of ln(1 + δ)", (fun n -> OfLogarithm(BandPower(n / 2)))
-      "network", (fun n -> (DarkMatter.training n).Network) ]
+let summaries: (string * (int -> Features)) list =
+    [ "P(k) of δ", (fun n -> Features.bandPower (n / 2))
+      "P(k) of ln(1 + δ)", (fun n -> Features.ofLogarithm (Features.bandPower (n / 2)))
+      "network", (fun n -> (DarkMatter.training n).Features) ]
 
 let measured =
     [ for name, kind in summaries -> name, sizes |> List.map (kept kind) ]

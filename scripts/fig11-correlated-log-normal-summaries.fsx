@@ -36,7 +36,7 @@ let largestLag = 5
 let correlation =
     let settings =
         { (Study.recipe options progress problem).Training problem.Fiducial with
-            Network = CorrelationFunction largestLag }
+            Features = Features.correlation largestLag }
 
     let compressor =
         Study.compressorWith settings problem.Fiducial options problem

@@ -10,7 +10,7 @@ let private peakAfter simulations chunk =
 
     let settings =
         { ImnnSettings.Published with
-            Network = Inception 16
+            Features = Features.inception 16
             Simulations = simulations
             DerivativeSimulations = simulations
             Chunk = chunk

@@ -17,7 +17,7 @@ let private problem = lazy (PowerLaw.create 16 ModeConvention.Ideal)
 
 let private settings =
     { short with
-        Network = FilterBank(2, 3, 2) }
+        Features = Features.filterBank 2 3 2 }
 
 let private fingerprint simulator =
     Fingerprint.ofSimulator simulator Autodiff problem.Value.Fiducial
@@ -199,7 +199,7 @@ let private interruptions =
           Expect.equal stopped.History.Length 3 "steps"
 
           let initial =
-              (Imnn.network settings.Network own.FieldShape 2 settings.Seed).Parameters
+              (Imnn.network settings.Features own settings.Seed).Parameters
               |> Seq.map (fun struct (_, w) -> Tensors.toArray w)
               |> Seq.toArray
 

@@ -31,7 +31,7 @@ let private prior = Prior.uniform [ "s", 0.5, 1.5; "m", -1.0, 1.0 ]
 /// A training of a second.
 let short =
     { ImnnSettings.Default with
-        Network = FilterBank(3, 3, 1)
+        Features = Features.filterBank 3 3 1
         Simulations = 60
         DerivativeSimulations = 60
         HeldOut = 100

@@ -15,7 +15,7 @@ let problem = lazy (PowerLaw.create 32 ModeConvention.Ideal)
 
 let private quick =
     { ImnnSettings.Default with
-        Network = FilterBank(6, 5, 2)
+        Features = Features.filterBank 6 5 2
         Simulations = 100
         DerivativeSimulations = 100
         MaxIterations = 100
@@ -77,7 +77,7 @@ let tests =
                   Noise.Normal(NoiseKey.Range(2UL, 0UL, 50), [| 2L; 2L |], ``type`` = torch.ScalarType.Float64)
                   + 1.0
 
-              let struct (value, detF, lambda, strength) = Imnn.loss (Published(10.0, 0.1)) x dx
+              let struct (value, detF, lambda, strength) = Imnn.loss (Regularised(10.0, 0.1)) x dx
               // by hand in plain matrices
               let rows = Tensors.toMatrix x
               let centred = rows.MapIndexed(fun _ j v -> v - rows.Column(j).Sum() / 50.0)
@@ -100,7 +100,7 @@ let tests =
 
           tensorTest "gradients accumulated in chunks are those of one batch" (fun () ->
               let simulator = problem.Value.Simulator
-              let network = Imnn.network (Inception 3) simulator.FieldShape 2 3UL
+              let network = Imnn.network (Features.inception 3) simulator 3UL
 
               let gradients chunk =
                   for struct (_, w) in network.Parameters do
@@ -110,13 +110,13 @@ let tests =
                       Batch.source
                           network
                           { quick with
-                              Network = Inception 3
+                              Features = Features.inception 3
                               Chunk = chunk }
                           simulator
                           problem.Value.Fiducial
 
                   let struct (detF, _, _) =
-                      Imnn.accumulate network (Published(10.0, 0.1)) 2 (source.Draw Training 0UL 40 40)
+                      Imnn.accumulate network (Regularised(10.0, 0.1)) 2 (source.Draw Training 0UL 40 40)
 
                   Array.append
                       [| detF |]
@@ -278,7 +278,7 @@ let tests =
                   [ "λ = 100"; "a = -22.9" ]
                   (train
                       { quick with
-                          Loss = Published(100.0, 0.1) })
+                          Loss = Regularised(100.0, 0.1) })
 
               refuses<SettingException>
                   [ "n_s"; "≥ 15" ]

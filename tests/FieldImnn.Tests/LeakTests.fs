@@ -60,10 +60,10 @@ let tests =
                     { short with
                         Derivatives = FiniteDifference [| 1e-3; 1e-3 |] }
                     { short with
-                        Loss = Published(10.0, 0.1) }
+                        Loss = Regularised(10.0, 0.1) }
                     { short with
-                        Network = FilterBank(2, 3, 2) } ] do
-                  Expect.equal (leaked (train settings)) 0L $"%A{settings.Network} %A{settings.Derivatives}")
+                        Features = Features.filterBank 2 3 2 } ] do
+                  Expect.equal (leaked (train settings)) 0L $"%A{settings.Features} %A{settings.Derivatives}")
 
           testCase "estimates, checks, fingerprints and files leave none" (fun () ->
               let compressor = Imnn.train short good [| 1.0; 0.5 |]

@@ -34,7 +34,7 @@ let private correlation =
     lazy
         (train
             { quick with
-                Network = CorrelationFunction 4 })
+                Features = Features.correlation 4 })
 
 /// ξ in bins of |Δ| over all pairs of pixels, in loops.
 let private correlationByLoops (f: float[,]) largest =

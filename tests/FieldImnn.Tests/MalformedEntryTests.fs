@@ -108,12 +108,16 @@ let private trainings =
       row<SettingException>
           "a bank of no filters"
           [ "filters"; "0" ]
-          (train (fun s -> { s with Network = FilterBank(0, 3, 1) }))
+          (train (fun s ->
+              { s with
+                  Features = Features.filterBank 0 3 1 }))
       row<SimulatorException>
           "band powers for a parameter that moves the mean"
           [ "bandPower"; "parameter 2 (m)"; "cannot see it" ]
-          (train (fun s -> { s with Network = BandPower 3 }))
-      row<SettingException> "a λ of NaN" [ "λ" ] (train (fun s -> { s with Loss = Published(nan, 0.1) }))
+          (train (fun s ->
+              { s with
+                  Features = Features.bandPower 3 }))
+      row<SettingException> "a λ of NaN" [ "λ" ] (train (fun s -> { s with Loss = Regularised(nan, 0.1) }))
       row<ShapeException>
           "stored fields of another shape"
           [ "stored simulations"; "(batch, 8, 8)"; "(4, 4, 4)" ]

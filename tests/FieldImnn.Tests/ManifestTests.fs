@@ -47,6 +47,15 @@ let private set (key: string) (json: string) =
 let private without (key: string) =
     manifest (fun m -> m.Remove key |> ignore)
 
+/// Sets a key of the features, or takes it away.
+let private features (key: string) (json: string option) =
+    manifest (fun m ->
+        let tree = m["features"].AsObject()
+
+        match json with
+        | Some text -> tree[key] <- JsonNode.Parse text
+        | None -> tree.Remove key |> ignore)
+
 let private array key (change: NpyArray -> NpyArray) (npz: Npz) =
     { npz with
         Arrays = npz.Arrays |> Map.change key (Option.map change) }
@@ -82,24 +91,38 @@ let private faults: (string * (Npz -> Npz) * string list) list =
       "a key that stands twice", text """{"format": "FieldImnn compressor", "format": "x"}""", []
       "another format", set "format" "\"other\"", [ "a FieldImnn compressor"; "other" ]
       "no manifest", (fun npz -> { npz with Texts = Map.empty }), [ "manifest.json" ]
-      "a newer version", set "version" "2", [ "version 1"; "version 2" ]
-      "a version in words", set "version" "\"1\"", [ "version"; "Int32" ]
+      "a newer version", set "version" "3", [ "version 2"; "version 3" ]
+      "an older version", set "version" "1", [ "version 2"; "version 1"; "train it again" ]
+      "a version in words", set "version" "\"2\"", [ "version"; "Int32" ]
       "a version of null", set "version" "null", [ "version"; "null" ]
-      "no network", without "network", [ "'network'" ]
-      "an unknown network", set "network" "\"transformer\"", [ "kind of network"; "transformer" ]
-      "a network that is a number", set "network" "7", [ "network"; "String" ]
-      "settings that are a list", set "networkSettings" "[]", [ "networkSettings" ]
-      "a setting in words", set "networkSettings" """{"filters": "many"}""", [ "filters"; "many" ]
-      "a setting missing", set "networkSettings" """{"filters": 3}""", [ "a setting 'size'" ]
-      "a setting too small", set "networkSettings" """{"filters": 0, "size": 3, "levels": 1}""", [ "filters"; "≥ 1" ]
+      "no features", without "features", [ "'features'" ]
+      "features that are a number", set "features" "7", [ "object 'features'" ]
+      "features without a kind", features "kind" None, [ "'kind'" ]
+      "features of a kind that is a number", features "kind" (Some "7"), [ "kind"; "String" ]
+      "unknown features",
+      features "kind" (Some "\"transformer\""),
+      [ "'transformer'"; "Features.ownNetwork \"transformer\" factory" ]
+      "features with parts in words", features "parts" (Some "[\"a\"]"), [ "parts"; "a" ]
+      "parts that are no list", features "parts" (Some "{}"), [ "list 'parts'" ]
+      "settings that are a list", features "settings" (Some "[]"), [ "settings" ]
+      "a setting in words", features "settings" (Some """{"filters": "many"}"""), [ "filters"; "many" ]
+      "a setting missing", features "settings" (Some """{"filters": 3}"""), [ "a setting 'size'" ]
+      "a setting too small",
+      features "settings" (Some """{"filters": 0, "size": 3, "levels": 1}"""),
+      [ "filters"; "≥ 1" ]
+      "half a filter",
+      features "settings" (Some """{"filters": 2.5, "size": 3, "levels": 1}"""),
+      [ "filters"; "whole number"; "2.5" ]
       "a setting too large",
-      set "networkSettings" """{"filters": 99999999999, "size": 3, "levels": 1}""",
+      features "settings" (Some """{"filters": 99999999999, "size": 3, "levels": 1}"""),
       [ "within a billion" ]
       "another number of filters",
-      set "networkSettings" """{"filters": 4, "size": 3, "levels": 1}""",
+      features "settings" (Some """{"filters": 4, "size": 3, "levels": 1}"""),
       [ "weights/"; "shape" ]
-      "a field of no axes", set "fieldShape" "[]", [ "1, 2 or 3 axes" ]
-      "a field of four axes", set "fieldShape" "[2, 2, 2, 2]", [ "1, 2 or 3 axes" ]
+      "no channels", set "channels" "0", [ "channels" ]
+      "other channels", set "channels" "2", [ "2 channels" ]
+      "a field of no axes", set "fieldShape" "[]", [ "1, 2 or 3 sides" ]
+      "a field of four axes", set "fieldShape" "[2, 2, 2, 2]", [ "1, 2 or 3 sides" ]
       "a field of length 0", set "fieldShape" "[0, 8]", [ "fieldShape" ]
       "a field in words", set "fieldShape" """["8", "8"]""", [ "fieldShape"; "Int64" ]
       "a field of null", set "fieldShape" "[null, 8]", [ "fieldShape"; "null" ]

@@ -110,7 +110,7 @@ let private commandLine =
             let recipe =
                 Recipe.ofSettings
                     { ImnnSettings.Default with
-                        Network = FilterBank(4, 3, 1) }
+                        Features = Features.filterBank 4 3 1 }
 
             let out = Path.Combine(folder, "out")
 

@@ -13,23 +13,23 @@ type Tensor = torch.Tensor
 let private float64 = torch.ScalarType.Float64
 
 /// Standard normal numbers of a private generator.
-let private normal (seed: uint64) (shape: int64[]) : Tensor =
+let normal (seed: uint64) (shape: int64[]) : Tensor =
     use generator = new torch.Generator(seed)
     torch.randn (shape, dtype = Nullable float64, generator = generator)
 
 /// n rows with p tangents each.
-let private sample (shape: int64[]) p =
+let sample (shape: int64[]) p =
     Dual(normal 1UL shape, normal 2UL (Array.append [| shape[0] * p |] shape[1..]))
 
 /// max |a − b| / max |b|
-let private difference (a: Tensor) (b: Tensor) =
+let difference (a: Tensor) (b: Tensor) =
     if a.shape <> b.shape then
         infinity
     else
         (a - b).abs().max().ToDouble() / b.abs().max().ToDouble()
 
 /// The tangent of f at x by central differences of its values, one parameter at a time.
-let private byDifferences (f: Dual -> Dual) (x: Dual) =
+let byDifferences (f: Dual -> Dual) (x: Dual) =
     let step = 1e-6
     let tangent = x.TangentByParameter
 
@@ -44,14 +44,14 @@ let private byDifferences (f: Dual -> Dual) (x: Dual) =
     torch.stack([| for a in 0 .. x.Parameters - 1 -> derivative a |], 1L).flatten(0L, 1L)
 
 /// How far the pushed-forward tangent is from central differences, relative to the largest.
-let private tangentError (f: Dual -> Dual) (x: Dual) =
+let tangentError (f: Dual -> Dual) (x: Dual) =
     use _ = torch.NewDisposeScope()
     use _ = torch.no_grad ()
     difference (f x: Dual).Tangent (byDifferences f x)
 
 /// The tangent of f at x by torch's own reverse mode: the gradient of every feature by the field, then its product with the tangent.
 /// Exact where central differences step over a kink, and independent of our forward rules.
-let private byReverse (f: Dual -> Dual) (x: Dual) =
+let byReverse (f: Dual -> Dual) (x: Dual) =
     use _ = torch.enable_grad ()
     let point = x.Primal.detach().clone().requires_grad_ true
     let y = f(Dual point).Primal
@@ -95,7 +95,7 @@ let private operations: (string * (Dual -> Dual) * Dual) list =
       "flattening", (fun x -> x.Flatten()), image
       "constant", (fun x -> x.Add(normal 7UL [| 1L; 4L; 9L; 7L |])), image ]
 
-let private create description =
+let create description =
     let network = SummaryNetwork.Create(description, 11UL)
     network.To float64
     network
@@ -123,7 +123,7 @@ let private loss (f: Dual -> Dual) x =
     y.Primal.square().mean() + y.Tangent.square().mean()
 
 /// Largest error of ∂loss/∂w by reverse mode against central differences, for the first element of each weight, relative.
-let private gradientError (network: SummaryNetwork) (x: Dual) =
+let gradientError (network: SummaryNetwork) (x: Dual) =
     use _ = torch.NewDisposeScope()
     let weights = [| for struct (_, weight) in network.Parameters -> weight :> Tensor |]
 
@@ -151,11 +151,11 @@ let private gradientError (network: SummaryNetwork) (x: Dual) =
     let scale = pairs |> Array.map (snd >> abs) |> Array.max
     pairs |> Array.map (fun (a, b) -> abs (a - b) / scale) |> Array.max
 
-let private near tolerance what error =
+let near tolerance what error =
     Expect.isLessThan error tolerance $"{what}: relative error"
 
 /// Values, tangents and the gradients by the weights of two evaluations of one network.
-let private disagreement (network: SummaryNetwork) (f: Dual -> Dual) (g: Dual -> Dual) x =
+let disagreement (network: SummaryNetwork) (f: Dual -> Dual) (g: Dual -> Dual) x =
     use _ = torch.NewDisposeScope()
     let weights = [| for struct (_, weight) in network.Parameters -> weight :> Tensor |]
 
@@ -367,7 +367,5 @@ let tests =
                   "axes of different length"
 
               Expect.throwsT<SettingException>
-                  (fun () ->
-                      SummaryNetwork.Create(NetworkDescription("other", [| 8L |], readOnlyDict []), 1UL)
-                      |> ignore)
+                  (fun () -> SummaryNetwork.Create(NetworkDescription("other", [| 8L |]), 1UL) |> ignore)
                   "kind") ]

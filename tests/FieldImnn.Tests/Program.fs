@@ -29,6 +29,7 @@ let main argv =
               HamiltonianTests.tests
               NetworkTests.tests
               ImnnTests.tests
+              FeaturesTests.tests
               DoorTests.tests
               StoredTests.tests
               MalformedEntryTests.tests

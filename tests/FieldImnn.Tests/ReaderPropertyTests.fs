@@ -174,7 +174,7 @@ let private settings =
                           (if random.Next 2 = 0 then
                                ClosedForm
                            else
-                               Published(real random, real random))
+                               Regularised(real random, real random))
                       Simulations = number random
                       DerivativeSimulations = number random
                       LearningRate = real random

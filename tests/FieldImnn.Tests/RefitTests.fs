@@ -26,7 +26,7 @@ let private problem = lazy (DarkMatter.create 32 ModeConvention.Published)
 let private kept kind =
     let p = problem.Value
 
-    let compressor = Imnn.train { quick with Network = kind } p.Simulator p.Example
+    let compressor = Imnn.train { quick with Features = kind } p.Simulator p.Example
 
     Fisher.retained compressor.Fisher (p.Exact.Fisher p.Example)
 
@@ -98,14 +98,16 @@ let tests =
 
                       close 1e-4 (Tensors.toArray (forward.select (1L, a))) (Tensors.toArray reverse) $"{description}"
 
-                  if description.ReadsLogarithm then
+                  if description.Kind = "of logarithm" then
                       refuses<RangeException> [ "> −1" ] (fun () ->
                           network.Forward(Dual(torch.full (1L, 8L, 8L, -1.5))) |> ignore))
 
           tensorTest
               "information of the power spectrum: nearly all in that of ln(1 + δ), little in that of δ"
               (fun () ->
-                  let logarithm, contrast = kept (OfLogarithm(BandPower 16)), kept (BandPower 16)
+                  let logarithm, contrast =
+                      kept (Features.ofLogarithm (Features.bandPower 16)), kept (Features.bandPower 16)
+
                   Expect.isGreaterThan logarithm 0.85 "ln(1 + δ)"
                   Expect.isLessThan contrast 0.6 "δ")
 
@@ -115,7 +117,7 @@ let tests =
 
                   let settings =
                       { quick with
-                          Network = OfLogarithm(FilterBank(3, 3, 2))
+                          Features = Features.ofLogarithm (Features.filterBank 3 3 2)
                           MaxIterations = 3
                           MinIterations = 3 }
 
@@ -137,7 +139,7 @@ let tests =
 
               let settings =
                   { quick with
-                      Network = OfLogarithm(BandPower 16) }
+                      Features = Features.ofLogarithm (Features.bandPower 16) }
 
               let train _ fiducial =
                   Imnn.train settings p.Simulator fiducial
@@ -174,7 +176,7 @@ let tests =
 
                   let bank =
                       { quick with
-                          Network = OfLogarithm(FilterBank(4, 5, 2)) }
+                          Features = Features.ofLogarithm (Features.filterBank 4 5 2) }
 
                   let first = Imnn.train bank p.Simulator p.Example
 
@@ -195,7 +197,7 @@ let tests =
                       Imnn.trainFrom
                           (Some first)
                           { short with
-                              Network = OfLogarithm(FilterBank(5, 5, 2)) }
+                              Features = Features.ofLogarithm (Features.filterBank 5 5 2) }
                           p.Simulator
                           p.Example
                       |> ignore)) ]

@@ -15,7 +15,7 @@ let private problem = lazy (PowerLaw.create 16 ModeConvention.Ideal)
 
 let private settings =
     { ImnnSettings.Default with
-        Network = FilterBank(3, 3, 2)
+        Features = Features.filterBank 3 3 2
         Simulations = 60
         DerivativeSimulations = 30
         MinIterations = 20

@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Linq;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -23,9 +24,6 @@ public sealed class AxisFilterNetwork : SummaryNetwork
     /// <summary>The kind in a description.</summary>
     public const string KindName = "axisFilters";
 
-    /// <summary>The unit of offset and floor, which a description holds as whole numbers.</summary>
-    public const double SettingUnit = 1e-6;
-
     private readonly long n, transforms, matrices;
     private readonly double offset, floor;
     private readonly Tensor identity, band, first, second;
@@ -33,13 +31,14 @@ public sealed class AxisFilterNetwork : SummaryNetwork
     internal AxisFilterNetwork(NetworkDescription description, Generator generator)
         : base(description)
     {
+        RequireOneChannel();
         if (description.FieldShape.Count != 2 || description.FieldShape[0] != description.FieldShape[1])
             throw new SettingException("shape of the field", "two equal axes for the axis filters", Guard.Describe([.. description.FieldShape]));
         n = description.FieldShape[0];
         transforms = description.Setting("transforms");
         matrices = description.Setting("matrices");
-        offset = description.Setting("offset") * SettingUnit;
-        floor = description.Setting("floor") * SettingUnit;
+        offset = description.Number("offset");
+        floor = Guard.Positive("floor of the axis filters", description.Number("floor"));
         var (hidden, reach) = (description.Setting("hidden"), description.Setting("reach"));
         AddWeight("slopes", generator, 1, hidden);
         AddWeight("offsets", generator, 2, hidden);
@@ -60,6 +59,9 @@ public sealed class AxisFilterNetwork : SummaryNetwork
 
     /// <inheritdoc/>
     public override bool HasStatistics => true;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<long> StatisticsShape => [n, n];
 
     /// <summary>Filtered transforms y and the constant 1, the last.</summary>
     private long Maps => (transforms + 1) * matrices * matrices + 1;

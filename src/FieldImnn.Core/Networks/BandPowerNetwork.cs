@@ -1,4 +1,4 @@
-using System;
+using System.Collections.Generic;
 using System.Linq;
 using FieldImnn.Core.Fields;
 using TorchSharp;
@@ -8,7 +8,8 @@ namespace FieldImnn.Core.Networks;
 
 /// <summary>
 /// The measured power spectrum of a field, the summary of standard analyses: means of |δ_k|² over bands of |k| of one width, from
-/// above zero to the corner of the grid, in units of the pixel: features (n, bands). Nothing is learned: it has no weights.
+/// above zero to the corner of the grid, in units of the pixel: features (n, bands). Of several channels, the means of Re δ_k* δ'_k of every
+/// pair (0, 0), (0, 1), …: (n, pairs · bands). Nothing is learned: it has no weights.
 /// </summary>
 public sealed class BandPowerNetwork : SummaryNetwork
 {
@@ -17,23 +18,30 @@ public sealed class BandPowerNetwork : SummaryNetwork
 
     private readonly FourierGrid grid;
     private readonly Tensor average;
+    private readonly ChannelPairs pairs;
+    private readonly long bands;
 
     internal BandPowerNetwork(NetworkDescription description)
         : base(description)
     {
-        if (description.FieldShape.Any(n => n != description.FieldShape[0]))
-            throw new SettingException("band powers", "fields with equal sides", Guard.Describe([.. description.FieldShape]));
-        Features = description.Setting("bands");
-        grid = new FourierGrid(description.FieldShape.Count, (int)description.FieldShape[0], description.FieldShape[0]);
+        var sides = description.Sides;
+        if (sides.Any(n => n != sides[0]))
+            throw new SettingException("band powers", "fields with equal sides", Guard.Describe([.. sides]));
+        bands = description.Setting("bands");
+        pairs = new ChannelPairs(description.Channels);
+        grid = new FourierGrid(sides.Count, (int)sides[0], sides[0]);
         using var scope = NewDisposeScope();
         average = Average().MoveToOuterDisposeScope().DetachFromDisposeScope();
     }
 
     /// <inheritdoc/>
-    public override long Features { get; }
+    public override long Features => pairs.Count * bands;
 
     /// <inheritdoc/>
     public override bool HasStatistics => true;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<long> StatisticsShape => [Features];
 
     /// <summary>Mean wavenumber of every band, in inverse pixels.</summary>
     public double[] Wavenumbers
@@ -45,19 +53,27 @@ public sealed class BandPowerNetwork : SummaryNetwork
         }
     }
 
-    /// <summary>⟨|δ_k|²⟩ over bands (n, bands); the tangent is ⟨2 Re δ_k* dδ_k⟩.</summary>
+    /// <summary>⟨Re δ_k* δ'_k⟩ over bands (n, pairs · bands); the tangent is ⟨Re (dδ_k* δ'_k + δ_k* dδ'_k)⟩.</summary>
     public override Dual Prepare(Dual field)
     {
-        CheckField(field);
         using var scope = NewDisposeScope();
-        var modes = grid.Forward(field.Primal);
-        var power = InBands(modes.real.square() + modes.imag.square());
-        if (field.TangentByParameter is not { } tangent)
+        var x = WithChannels(field);
+        var modes = grid.Forward(x.Primal);
+        var power = InBands(Product(modes, modes, 1));
+        if (x.TangentByParameter is not { } tangent)
             return new Dual(power).MoveToOuterDisposeScope();
-        var changed = grid.Forward(tangent);
-        var conjugate = modes.unsqueeze(1);
-        var change = InBands((conjugate.real * changed.real + conjugate.imag * changed.imag).mul(2).flatten(0, 1));
-        return new Dual(power, change).MoveToOuterDisposeScope();
+        var (fixedModes, changed) = (modes.unsqueeze(1), grid.Forward(tangent));
+        var change = pairs.Count == 1
+            ? Product(fixedModes, changed, 2).mul(2)
+            : Product(fixedModes, changed, 2) + Product(changed, fixedModes, 2);
+        return new Dual(power, InBands(change.flatten(0, 1))).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Re a* b of all pairs of channels, which both have along this axis.</summary>
+    private Tensor Product(Tensor a, Tensor b, long axis)
+    {
+        var (first, second) = (pairs.First(a, axis), pairs.Second(b, axis));
+        return first.real * second.real + first.imag * second.imag;
     }
 
     /// <summary>The band powers themselves.</summary>
@@ -75,21 +91,22 @@ public sealed class BandPowerNetwork : SummaryNetwork
         base.Dispose(disposing);
     }
 
+    /// <summary>Means over bands (rows, pairs · bands) of (rows, pairs, modes…).</summary>
     private Tensor InBands(Tensor modePower) =>
-        modePower.flatten(1).matmul(average.to(modePower.dtype, modePower.device)) / grid.ModeVariancePerPower;
+        modePower.flatten(2).matmul(average.to(modePower.dtype, modePower.device)).flatten(1) / grid.ModeVariancePerPower;
 
     /// <summary>Weights of half-grid modes in the means over bands: (modes, bands), float32.</summary>
     private Tensor Average()
     {
         var k = grid.HalfWavenumber.flatten();
         var widest = k.max().ToDouble();
-        var band = (k * (Features / widest)).ceil().to_type(ScalarType.Int64).clamp(1, Features) - 1;
+        var band = (k * (bands / widest)).ceil().to_type(ScalarType.Int64).clamp(1, bands) - 1;
         var inside = k > 0;
-        var members = zeros([k.shape[0], Features], ScalarType.Float64);
+        var members = zeros([k.shape[0], bands], ScalarType.Float64);
         members = members.scatter(1, band.unsqueeze(1), (grid.HermitianWeight.flatten() * inside).unsqueeze(1));
         var sizes = members.sum(0L); // a plain 0 would be a ScalarType
         if (sizes.min().ToDouble() <= 0)
-            throw new SettingException("bands of |k|", "so few that every one holds a mode", $"{Features} on {grid.N} points a side");
+            throw new SettingException("bands of |k|", "so few that every one holds a mode", $"{bands} on {grid.N} points a side");
         return (members / sizes).to_type(ScalarType.Float32);
     }
 }

@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Linq;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -7,7 +8,8 @@ namespace FieldImnn.Core.Networks;
 
 /// <summary>
 /// The two-point correlation function as a summary, without weights: ξ(r) = ⟨f(x) f(x + Δ)⟩ over all pairs of pixels of an N × N field
-/// that is not periodic, in bins of |Δ| of one pixel about r = 0, 1, … r_max.
+/// that is not periodic, in bins of |Δ| of one pixel about r = 0, 1, … r_max. Of several channels, those of every pair (0, 0), (0, 1), …,
+/// ⟨f(x) f'(x + Δ) + f'(x) f(x + Δ)⟩/2.
 /// </summary>
 public sealed class CorrelationFunctionNetwork : SummaryNetwork
 {
@@ -15,31 +17,36 @@ public sealed class CorrelationFunctionNetwork : SummaryNetwork
     public const string KindName = "correlationFunction";
 
     private readonly long rows, columns, largest;
+    private readonly ChannelPairs pairs;
 
     internal CorrelationFunctionNetwork(NetworkDescription description)
         : base(description)
     {
-        if (description.FieldShape.Count != 2)
-            throw new SettingException("shape of the field", "two axes for the correlation function", $"{description.FieldShape.Count}");
-        (rows, columns) = (description.FieldShape[0], description.FieldShape[1]);
+        if (description.Sides.Count != 2)
+            throw new SettingException("shape of the field", "two sides for the correlation function", $"{description.Sides.Count}");
+        (rows, columns) = (description.Sides[0], description.Sides[1]);
+        pairs = new ChannelPairs(description.Channels);
         largest = description.Setting("lags");
         if (largest >= Math.Min(rows, columns))
             throw new SettingException("largest lag of the correlation function", $"below the side, {Math.Min(rows, columns)}", $"{largest}");
     }
 
     /// <inheritdoc/>
-    public override long Features => largest + 1;
+    public override long Features => pairs.Count * (largest + 1);
 
     /// <inheritdoc/>
     public override bool HasStatistics => true;
 
-    /// <summary>ξ (n, r_max + 1) of fields (n, N, N).</summary>
+    /// <inheritdoc/>
+    public override IReadOnlyList<long> StatisticsShape => [Features];
+
+    /// <summary>ξ (n, pairs · (r_max + 1)) of fields (n, c?, N, N).</summary>
     public override Dual Prepare(Dual field)
     {
-        CheckField(field);
         using var scope = NewDisposeScope();
-        var sums = new Dual[Features];
-        var pairs = new double[Features];
+        var x = WithChannels(field);
+        var sums = new Dual[largest + 1];
+        var weights = new double[largest + 1];
         // one of Δ and −Δ
         var lags =
             from dy in Enumerable.Range(0, (int)largest + 1)
@@ -51,29 +58,36 @@ public sealed class CorrelationFunctionNetwork : SummaryNetwork
             var bin = (int)Math.Round(Math.Sqrt(dx * dx + dy * dy));
             if (bin > largest)
                 continue;
-            var sum = SumOfProducts(field, dy, dx);
-            sums[bin] = pairs[bin] == 0 ? sum : new Dual(sums[bin].Primal + sum.Primal, sum.Tangent is null ? null : sums[bin].Tangent! + sum.Tangent);
-            pairs[bin] += (rows - dy) * (columns - Math.Abs(dx));
+            var sum = SumOfProducts(x, dy, dx);
+            sums[bin] = weights[bin] == 0 ? sum : new Dual(sums[bin].Primal + sum.Primal, sum.Tangent is null ? null : sums[bin].Tangent! + sum.Tangent);
+            weights[bin] += (rows - dy) * (columns - Math.Abs(dx));
         }
-        return DualOperations.Concatenate([.. sums.Select((sum, bin) => sum.Map(x => x / pairs[bin]))]).MoveToOuterDisposeScope();
+        var bins = DualOperations.Concatenate([.. sums.Select((sum, bin) => sum.Map(s => s.unsqueeze(1) / weights[bin]))]);
+        return bins.Map(t => t.mT.flatten(1)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
     public override Dual Evaluate(Dual statistics) => statistics.Map(x => x.alias());
 
-    /// <summary>Σ f(x) f(x + Δ) over the pairs inside the field, (n, 1).</summary>
-    private Dual SumOfProducts(Dual field, long dy, long dx)
+    /// <summary>Σ f(x) f(x + Δ) over the pairs of pixels inside the field, for all pairs of channels: (n, pairs) of (n, c, N, N).</summary>
+    private Dual SumOfProducts(Dual x, long dy, long dx)
     {
-        Tensor Part(Tensor x, bool moved) => x
+        Tensor Part(Tensor t, bool moved) => t
             .narrow(-2, moved ? dy : 0, rows - dy)
             .narrow(-1, moved == dx > 0 ? Math.Abs(dx) : 0, columns - Math.Abs(dx));
 
-        static Tensor Sum(Tensor products) => products.sum([-2, -1]);
+        // of two channels, half of both orders
+        Tensor Sum(Tensor here, Tensor there, long axis)
+        {
+            var sum = (pairs.First(here, axis) * pairs.Second(there, axis)).sum([-2, -1]);
+            return pairs.Count == 1 ? sum : (sum + (pairs.Second(here, axis) * pairs.First(there, axis)).sum([-2, -1])) / 2;
+        }
 
-        var (a, b) = (Part(field.Primal, false), Part(field.Primal, true));
-        var value = Sum(a * b).unsqueeze(1);
-        return field.TangentByParameter is not { } tangent
-            ? new Dual(value)
-            : new Dual(value, Sum(Part(tangent, false) * b.unsqueeze(1) + a.unsqueeze(1) * Part(tangent, true)).reshape(-1, 1));
+        var (a, b) = (Part(x.Primal, false), Part(x.Primal, true));
+        var value = Sum(a, b, 1);
+        if (x.TangentByParameter is not { } tangent)
+            return new Dual(value);
+        var change = Sum(Part(tangent, false), b.unsqueeze(1), 2) + Sum(a.unsqueeze(1), Part(tangent, true), 2);
+        return new Dual(value, change.flatten(0, 1));
     }
 }

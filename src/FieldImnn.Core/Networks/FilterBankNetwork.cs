@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Linq;
 using FieldImnn.Core.Fields;
 using TorchSharp;
@@ -8,12 +9,14 @@ namespace FieldImnn.Core.Networks;
 
 /// <summary>
 /// Log band energies of learned filters on a periodic field: on each level ℓ of a pyramid of 2-point averages,
-/// ln ⟨(w_f ∗ x_ℓ)²⟩ for filters w_f of k points a side, level by level: features (n, levels · filters). In 1, 2 or 3 dimensions.
+/// ln ⟨(Σ_c w_fc ∗ x_ℓc)²⟩ for filters w_f of k points a side and a weight for each channel c, level by level: features
+/// (n, levels · filters). In 1, 2 or 3 dimensions.
 /// </summary>
 /// <remarks>
-/// With periodic borders the energy is a quadratic form of the filter in the field's autocorrelation R(Δ) = ⟨x(q) x(q + Δ)⟩:
-/// E_f = Σ_st w_s w_t R(s − t) = Σ_Δ R(Δ) A_f(Δ), A_f(Δ) = Σ_s w_s w_{s−Δ}, over the (2k − 1)^D lags |Δ| ≤ k − 1. R has no weights in
-/// it: two FFTs a field, once, after which a training step multiplies a few hundred numbers a field and reads no pixel.
+/// With periodic borders the energy is a quadratic form of the filter in the field's correlations R_cd(Δ) = ⟨x_c(q + Δ) x_d(q)⟩:
+/// E_f = Σ_cd Σ_st w_cs w_dt R_cd(s − t) = Σ_cd Σ_Δ R_cd(Δ) A_fcd(Δ), A_fcd(Δ) = Σ_s w_cs w_d,s−Δ, over the (2k − 1)^D lags |Δ| ≤ k − 1;
+/// pairs c &lt; d count twice. R has no weights in it: two FFTs a field, once, after which a training step multiplies a few hundred numbers
+/// a field and reads no pixel.
 /// The sum over Δ cancels where a filter rejects most of the field's power: the relative error is 10⁻⁷ R(0) |w|² / E in single precision.
 /// </remarks>
 public sealed class FilterBankNetwork : SummaryNetwork
@@ -22,6 +25,7 @@ public sealed class FilterBankNetwork : SummaryNetwork
     public const string KindName = "filterBank";
 
     private readonly long filters, size, levels;
+    private readonly ChannelPairs pairs;
     private readonly Tensor lagOfPair;
 
     internal FilterBankNetwork(NetworkDescription description, Generator generator)
@@ -30,13 +34,23 @@ public sealed class FilterBankNetwork : SummaryNetwork
         filters = description.Setting("filters");
         size = description.Setting("size");
         levels = description.Setting("levels");
-        var coarsest = 1L << (int)(levels - 1);
-        if (levels > 30 || description.FieldShape.Any(n => n < coarsest || n % coarsest != 0))
+        if (LevelsFor(description.Sides, levels) < levels)
             throw new SettingException(
-                $"a pyramid of {levels} levels", $"sides that are multiples of {coarsest}", Guard.Describe([.. description.FieldShape]));
-        var points = Power(size);
-        AddWeight("filters", generator, 1 / Math.Sqrt(points), [levels, filters, .. Enumerable.Repeat(size, Dimensions)]);
+                $"a pyramid of {levels} levels", $"sides that are multiples of {1L << (int)Math.Min(levels - 1, 62)}", Guard.Describe([.. description.Sides]));
+        pairs = new ChannelPairs(description.Channels);
+        AddWeight(
+            "filters", generator, 1 / Math.Sqrt(Power(size) * pairs.Channels), [levels, filters, pairs.Channels, .. Enumerable.Repeat(size, Dimensions)]);
         lagOfPair = tensor(LagOfPair()).DetachFromDisposeScope();
+    }
+
+    /// <summary>The most levels up to <paramref name="wanted"/> that sides allow: each halves all of them. At least 1.</summary>
+    public static long LevelsFor(IReadOnlyList<long> sides, long wanted)
+    {
+        ArgumentNullException.ThrowIfNull(sides);
+        var found = 1L;
+        while (found < Math.Min(wanted, 30) && sides.All(n => n % (1L << (int)found) == 0))
+            found++;
+        return found;
     }
 
     /// <inheritdoc/>
@@ -45,55 +59,55 @@ public sealed class FilterBankNetwork : SummaryNetwork
     /// <inheritdoc/>
     public override bool HasStatistics => true;
 
+    /// <inheritdoc/>
+    public override IReadOnlyList<long> StatisticsShape => [levels, pairs.Count, Lags];
+
     /// <summary>Number of lags, (2k − 1)^D.</summary>
     public long Lags => Power(2 * size - 1);
 
-    private int Dimensions => Description.FieldShape.Count;
+    private int Dimensions => Description.Sides.Count;
 
     /// <summary>
-    /// Autocorrelations (n, levels, lags) of fields (n, shape…), lags in row-major order from −(k − 1); the tangent is
-    /// dR(Δ) = ⟨dx(q) x(q + Δ) + x(q) dx(q + Δ)⟩.
+    /// Correlations (n, levels, pairs of channels, lags) of fields (n, c?, sides…), lags in row-major order from −(k − 1); the tangent is
+    /// dR(Δ) = ⟨dx(q + Δ) x'(q) + x(q + Δ) dx'(q)⟩.
     /// </summary>
     public override Dual Prepare(Dual field)
     {
-        CheckField(field);
         using var scope = NewDisposeScope();
-        var x = field.Map(t => t.unsqueeze(1));
+        var x = WithChannels(field);
         var byLevel = new Dual[levels];
         for (var level = 0; level < levels; level++)
         {
             if (level > 0)
                 x = x.AveragePool();
-            byLevel[level] = Autocorrelation(x);
+            byLevel[level] = Correlation(x);
         }
         return DualOperations.Concatenate(byLevel).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Log energies (n, levels · filters) of autocorrelations (n, levels, lags).</summary>
+    /// <summary>Log energies (n, levels · filters) of correlations (n, levels, pairs of channels, lags).</summary>
     public override Dual Evaluate(Dual statistics)
     {
-        Guard.Batched("autocorrelations", statistics.Primal, levels, Lags);
+        Guard.Batched("correlations", statistics.Primal, levels, pairs.Count, Lags);
         using var scope = NewDisposeScope();
-        var forms = FilterAutocorrelation();
-        return statistics.Map(r => einsum("nld,lfd->nlf", r, forms).flatten(1)).Log().MoveToOuterDisposeScope();
+        var forms = FilterCorrelation().flatten(2);
+        return statistics.Map(r => einsum("nld,lfd->nlf", r.flatten(2), forms).flatten(1)).Log().MoveToOuterDisposeScope();
     }
 
     /// <summary>The same features by convolving the field itself with the filters, for two-dimensional fields: the definition.</summary>
     public Dual Direct(Dual field)
     {
-        CheckField(field);
         if (Dimensions != 2)
             throw new SettingException("direct filtering", "a field of two dimensions", $"{Dimensions}");
         using var scope = NewDisposeScope();
-        var x = field.Map(t => t.unsqueeze(1));
+        var x = WithChannels(field);
         var border = new Border((size - 1) / 2, size / 2);
         var byLevel = new Dual[levels];
         for (var level = 0; level < levels; level++)
         {
             if (level > 0)
                 x = x.AveragePool();
-            var kernel = Weight("filters")[level].unsqueeze(1);
-            byLevel[level] = x.PadCircular(border, border).Convolve(kernel).Square().Mean().Log();
+            byLevel[level] = x.PadCircular(border, border).Convolve(Weight("filters")[level]).Square().Mean().Log();
         }
         return DualOperations.Concatenate(byLevel).MoveToOuterDisposeScope();
     }
@@ -106,41 +120,46 @@ public sealed class FilterBankNetwork : SummaryNetwork
         base.Dispose(disposing);
     }
 
-    /// <summary>R of (n, 1, shape…) on the lags, (n, 1, lags), by the Wiener–Khinchin theorem.</summary>
-    private Dual Autocorrelation(Dual x)
+    /// <summary>R of (n, c, sides…) on the lags, (n, 1, pairs, lags), by the Wiener–Khinchin theorem.</summary>
+    private Dual Correlation(Dual x)
     {
         using var scope = NewDisposeScope();
-        var shape = x.Primal.shape[2..];
+        var sides = x.Primal.shape[2..];
         var modes = RealTransform.Forward(x.Primal, Dimensions);
-        var value = Crop(Product(modes, modes));
+        var value = Crop(Product(modes, modes, 1));
         if (x.TangentByParameter is not { } tangent)
             return new Dual(value).MoveToOuterDisposeScope();
-        var changed = RealTransform.Forward(tangent, Dimensions);
-        var derivative = Crop(Product(modes.unsqueeze(1), changed).mul(2).flatten(0, 1));
-        return new Dual(value, derivative).MoveToOuterDisposeScope();
+        var (fixedModes, changed) = (modes.unsqueeze(1), RealTransform.Forward(tangent, Dimensions));
+        var derivative = pairs.Count == 1
+            ? Product(fixedModes, changed, 2).mul(2)
+            : Product(fixedModes, changed, 2) + Product(changed, fixedModes, 2);
+        return new Dual(value, Crop(derivative.flatten(0, 1))).MoveToOuterDisposeScope();
 
-        // Re(a* b): the real part is the part even in Δ, and E_f is a sum over pairs in either order
-        static Tensor Product(Tensor a, Tensor b) => a.real * b.real + a.imag * b.imag;
+        // a b* of all pairs of channels. Of one channel the real part will do: it is the part even in Δ, and E_f sums pairs in either order
+        Tensor Product(Tensor a, Tensor b, long axis) => pairs.Count == 1
+            ? a.real * b.real + a.imag * b.imag
+            : pairs.First(a, axis) * pairs.Second(b, axis).conj();
 
         Tensor Crop(Tensor spectrum)
         {
-            var image = RealTransform.Inverse(spectrum.to_type(modes.dtype), Dimensions, shape[^1]);
+            var image = RealTransform.Inverse(spectrum.to_type(modes.dtype), Dimensions, sides[^1]);
             for (var axis = 0; axis < Dimensions; axis++)
             {
-                var lags = arange(1 - size, size, dtype: ScalarType.Int64, device: image.device).remainder(shape[axis]);
+                var lags = arange(1 - size, size, dtype: ScalarType.Int64, device: image.device).remainder(sides[axis]);
                 image = image.index_select(axis + 2, lags);
             }
-            return image.flatten(2).div(shape.Aggregate(1.0, (a, b) => a * b));
+            return image.flatten(2).div(sides.Aggregate(1.0, (a, b) => a * b)).unsqueeze(1);
         }
     }
 
-    /// <summary>A_f of every filter, (levels, filters, lags): the products of all pairs of points, added up by their lag.</summary>
-    private Tensor FilterAutocorrelation()
+    /// <summary>A of every filter and pair of channels, (levels, filters, pairs, lags): products of all pairs of points, added up by their lag.</summary>
+    private Tensor FilterCorrelation()
     {
-        var w = Weight("filters").flatten(2);
-        var pairs = (w.unsqueeze(3) * w.unsqueeze(2)).flatten(2);
-        var index = lagOfPair.device == pairs.device ? lagOfPair : lagOfPair.to(pairs.device);
-        return zeros([levels, filters, Lags], pairs.dtype, pairs.device).index_add(2, index, pairs, 1);
+        var w = Weight("filters").flatten(3);
+        var products = (pairs.First(w, 2).unsqueeze(4) * pairs.Second(w, 2).unsqueeze(3)).flatten(3);
+        var index = lagOfPair.device == products.device ? lagOfPair : lagOfPair.to(products.device);
+        var sums = zeros([levels, filters, pairs.Count, Lags], products.dtype, products.device).index_add(3, index, products, 1);
+        return pairs.Count == 1 ? sums : sums * tensor(pairs.Multiplicity, products.dtype, products.device).unsqueeze(1);
     }
 
     /// <summary>The index of s − t among the lags, for all pairs of points s, t of a filter.</summary>

@@ -9,7 +9,7 @@ namespace FieldImnn.Core.Networks;
 /// <summary>
 /// The network of Makinen et al. 2021 (arXiv:2107.07405): inception blocks of 1×1 | 1×1→3×3 | 1×1→5×5 | max 3×3→1×1, side by side,
 /// then LeakyReLU 0.01; strides 4, 4, 4, 2, the last block without the 3×3 and 5×5; a 1×1 convolution to the summaries. Fields of
-/// 128² end on one pixel; where more are left, the summaries are their mean. Weights Glorot-normal, biases N(0, 10⁻¹²), as published.
+/// 128² end on one pixel; where more are left, the summaries are their mean. Channels of the field enter the first block together. Weights Glorot-normal, biases N(0, 10⁻¹²), as published.
 /// </summary>
 /// <remarks>
 /// A 1×1 convolution with no activation behind it and the 3×3 or 5×5 that follows are one linear map. <see cref="Composed"/> multiplies
@@ -27,11 +27,11 @@ public sealed class InceptionNetwork : SummaryNetwork
     internal InceptionNetwork(NetworkDescription description, Generator generator)
         : base(description)
     {
-        if (description.FieldShape.Count != 2)
-            throw new SettingException("shape of the field", "two axes for the inception network", $"{description.FieldShape.Count}");
+        if (description.Sides.Count != 2)
+            throw new SettingException("shape of the field", "two sides for the inception network", $"{description.Sides.Count}");
         var filters = description.Setting("filters");
         Features = description.Setting("summaries");
-        var channels = 1L;
+        var channels = description.Channels;
         foreach (var block in Blocks)
         {
             AddLayer($"{block.Name}.one", channels, filters, 1);
@@ -58,17 +58,16 @@ public sealed class InceptionNetwork : SummaryNetwork
     /// <inheritdoc/>
     public override Dual Evaluate(Dual statistics) => Composed(statistics);
 
-    /// <summary>The network with its kernels composed, the fast way: (n, h, w) to (n, summaries).</summary>
+    /// <summary>The network with its kernels composed, the fast way: (n, c?, h, w) to (n, summaries).</summary>
     public Dual Composed(Dual field) => Run(field, ComposedBranches);
 
-    /// <summary>The network layer by layer, as published: (n, h, w) to (n, summaries).</summary>
+    /// <summary>The network layer by layer, as published: (n, c?, h, w) to (n, summaries).</summary>
     public Dual Straightforward(Dual field) => Run(field, PlainBranches);
 
     private Dual Run(Dual field, Func<Block, Dual, IEnumerable<Dual>> branches)
     {
-        CheckField(field);
         using var scope = NewDisposeScope();
-        var x = field.Map(t => t.unsqueeze(1));
+        var x = WithChannels(field);
         foreach (var block in Blocks)
             x = RunBlock(block, x);
         return x.Convolve(Weight("summaries.weight"), Weight("summaries.bias")).Mean().MoveToOuterDisposeScope();

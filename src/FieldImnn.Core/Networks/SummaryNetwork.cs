@@ -12,24 +12,32 @@ namespace FieldImnn.Core.Networks;
 /// It is two functions in a row: <see cref="Prepare"/> has no weights and can run in chunks, once per field, without a graph;
 /// <see cref="Evaluate"/> holds the weights.
 /// </summary>
+/// <remarks>
+/// A field of one channel has the shape of its 1 to 3 sides, one of c > 1 channels (c, sides…). Channels are mixed by networks, never
+/// convolved over, pooled or padded. For a network of one's own without rules for tangents see <see cref="OwnNetwork"/>.
+/// </remarks>
 public abstract class SummaryNetwork : IDisposable
 {
     private readonly List<string> names = [];
     private readonly Dictionary<string, Parameter> weights = [];
 
     /// <summary>A network as described, still without weights.</summary>
+    /// <exception cref="SettingException">The shape has not 1 to 3 sides, or not the channels that are said.</exception>
     protected SummaryNetwork(NetworkDescription description)
     {
         ArgumentNullException.ThrowIfNull(description);
-        if (description.FieldShape.Count is < 1 or > 3)
-            throw new SettingException("shape of the field", "1, 2 or 3 axes", $"{description.FieldShape.Count}");
+        var (shape, channels) = (description.FieldShape, Guard.AtLeast("channels of the field", 1, description.Channels));
+        if (channels > 1 && (shape.Count == 0 || shape[0] != channels))
+            throw new SettingException("shape of the field", $"{channels} channels and the sides", Guard.Describe([.. shape]));
+        if (description.Sides.Count is < 1 or > 3)
+            throw new SettingException("shape of the field", "1, 2 or 3 sides", $"{description.Sides.Count}");
         Description = description;
     }
 
     /// <summary>What is needed to build this network again, but for its weights.</summary>
     public NetworkDescription Description { get; }
 
-    /// <summary>The network's kind: "inception", "filterBank", "bandPower", "axisFilters", "correlationFunction".</summary>
+    /// <summary>The network's kind, one of <see cref="Kinds"/>.</summary>
     public string Kind => Description.Kind;
 
     /// <summary>Number of features of one field.</summary>
@@ -40,6 +48,9 @@ public abstract class SummaryNetwork : IDisposable
 
     /// <summary>Whether <see cref="Prepare"/> reduces the field to something smaller that all weights can be evaluated on.</summary>
     public virtual bool HasStatistics => false;
+
+    /// <summary>Shape of what <see cref="Prepare"/> makes of one field.</summary>
+    public virtual IReadOnlyList<long> StatisticsShape => Description.FieldShape;
 
     /// <summary>What of the field the features depend on: the field itself, unless the network knows better.</summary>
     public virtual Dual Prepare(Dual field) => field;
@@ -72,35 +83,57 @@ public abstract class SummaryNetwork : IDisposable
     public static SummaryNetwork Create(NetworkDescription description, ulong seed, Device? device = null)
     {
         ArgumentNullException.ThrowIfNull(description);
-        using var noGrad = no_grad();
         using var generator = new Generator(seed);
-        var network = Build(description, generator);
+        var network = CreatePart(description, generator);
         if (device is not null && device.type != DeviceType.CPU)
             network.To(ScalarType.Float32, device);
         return network;
     }
 
-    private static readonly string[] Kinds =
-    [
-        InceptionNetwork.KindName, FilterBankNetwork.KindName, BandPowerNetwork.KindName,
-        AxisFilterNetwork.KindName, CorrelationFunctionNetwork.KindName,
-    ];
+    /// <summary>Builds a described network, a part of another one, with the next weights of a generator.</summary>
+    /// <exception cref="SettingException">The kind is unknown or a setting is missing or out of range.</exception>
+    protected static SummaryNetwork CreatePart(NetworkDescription description, Generator generator)
+    {
+        ArgumentNullException.ThrowIfNull(description);
+        using var noGrad = no_grad();
+        return NetworkKinds.Build(description, generator);
+    }
 
-    private static SummaryNetwork Build(NetworkDescription description, Generator generator) => description.ReadsLogarithm
-        ? new LogarithmNetwork(Build(description.OfField(), generator))
-        : description.Kind switch
-        {
-            InceptionNetwork.KindName => new InceptionNetwork(description, generator),
-            FilterBankNetwork.KindName => new FilterBankNetwork(description, generator),
-            BandPowerNetwork.KindName => new BandPowerNetwork(description),
-            AxisFilterNetwork.KindName => new AxisFilterNetwork(description, generator),
-            CorrelationFunctionNetwork.KindName => new CorrelationFunctionNetwork(description),
-            _ => throw new SettingException("kind of network", string.Join(", ", Kinds), description.Kind),
-        };
+    /// <summary>
+    /// Registers a kind of network: descriptions of that kind are built by <paramref name="factory"/>, from the description and the generator
+    /// of the weights. A kind of one's own that is registered again is replaced; networks already built stay as they are.
+    /// </summary>
+    /// <param name="kind">Its name in descriptions and files.</param>
+    /// <param name="factory">Makes the network.</param>
+    /// <param name="cannotSee">What it cannot see of a field, in a line.</param>
+    /// <exception cref="SettingException">The name is empty or that of a kind of the house.</exception>
+    public static void Register(string kind, Func<NetworkDescription, Generator, SummaryNetwork> factory, string cannotSee = "unknown: nobody has said")
+    {
+        ArgumentNullException.ThrowIfNull(factory);
+        NetworkKinds.Register(kind, factory, cannotSee);
+    }
+
+    /// <summary>The registered kinds, sorted.</summary>
+    public static IReadOnlyList<string> Kinds => NetworkKinds.Names;
+
+    /// <summary>Whether a kind is registered.</summary>
+    public static bool IsRegistered(string kind) => NetworkKinds.Has(kind);
+
+    /// <summary>Whether a kind came with this library.</summary>
+    public static bool IsBuiltIn(string kind) => NetworkKinds.IsHouse(kind);
+
+    /// <summary>What features so described cannot see, in a line: of those made of parts, part by part.</summary>
+    /// <exception cref="SettingException">The kind is unknown.</exception>
+    public static string CannotSee(NetworkDescription description)
+    {
+        ArgumentNullException.ThrowIfNull(description);
+        return NetworkKinds.CannotSee(description);
+    }
 
     /// <summary>Adds a weight, normal with the given standard deviation.</summary>
     protected void AddWeight(string name, Generator generator, double deviation, params long[] shape)
     {
+        using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         names.Add(name);
         weights[name] = Keep(randn(shape, ScalarType.Float32, generator: generator).mul(deviation));
@@ -111,6 +144,21 @@ public abstract class SummaryNetwork : IDisposable
 
     /// <summary>Checks that fields (n, shape…) are of the described shape.</summary>
     protected void CheckField(Dual field) => Guard.Batched("field", field.Primal, [.. Description.FieldShape]);
+
+    /// <summary>Checks fields (n, shape…), and gives them an axis of channels, (n, c, sides…), also if there is one channel.</summary>
+    protected Dual WithChannels(Dual field)
+    {
+        CheckField(field);
+        return Description.Channels > 1 ? field : field.Map(t => t.unsqueeze(1));
+    }
+
+    /// <summary>Refuses several channels.</summary>
+    /// <exception cref="SettingException">There are several.</exception>
+    protected void RequireOneChannel()
+    {
+        if (Description.Channels > 1)
+            throw new SettingException($"fields for {Kind}", "one channel", $"{Description.Channels}");
+    }
 
     /// <summary>Frees the weights.</summary>
     public void Dispose()

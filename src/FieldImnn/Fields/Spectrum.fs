@@ -100,6 +100,7 @@ module SpectrumField =
         { Name = name
           Parameters = model.Parameters
           FieldShape = model.Field.Grid.Shape
+          Channels = 1
           DrawNoise = fun keys -> model.Field.DrawNoise(keys, device)
           Field = fun theta noise -> synthesise model (logPower model (theta.cpu ())) noise
           Tangents =

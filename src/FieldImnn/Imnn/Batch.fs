@@ -141,12 +141,17 @@ module internal Batch =
                     let able = window |> Array.filter (Stored.hasDerivative heldOut)
                     take heldOut window able.Length }
 
+    /// Pixels in memory at a time, all fields of a chunk together: 100 of 128².
+    let private mostPixels = 1_638_400L
+
     /// The source of simulations that the settings ask for.
-    let source network settings simulator (fiducial: float[]) =
+    let source network settings (simulator: Simulator) (fiducial: float[]) =
         let theta = Tensors.ofVector fiducial // lives in the caller's scope, as long as the source
+        let pixels = Array.fold (*) 1L simulator.FieldShape
+        let chunk = int (max 1L (min (int64 settings.Chunk) (mostPixels / pixels)))
 
         match settings.Derivatives with
-        | Precomputed(training, heldOut) -> stored network simulator training heldOut settings.Seed settings.Chunk
+        | Precomputed(training, heldOut) -> stored network simulator training heldOut settings.Seed chunk
         | other ->
             let count =
                 function
@@ -155,7 +160,7 @@ module internal Batch =
                 | Fitting
                 | Quoting -> settings.Quote
 
-            simulated network simulator other theta settings.Seed settings.Chunk count
+            simulated network simulator other theta settings.Seed chunk count
 
     /// Joins chunks into as few as the network can take at once: all of them where it works on small statistics.
     let joined (network: SummaryNetwork) (chunks: Dual[]) =

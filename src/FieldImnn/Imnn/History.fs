@@ -7,9 +7,9 @@ type TrainingRecord =
         Iteration: int
         /// det F of the training batch (biased high: the network was fitted to such batches).
         DetF: float
-        /// Λ, the distance of the summaries' covariance from the identity (published loss).
+        /// Λ, the distance of the summaries' covariance from the identity (regularised loss).
         Lambda: float
-        /// r, the strength of the regulariser (published loss).
+        /// r, the strength of the regulariser (regularised loss).
         Strength: float
         /// det F of simulations that training never sees.
         HeldOutDetF: float

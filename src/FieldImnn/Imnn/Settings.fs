@@ -3,27 +3,11 @@ namespace FieldImnn
 open System
 open FieldImnn.Core
 
-/// Which network makes the features.
-type NetworkKind =
-    /// The published network: inception blocks with the given number of filters a branch, straight to the summaries.
-    | Inception of filters: int
-    /// Log band energies of learned filters (a side of `size` pixels) at each level of an average-pooling pyramid.
-    | FilterBank of filters: int * size: int * levels: int
-    /// The measured power in bands of |k|: nothing to train but the closed-form layer behind it.
-    | BandPower of bands: int
-    /// Any of these, on ln(1 + δ) instead of the field δ, and the mean of that: for fields that are log-normal, or nearly so.
-    | OfLogarithm of NetworkKind
-    /// Products of transforms of the logarithm of (field + offset), soft below `floor`, filtered along each axis by matrices of a
-    /// reach in pixels: for fields that are not periodic and end at −offset.
-    | AxisFilters of offset: float * floor: float * transforms: int * hidden: int * matrices: int * reach: int
-    /// The two-point correlation function in bins of one pixel up to a lag: no weights, so only the closed-form layer is fitted.
-    | CorrelationFunction of lags: int
-
 /// What training minimises.
 type Loss =
     /// −ln det F + r Λ (Charnock et al. 2018; as coded for Makinen et al. 2021): Λ = ‖C − I‖ + ‖C⁻¹ − I‖,
     /// r = λΛ/(Λ + e^{−aΛ}), a = −ln[ε(λ − 1) + ε²/(1 + ε)]/ε.
-    | Published of lambda: float * epsilon: float
+    | Regularised of lambda: float * epsilon: float
     /// −ln det of the Fisher matrix of all features, F = μ,ᵀ C⁻¹ μ, : the best linear layer behind them has a closed form, so nothing
     /// has to be regularised. The compressor then holds that layer.
     | ClosedForm
@@ -31,7 +15,7 @@ type Loss =
 /// How an IMNN is trained.
 type ImnnSettings =
     {
-        Network: NetworkKind
+        Features: Features
         Loss: Loss
         Derivatives: Derivatives
         /// n_s, simulations a step for the covariance.
@@ -51,7 +35,7 @@ type ImnnSettings =
         /// Fresh simulations on which F is quoted (and as many again to fit the statistics). Of stored simulations, the other half of those
         /// held out.
         Quote: int
-        /// Simulations in memory at a time.
+        /// Simulations in memory at a time, at most: fewer of fields of more than 128² pixels.
         Chunk: int
         Seed: uint64
         Progress: Progress
@@ -59,7 +43,7 @@ type ImnnSettings =
 
     /// The filter bank with the closed-form last layer.
     static member Default =
-        { Network = FilterBank(8, 7, 3)
+        { Features = Features.filterBank 8 7 3
           Loss = ClosedForm
           Derivatives = Autodiff
           Simulations = 200
@@ -78,8 +62,8 @@ type ImnnSettings =
     /// The published network with the published loss (λ = 10, ε = 0.1, Adam 1e-3, 55 filters).
     static member Published =
         { ImnnSettings.Default with
-            Network = Inception 55
-            Loss = Published(10.0, 0.1)
+            Features = Features.inception 55
+            Loss = Regularised(10.0, 0.1)
             LearningRate = 1e-3
             MaxIterations = 1000
             HeldOut = 500
@@ -87,7 +71,7 @@ type ImnnSettings =
 
 /// Checks of settings.
 module ImnnSettings =
-    /// a of the published regulariser.
+    /// a of the regulariser.
     let steepness lambda epsilon =
         -log(epsilon * (lambda - 1.0) + epsilon * epsilon / (1.0 + epsilon)) / epsilon
 
@@ -100,7 +84,7 @@ module ImnnSettings =
             Guard.AtLeast(what, int64 least, int64 value) |> ignore
 
         match settings.Loss with
-        | Published(lambda, epsilon) ->
+        | Regularised(lambda, epsilon) ->
             Guard.Positive("λ", lambda) |> ignore
             Guard.Positive("ε", epsilon) |> ignore
             let a = steepness lambda epsilon

@@ -11,19 +11,12 @@ open TorchSharp
 
 /// Training of information maximising neural networks.
 module Imnn =
-    let rec private describe kind (fieldShape: int64[]) summaries =
-        match kind with
-        | Inception filters -> NetworkDescription.Inception(fieldShape, filters, summaries)
-        | FilterBank(filters, size, levels) -> NetworkDescription.FilterBank(fieldShape, filters, size, levels)
-        | BandPower bands -> NetworkDescription.BandPower(fieldShape, bands)
-        | OfLogarithm kind -> (describe kind fieldShape summaries).OfLogarithm()
-        | AxisFilters(offset, floor, transforms, hidden, matrices, reach) ->
-            NetworkDescription.AxisFilters(fieldShape, offset, floor, transforms, hidden, matrices, reach)
-        | CorrelationFunction lags -> NetworkDescription.CorrelationFunction(fieldShape, lags)
+    /// The network of features for a simulator's fields, with weights from the seed.
+    let network features (simulator: Simulator) seed =
+        let description =
+            Features.describe simulator.FieldShape simulator.Channels simulator.Parameters.Length features
 
-    /// The network of a kind for fields of a shape, with weights from the seed.
-    let network kind (fieldShape: int64[]) summaries seed =
-        SummaryNetwork.Create(describe kind fieldShape summaries, NoiseKey.SeedFor(seed, "weights"), torch.CPU)
+        SummaryNetwork.Create(description, NoiseKey.SeedFor(seed, "weights"), torch.CPU)
 
     /// Loss, det F, Λ and r of summaries x (n, s) and derivatives dx (m, p, s).
     let internal loss kind (x: Tensor) (dx: Tensor) : struct (Tensor * float * float * float) =
@@ -33,7 +26,7 @@ module Imnn =
 
         match kind with
         | ClosedForm -> struct (-logDet, detF, nan, nan)
-        | Published(lambda, epsilon) ->
+        | Regularised(lambda, epsilon) ->
             let identity = torch.eye (c.shape[0], dtype = c.dtype)
             let distance = (c - identity).norm() + (torch.linalg.inv c - identity).norm()
             let a = ImnnSettings.steepness lambda epsilon
@@ -118,7 +111,7 @@ module Imnn =
     let private heldOutFisher kind (x: Tensor) (dx: Tensor) =
         Tensors.using (fun () ->
             match kind with
-            | Published _ -> (Fisher.statistics x dx).Fisher
+            | Regularised _ -> (Fisher.statistics x dx).Fisher
             | ClosedForm ->
                 let x1, x2 = halves x
                 let dx1, dx2 = halves dx
@@ -237,8 +230,11 @@ module Imnn =
     /// Gives a network the weights that another one of the same kind and shape was trained to; constants that belong to the fiducial point
     /// (where fields end, say) may differ.
     let private startFrom (earlier: Compressor) (network: SummaryNetwork) =
+        let rec kinds (description: NetworkDescription) =
+            description.Kind :: (description.Parts |> Seq.collect kinds |> List.ofSeq)
+
         let shape (network: SummaryNetwork) =
-            network.Description.Kind,
+            kinds network.Description,
             network.Features,
             [ for struct (name, weight) in network.Parameters -> name, List.ofArray weight.shape ]
 
@@ -307,7 +303,7 @@ module Imnn =
         if fiducial.Length <> p then
             raise (ShapeException("fiducial parameters", $"{p} numbers", $"{fiducial.Length}"))
 
-        let network = network settings.Network simulator.FieldShape p settings.Seed
+        let network = network settings.Features simulator settings.Seed
         let settings = ImnnSettings.validate (int network.Features) settings
         earlier |> Option.iter (fun c -> startFrom c network)
         Door.training simulator settings.Derivatives fiducial settings.Seed
@@ -364,7 +360,7 @@ module Imnn =
         let linear =
             match settings.Loss with
             | ClosedForm -> Some(Fisher.bestLinear (Fisher.featureStatistics fitX fitDx))
-            | Published _ -> None
+            | Regularised _ -> None
 
         match
             linear

@@ -14,6 +14,7 @@ module CorrelatedLogNormal =
         { Name = "correlated-log-normal"
           Parameters = prior.Names
           FieldShape = model.Shape
+          Channels = 1
           DrawNoise = fun keys -> model.DrawNoise keys
           Field = fun theta noise -> model.Simulate(theta, noise)
           Tangents = Some(fun theta noise -> model.SimulateWithDerivatives(theta, noise)) }
@@ -24,7 +25,7 @@ module CorrelatedLogNormal =
     /// The network and training at a fiducial, where fields end at −1/α.
     let training (fiducial: float[]) =
         { ImnnSettings.Default with
-            Network = AxisFilters(1.0 / fiducial[0], 0.01, 1, 12, 2, 5)
+            Features = Features.axisFilters (1.0 / fiducial[0]) 0.01 1 12 2 5
             Simulations = 500
             DerivativeSimulations = 500
             LearningRate = 1e-2

@@ -82,7 +82,7 @@ module DarkMatter =
             |> List.find (fun l -> l = 1 || n % (1 <<< (l - 1)) = 0 && n >>> (l - 1) >= 8)
 
         { ImnnSettings.Default with
-            Network = OfLogarithm(FilterBank(8, 7, levels)) }
+            Features = Features.ofLogarithm (Features.filterBank 8 7 levels) }
 
     /// The exact answer of a field model.
     let exact model =

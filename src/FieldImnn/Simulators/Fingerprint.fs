@@ -48,7 +48,7 @@ module Fingerprint =
     let ofSimulator (simulator: Simulator) derivatives (theta: float[]) =
         use hash = IncrementalHash.CreateHash HashAlgorithmName.SHA256
         let names = String.concat ", " simulator.Parameters
-        addText hash $"{names} {Guard.Describe simulator.FieldShape}"
+        addText hash $"{names} {Guard.Describe simulator.FieldShape} {simulator.Channels}"
 
         match derivatives with
         | Precomputed(training, heldOut) -> addText hash (ofStored [ training; heldOut ])

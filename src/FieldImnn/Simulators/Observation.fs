@@ -69,9 +69,13 @@ module Observation =
                     let struct (d, tangent) = rule theta own
                     struct (d + noise, tangent)) }
 
-    /// The simulator seen through a footprint: weights from 0 (not observed) to 1 of every pixel, (shape…), multiplied with the field.
+    /// The simulator seen through a footprint: weights from 0 (not observed) to 1 of every pixel, (shape…), or (sides…) for all channels,
+    /// multiplied with the field.
     let masked (weights: Tensor) simulator =
-        if weights.shape <> simulator.FieldShape then
+        if
+            weights.shape <> simulator.FieldShape
+            && (simulator.Channels = 1 || weights.shape <> simulator.FieldShape[1..])
+        then
             raise (ShapeException("mask", Guard.Describe simulator.FieldShape, Guard.Describe weights.shape))
 
         let values = Tensors.toArray weights

@@ -33,8 +33,10 @@ type Simulator =
         Name: string
         /// Names of the parameters, in order.
         Parameters: string[]
-        /// Shape of one field.
+        /// Shape of one field: its 1 to 3 sides, behind the channels where there are several.
         FieldShape: int64[]
+        /// Channels: maps, bins, a mask. Of one, the shape has no axis for it.
+        Channels: int
         /// The randomness of the simulations with these keys: (n, …), independent of the parameters.
         DrawNoise: NoiseKey[] -> Tensor
         /// θ (n or 1, parameters) float64 → noise (n, …) → fields (n, shape…), differentiable in θ.
@@ -53,9 +55,25 @@ module Simulator =
         { Name = name
           Parameters = Array.ofList parameters
           FieldShape = fieldShape |> List.map int64 |> List.toArray
+          Channels = 1
           DrawNoise = fun keys -> Noise.Normal(keys, shape)
           Field = field
           Tangents = None }
+
+    /// The same simulator, the first axis of its fields' shape being that of channels: two maps of 64² have the shape (2, 64, 64), which
+    /// otherwise is a volume.
+    let withChannels simulator =
+        match simulator.FieldShape with
+        | [||]
+        | [| _ |] ->
+            raise (
+                ShapeException("fields with channels", "shape (channels, sides…)", Guard.Describe simulator.FieldShape)
+            )
+        | shape when shape[0] < 2L || shape[0] > int64 Int32.MaxValue ->
+            raise (ShapeException("fields with channels", "two or more along the first axis", Guard.Describe shape))
+        | shape ->
+            { simulator with
+                Channels = int shape[0] }
 
     let private checkParameters simulator (theta: Tensor) =
         let p = int64 simulator.Parameters.Length

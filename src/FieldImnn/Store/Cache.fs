@@ -4,8 +4,11 @@ open System
 open System.Globalization
 open System.IO
 open FieldImnn.Core
+open FieldImnn.Core.Networks
+open FieldImnn.Core.Random
 open System.Security.Cryptography
 open System.Text
+open TorchSharp
 
 /// Trained compressors kept in a folder by what they were trained with, so that scripts that need the same one share it and each
 /// still runs alone. A simulator, or a stored set, is known by the fingerprint of what it produces and not by its name.
@@ -16,21 +19,42 @@ module Cache =
     let private exact (v: float) =
         v.ToString("R", CultureInfo.InvariantCulture)
 
-    let private key (notes: Map<string, string>) settings simulator (fiducial: float[]) =
+    /// What features of one's own give, on fixed fields and on the simulator's: another function under the same name is another network.
+    let private ofOwn settings (simulator: Simulator) (fiducial: float[]) =
+        match Features.owned settings.Features with
+        | [] -> ""
+        | kinds ->
+            use _ = torch.NewDisposeScope()
+            use _ = torch.no_grad ()
+            use network = Imnn.network settings.Features simulator settings.Seed
+
+            let fields =
+                match settings.Derivatives with
+                | Precomputed(training, _) -> training.Fields.narrow (0L, 0L, min 4L training.Fields.shape[0])
+                | _ -> Simulator.fields simulator (Tensors.ofVector fiducial) (NoiseKey.Range(1UL, 0UL, 4))
+
+            let made = network.Forward(Dual(fields.``to`` torch.ScalarType.Float32)).Primal
+            Fingerprint.ofTensors kinds [ Tensors.ofVector (Features.probe network); made ]
+
+    let private key (notes: Map<string, string>) settings (simulator: Simulator) (fiducial: float[]) =
         let derivatives =
             match settings.Derivatives with
             | Autodiff -> "automatic"
             | FiniteDifference step -> "differences " + String.concat " " (Array.map exact step)
             | Precomputed _ -> "stored"
 
+        let described =
+            Features.describe simulator.FieldShape simulator.Channels fiducial.Length settings.Features
+
         let text =
             String.concat
                 "\n"
-                [ $"{CompressorFile.version} %A{settings.Network} %A{settings.Loss} {derivatives}"
+                [ $"{CompressorFile.version} {described} %A{settings.Loss} {derivatives}"
                   $"{settings.Simulations} {settings.DerivativeSimulations} {exact settings.LearningRate} {settings.MinIterations}"
                   $"{settings.MaxIterations} {settings.Patience} {settings.EvaluateEvery} {settings.HeldOut} {settings.Quote}"
                   $"{settings.Chunk} {settings.Seed} %A{Map.toList notes}"
                   String.concat " " (Array.map exact fiducial)
+                  ofOwn settings simulator fiducial
                   Fingerprint.ofSimulator simulator settings.Derivatives fiducial ]
 
         (sha text).Substring(0, 12)

@@ -7,12 +7,13 @@ open System.Text.Json.Nodes
 open FieldImnn.Core
 open FieldImnn.Core.Networks
 open MathNet.Numerics.LinearAlgebra
+open Manifest
 open TorchSharp
 
 /// Compressors on disk: a zip of .npy arrays (weights in single, statistics in double precision) and a manifest in JSON.
 module CompressorFile =
-    /// The format's version. A file of a newer one is refused, not guessed at.
-    let version = 1
+    /// The format's version. A file of another one is refused, not guessed at.
+    let version = 2
 
     let private manifestName = "manifest.json"
 
@@ -27,11 +28,6 @@ module CompressorFile =
 
     let private manifest compressor =
         let description = compressor.Network.Description
-        let settings = JsonObject()
-
-        for pair in description.Settings do
-            settings[pair.Key] <- JsonValue.Create pair.Value
-
         let notes = JsonObject()
 
         for pair in compressor.Notes do
@@ -40,10 +36,10 @@ module CompressorFile =
         JsonObject(
             [ KeyValuePair("format", JsonValue.Create "FieldImnn compressor" :> JsonNode)
               KeyValuePair("version", JsonValue.Create version :> JsonNode)
-              KeyValuePair("network", JsonValue.Create description.Kind :> JsonNode)
-              KeyValuePair("networkSettings", settings :> JsonNode)
+              KeyValuePair("features", Manifest.ofFeatures (Features.ofDescription description) :> JsonNode)
               KeyValuePair("parameters", array compressor.Parameters :> JsonNode)
               KeyValuePair("fieldShape", array compressor.FieldShape :> JsonNode)
+              KeyValuePair("channels", JsonValue.Create description.Channels :> JsonNode)
               KeyValuePair(
                   "weights",
                   array (compressor.Network.Parameters |> Seq.map (fun struct (n, _) -> n)) :> JsonNode
@@ -89,7 +85,12 @@ module CompressorFile =
                          for column in historyColumns -> column r |]
               match compressor.Linear with
               | Some layer -> "linear", ofMatrix layer
-              | None -> () ]
+              | None -> ()
+              match Features.owned (Features.ofDescription compressor.Network.Description) with
+              | [] -> ()
+              | _ ->
+                  let made = Features.probe compressor.Network
+                  "probe", Npy.double [| made.Length |] made ]
 
         Npz.write
             path
@@ -97,68 +98,6 @@ module CompressorFile =
               Texts =
                 Map.ofList
                     [ manifestName, (manifest compressor).ToJsonString(JsonSerializerOptions(WriteIndented = true)) ] }
-
-    let private fault path expected received : 'a =
-        raise (StoreException($"compressor file '{path}'", expected, received))
-
-    /// A JSON value in a line, shortened.
-    let private shown (node: JsonNode) =
-        let text = if isNull node then "null" else node.ToJsonString()
-        if text.Length > 60 then text[..59] + "…" else text
-
-    let private manifestOf path file : JsonObject =
-        let parsed =
-            try
-                JsonNode.Parse(Npz.text path manifestName file)
-            with :? JsonException as error ->
-                fault path "a manifest in JSON" error.Message
-
-        match parsed with
-        | :? JsonObject as found -> found
-        | other -> fault path "a manifest that is a JSON object" (shown other)
-
-    /// The value of a node; errors call it by the name.
-    let private valueOf path name (node: JsonNode) : 'v =
-        let refuse () =
-            fault path $"'{name}' of type {typeof<'v>.Name}" (shown node)
-
-        match node with
-        | :? JsonValue as value ->
-            match value.TryGetValue<'v>() with
-            | true, v -> v
-            | _ -> refuse ()
-        | _ -> refuse ()
-
-    let private member' path (manifest: JsonObject) (name: string) : JsonNode =
-        try
-            if manifest.ContainsKey name then
-                manifest[name]
-            else
-                fault path $"a manifest with '{name}'" "one without it"
-        with :? ArgumentException as error -> // a key that stands there twice
-            fault path "a manifest with every key once" error.Message
-
-    let private get path manifest name : 'v =
-        member' path manifest name |> valueOf path name
-
-    let private count path manifest name =
-        match get path manifest name with
-        | n when n >= 0 -> n
-        | n -> fault path $"'{name}' that is a whole number ≥ 0" $"{n}"
-
-    let private list path manifest name : 'v[] =
-        match member' path manifest name with
-        | :? JsonArray as items -> items |> Seq.map (valueOf path $"element of {name}") |> Seq.toArray
-        | other -> fault path $"a list '{name}'" (shown other)
-
-    let private pairs path manifest name : (string * 'v)[] =
-        match member' path manifest name with
-        | :? JsonObject as items ->
-            try
-                [| for pair in items -> pair.Key, valueOf path $"{name}, {pair.Key}" pair.Value |]
-            with :? ArgumentException as error ->
-                fault path $"'{name}' with every key once" error.Message
-        | other -> fault path $"an object '{name}'" (shown other)
 
     /// The array of a name, of this shape, with finite numbers.
     let private finite path file name (shape: int[]) =
@@ -182,12 +121,7 @@ module CompressorFile =
 
         m
 
-    let private networkOf path manifest file : SummaryNetwork =
-        let settings = Dictionary<string, int64>()
-
-        for key, value in pairs path manifest "networkSettings" do
-            settings[key] <- value
-
+    let private fieldShapeOf path manifest =
         let fieldShape: int64[] = list path manifest "fieldShape"
 
         if fieldShape |> Array.exists (fun n -> n < 1L || n > int64 Int32.MaxValue) then
@@ -196,38 +130,72 @@ module CompressorFile =
         if fieldShape |> Array.fold (fun product n -> product * float n) 1.0 > float Array.MaxLength then
             fault path $"'fieldShape' of at most {Array.MaxLength} pixels" (Guard.Describe fieldShape)
 
-        // a network of weights that the file has not would only take memory
-        for pair in settings do
-            if pair.Value < -1_000_000_000L || pair.Value > 1_000_000_000L then
-                fault path $"setting '{pair.Key}' of the network within a billion" $"{pair.Value}"
+        fieldShape
 
-        let network =
-            try
-                SummaryNetwork.Create(
-                    NetworkDescription(get path manifest "network", fieldShape, settings),
-                    0UL,
-                    torch.CPU
+    /// The network that a manifest describes, its weights not yet those of the file.
+    let private build path manifest : SummaryNetwork =
+        let features = toFeatures path (object' path manifest "features")
+
+        match Features.missing features with
+        | [] -> ()
+        | missing ->
+            let names = missing |> List.map (fun (name, _) -> $"'{name}'") |> String.concat ", "
+            let lines = missing |> List.map snd |> String.concat "; "
+
+            fault
+                path
+                $"its own features registered before it is read, as where it was made: {lines}"
+                $"none of the name {names}"
+
+        let parameters: string[] = list path manifest "parameters"
+
+        try
+            let description =
+                Features.describe
+                    (fieldShapeOf path manifest)
+                    (count path manifest "channels")
+                    parameters.Length
+                    features
+
+            SummaryNetwork.Create(description, 0UL, torch.CPU)
+        with
+        | :? StoreException -> reraise ()
+        | :? FieldImnnException as error ->
+            raise (
+                StoreException($"compressor file '{path}'", $"{error.Subject}: {error.Expected}", error.Received, error)
+            )
+        | :? System.Runtime.InteropServices.ExternalException as error -> // more weights than there is memory for
+            raise (
+                StoreException(
+                    $"compressor file '{path}'",
+                    "settings with which the network can be made",
+                    error.Message.Split('\n')[0],
+                    error
                 )
-            with
-            | :? StoreException -> reraise ()
-            | :? FieldImnnException as error ->
-                raise (
-                    StoreException(
-                        $"compressor file '{path}'",
-                        $"{error.Subject}: {error.Expected}",
-                        error.Received,
-                        error
-                    )
-                )
-            | :? System.Runtime.InteropServices.ExternalException as error -> // more weights than there is memory for
-                raise (
-                    StoreException(
-                        $"compressor file '{path}'",
-                        "network settings with which the network can be made",
-                        error.Message.Split('\n')[0],
-                        error
-                    )
-                )
+            )
+
+    /// Features of one's own give what they gave where the file was made: to a hundredth, since machines round differently.
+    let private checkProbe path file (network: SummaryNetwork) =
+        let owned = Features.owned (Features.ofDescription network.Description)
+
+        if not owned.IsEmpty then
+            let now = Features.probe network
+            let saved = (Npz.array path "probe" file).Data
+
+            let largest =
+                now |> Array.filter Double.IsFinite |> Array.fold (fun m v -> max m (abs v)) 0.0
+
+            let same a b =
+                a.Equals b
+                || Double.IsNaN a && Double.IsNaN b
+                || abs (a - b) <= 0.01 * max (abs a) (abs b) + 1e-5 * largest
+
+            if saved.Length <> now.Length || not (Array.forall2 same saved now) then
+                let names = owned |> List.map (fun name -> $"'{name}'") |> String.concat ", "
+                fault path $"{names} registered as where the file was made" "another function of that name"
+
+    let private networkOf path manifest file : SummaryNetwork =
+        let network = build path manifest
 
         try
             use _ = torch.no_grad ()
@@ -238,6 +206,7 @@ module CompressorFile =
                 use shaped = values.reshape weight.shape
                 weight.copy_ shaped |> ignore
 
+            checkProbe path file network
             network
         with _ ->
             network.Dispose()
@@ -313,7 +282,7 @@ module CompressorFile =
     /// Reads a compressor; it gives the same estimates as the one that was saved, to the last bit.
     let load (path: string) : Compressor =
         let file = Npz.read path
-        let manifest = manifestOf path file
+        let manifest = Manifest.parse path (Npz.text path manifestName file)
 
         let format: string =
             try
@@ -327,7 +296,13 @@ module CompressorFile =
         let found: int = get path manifest "version"
 
         if found <> version then
-            fault path $"format version {version}" $"version {found}"
+            fault
+                path
+                $"format version {version}"
+                (if found < version then
+                     $"version {found}, of before features were values: train it again"
+                 else
+                     $"version {found}")
 
         let network = networkOf path manifest file
 
