@@ -150,7 +150,6 @@ module CommandLine =
         | Some path ->
             CompressorFile.loadOn (device arguments) path
             |> Cache.require command.Notes path
-            |> Compressor.comparing command.Recipe.Beside
         | None ->
             let keep settings earlier fiducial =
                 Cache.trainOrLoad

@@ -38,7 +38,9 @@ module Infer =
           Fiducial = compressor.Fiducial
           Fisher = compressor.Fisher
           Estimates = Compressor.estimates compressor
-          Further = compressor.Beside |> Option.map _.Summaries
+          Further =
+            compressor.Beside
+            |> Option.map (Beside.summaries compressor.FieldShape (int compressor.Network.Description.Channels))
           Edges =
             [ for edge in compressor.Beside |> Option.map _.Edges |> Option.defaultValue [] ->
                   { edge with

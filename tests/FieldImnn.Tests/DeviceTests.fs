@@ -134,6 +134,31 @@ let private runs: (string * (torch.Device -> unit)) list =
           train device "correlated" axis ClosedForm correlated.Simulator correlated.Fiducial Autodiff
           |> ignore
 
+          // several maps, and a field behind a local transform
+          let maps =
+              CorrelatedMaps.create
+                  { Parameters = [| "a"; "r" |]
+                    Maps = 2
+                    Power =
+                      fun k theta ->
+                          let one = (theta.narrow (1L, 0L, 1L)) / k
+                          let two = one * theta.narrow (1L, 1L, 1L)
+                          torch.stack ([| torch.stack ([| one; two |], 1L); torch.stack ([| two; one |], 1L) |], 1L) }
+                  (FourierGrid(2, 16, 16.0))
+
+          let simulator = CorrelatedMaps.simulator "maps" maps
+
+          train device "maps" (Features.bandPower 4) ClosedForm simulator [| 1.0; 0.5 |] Autodiff
+          |> ignore
+
+          let behind =
+              SpectrumField.create PowerLaw.spectrum (FourierGrid(2, 16, 16.0)) ModeConvention.Ideal
+              |> TransformedField.create LocalTransform.sinhArcsinh
+              |> TransformedField.simulator "behind"
+
+          train device "transformed" (Features.bandPower 4) ClosedForm behind [| 1.0; 0.5; 0.3; 0.8 |] Autodiff
+          |> ignore
+
           let mask = torch.ones (16L, 16L)
           mask[0] <- 0.0f.ToTensor()
 
@@ -218,7 +243,7 @@ let private runs: (string * (torch.Device -> unit)) list =
                   Field =
                       fun theta noise ->
                           let d = small.Simulator.Field theta noise
-                          let bad = d.flatten(1L).mean([| 1L |]).gt(0.2.ToScalar())
+                          let bad = d.select(1L, 0L).select(1L, 0L).gt(1.0.ToScalar())
                           d.masked_fill (bad.reshape (-1L, 1L, 1L), nan.ToScalar()) }
 
           let skipping =
@@ -234,7 +259,7 @@ let private runs: (string * (torch.Device -> unit)) list =
                   compressor
                   field
 
-          show "failing" (float result.Failed :: List.ofArray (Posterior.mean result.Posterior))
+          show "failing" (float result.Failed :: List.ofArray (Posterior.mean result.Posterior)))
 
       "planted in a simulator",
       (fun device ->

@@ -31,8 +31,7 @@ let private levels assumed count =
         |> SpectrumField.withNoise (fun k -> torch.full_like (k, (assumed: float).ToScalar()))
 
     let exact =
-        { Fisher = SpectrumLikelihood.fisher known
-          LogLikelihood = SpectrumLikelihood.logLikelihood known }
+        ExactAnswer.create (SpectrumLikelihood.fisher known) (SpectrumLikelihood.logLikelihood known)
 
     hpdLevels simulator exact PowerLaw.prior count
 

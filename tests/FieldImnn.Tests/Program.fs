@@ -24,6 +24,11 @@ let main argv =
               AutodiffVocabularyTests.tests
               FieldTests.tests
               ExactTests.tests
+              ExactAnswerTests.tests
+              SpectraTests.tests
+              CorrelatedMapsTests.tests
+              DenseFieldTests.tests
+              TransformedFieldTests.tests
               CosmologyTests.tests
               LogNormalTests.tests
               LogNormalExactTests.tests

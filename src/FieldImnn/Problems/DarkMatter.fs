@@ -86,8 +86,7 @@ module DarkMatter =
 
     /// The exact answer of a field model.
     let exact model =
-        { Fisher = LogNormalLikelihood.fisher model
-          LogLikelihood = LogNormalLikelihood.logLikelihood model }
+        ExactAnswer.create (LogNormalLikelihood.fisher model) (LogNormalLikelihood.logLikelihood model)
 
     /// The problem on N × N pixels: the paper's is 128.
     let create n convention =

@@ -30,9 +30,9 @@ module PowerLaw =
 
         { Model =
             Model.create (SpectrumField.simulator "power-law" model) prior
-            |> Model.withExact
-                { Fisher = SpectrumLikelihood.fisher model
-                  LogLikelihood = SpectrumLikelihood.logLikelihood model }
+            |> Model.withExact (
+                ExactAnswer.create (SpectrumLikelihood.fisher model) (SpectrumLikelihood.logLikelihood model)
+            )
           Recipe =
             { Recipe.Default with
                 Fiducial = Some [| 1.0; 0.5 |]

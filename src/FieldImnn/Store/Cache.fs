@@ -20,7 +20,7 @@ module Cache =
         v.ToString("R", CultureInfo.InvariantCulture)
 
     /// What features of one's own give, on fixed fields and on the simulator's: another function under the same name is another network.
-    let private ofOwn settings (simulator: Simulator) (fiducial: float[]) =
+    let private ofOwn (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) =
         match Features.owned settings.Features with
         | [] -> ""
         | kinds ->
@@ -40,7 +40,7 @@ module Cache =
             let made = network.Forward(Dual(fields.``to`` torch.ScalarType.Float32)).Primal
             Fingerprint.ofTensors kinds [ Tensors.ofVector (Features.probe Device.cpu network); made ]
 
-    let private key (notes: Map<string, string>) settings (simulator: Simulator) (fiducial: float[]) =
+    let private key (notes: Map<string, string>) (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) =
         let derivatives =
             match settings.Derivatives with
             | Autodiff -> "automatic"
