@@ -18,6 +18,7 @@ type InferArguments =
     | Seed of uint64
     | Compressor of string
     | Rounds of int
+    | Device of string
     | Quick
 
     interface IArgParserTemplate with
@@ -36,6 +37,7 @@ type InferArguments =
                 "a trained compressor to use instead of training one; must be of the same model (and problem, and modes)."
             | Rounds _ ->
                 "rounds of training at the most, each where the one before places the field; they end by themselves when that moves by less than its error."
+            | Device _ -> "where fields and networks are: cpu (default), cuda, cuda:1, mps."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 /// An inference as a command: a model, how it is compressed, and what its users are told.
@@ -124,6 +126,9 @@ module CommandLine =
 
         field, truth
 
+    let private device (arguments: ParseResults<InferArguments>) =
+        Device.named (arguments.GetResult(Device, "cpu"))
+
     /// The recipe as the arguments want it.
     let private recipe command (arguments: ParseResults<InferArguments>) progress =
         let recipe =
@@ -136,13 +141,15 @@ module CommandLine =
             Rounds = arguments.GetResult(Rounds, recipe.Rounds) }
         |> Recipe.withSeed (arguments.GetResult(Seed, 1UL))
         |> Recipe.withProgress progress
+        |> Recipe.on (device arguments)
 
     /// The compressor: a given one, or trained in rounds, which are kept in the output folder, so that the same run, started again after a
     /// stop, does not train again.
     let private compressor command (arguments: ParseResults<InferArguments>) progress out (field: Tensor) =
         match arguments.TryGetResult Compressor with
         | Some path ->
-            CompressorFile.load path |> Cache.require command.Notes path
+            CompressorFile.loadOn (device arguments) path
+            |> Cache.require command.Notes path
         | None ->
             let keep settings earlier fiducial =
                 Cache.trainOrLoad
@@ -203,6 +210,7 @@ module CommandLine =
         let out = arguments.GetResult Out
         let progress = ConsoleProgress.create ()
         let name, method = methodOf command arguments progress out
+        device arguments |> ignore // one that is not there is refused before anything is simulated
         let field, truth = observed command arguments
         Files.ensureWritableFolder out
         let compressor = compressor command arguments progress out field
@@ -257,7 +265,7 @@ module CommandLine =
         parser.Parse arguments |> run command
 
     /// From the command line of a script (fsi.CommandLineArgs, the script's name first) to the posterior of an observed field, for a model
-    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --quick, --help. Returns the exit code.
+    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --device, --quick, --help. Returns the exit code.
     let infer model recipe (arguments: string[]) : int =
         let program = $"dotnet fsi {Array.head arguments}"
 

@@ -67,6 +67,11 @@ module Infer =
           FisherRetained = retained
           FisherRetainedPerParameter = retained ** (1.0 / float (Model.parameters model)) }
 
+    /// The model with its simulator where the compressor is.
+    let private placed (compressor: Compressor) model =
+        { model with
+            Simulator = Simulator.on compressor.Device model.Simulator }
+
     let private require (model: Model) (compressor: Compressor) =
         if compressor.Parameters <> model.Simulator.Parameters then
             let list (names: string[]) = String.concat ", " names
@@ -92,6 +97,7 @@ module Infer =
         | names -> [ Unseen names ]
 
     /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
+    /// Simulations are made and compressed on the compressor's device.
     let all name (method: Method) (model: Model) (compressor: Compressor) (fields: Tensor list) : InferenceResult list =
         require model compressor
         let exacts = exacts model compressor fields
@@ -108,7 +114,7 @@ module Infer =
                   Failed = found.Failed })
             fields
             exacts
-            (method model (compression compressor) fields)
+            (method (placed compressor model) (compression compressor) fields)
 
     /// The posterior of one field (shape…) by a method of a name: one of Method's, or your own.
     let by name method model compressor field =
@@ -142,7 +148,8 @@ module Infer =
         if compression.Further.IsNone then
             compression.Estimates fields
         else
-            let metric = Compression.metric seed model.Simulator compression
+            let simulator = (placed compressor model).Simulator
+            let metric = Compression.metric seed simulator compression
             let compress = Compression.summaries compression
 
             let settings =
@@ -152,7 +159,7 @@ module Infer =
 
             compress fields
             |> Array.map (fun x ->
-                let found, _ = Abc.pilot settings model.Simulator compress metric model.Prior x
+                let found, _ = Abc.pilot settings simulator compress metric model.Prior x
                 Posterior.mean found)
 
     /// The settings of a round of refitting: those of the recipe at its fiducial, after the first round, which hands on its weights, in

@@ -1,13 +1,16 @@
 module Program
 
 open Expecto
+open FieldImnn.Core.Runtime
 
 [<EntryPoint>]
 let main argv =
+    TorchRuntime.Configure()
     // some tests run this program again: under other instruction sets, or where there is no room for a file
     match List.ofArray argv with
     | first :: rest when first = BitsTests.argument -> BitsTests.printAll (Array.ofList rest)
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
+    | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
     | _ ->
 
         testList
@@ -67,6 +70,7 @@ let main argv =
               CultureTests.tests
               ModelTests.tests
               CommandTests.tests
+              DeviceTests.tests
               PackTests.tests ]
         |> testSequenced
         |> runTestsWithCLIArgs [] argv

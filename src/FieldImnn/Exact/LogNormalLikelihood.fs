@@ -22,7 +22,7 @@ module LogNormalLikelihood =
         let logarithm, mean =
             Tensors.using (fun () ->
                 let g =
-                    (model.Map.Logarithm(field.to_type(torch.ScalarType.Float64).unsqueeze 0L)).squeeze 0L
+                    (model.Map.Logarithm(field.cpu().to_type(torch.ScalarType.Float64).unsqueeze 0L)).squeeze 0L
 
                 let mean = g.mean ()
                 Tensors.keep (g - mean), Tensors.toNumber mean)

@@ -59,6 +59,7 @@ module SpectrumLikelihood =
     /// sums of power over the classes once.
     let ofPower (model: SpectrumField) (field: Tensor) : Tensor -> Tensor =
         let grid = model.Field.Grid
+        let field = field.cpu ()
 
         Guard.Finite("observed field", Guard.Batched("observed field", field.unsqueeze 0L, grid.Shape))
         |> ignore

@@ -143,17 +143,15 @@ module CorrelatedMaps =
             let made = (mix model (modes model noise) factors).reshape all
             struct (made.select (1L, 0L), made.narrow (1L, 1L, theta.shape[0])))
 
-    /// The simulator on a device: fields of as many channels as there are maps. The noise is the same on every device.
-    let simulatorOn (device: torch.Device) name (model: CorrelatedMaps) : Simulator =
+    /// The simulator: fields of as many channels as there are maps. The spectra are evaluated on the CPU, in double precision, wherever
+    /// the fields are.
+    let simulator name (model: CorrelatedMaps) : Simulator =
         let shape = shape model
 
         { Name = name
           Parameters = model.Parameters
           FieldShape = shape
           Channels = model.Maps
-          DrawNoise = fun keys -> Noise.Normal(keys, shape, 0u, device)
+          DrawNoise = fun keys -> Noise.Normal(keys, shape)
           Field = synthesise model
           Tangents = Some(synthesiseWithTangents model) }
-
-    /// The simulator on the CPU.
-    let simulator name model = simulatorOn torch.CPU name model

@@ -124,18 +124,15 @@ module SpectrumField =
         let lnP = logPower model (torch.zeros (1L, 0L)) |> Tensors.keep
         Drawn(grid.Shape, (fun keys -> synthesise model lnP (model.Field.DrawNoise keys)))
 
-    /// The simulator on a device. The noise is the same on every device.
-    let simulatorOn (device: torch.Device) name model =
+    /// The simulator. The spectrum is evaluated on the CPU, in double precision, wherever the fields are.
+    let simulator name model =
         { Name = name
           Parameters = model.Parameters
           FieldShape = model.Field.Grid.Shape
           Channels = 1
-          DrawNoise = fun keys -> model.Field.DrawNoise(keys, device)
+          DrawNoise = fun keys -> model.Field.DrawNoise keys
           Field = fun theta noise -> synthesise model (logPower model (theta.cpu ())) noise
           Tangents =
             Some(fun theta noise ->
                 let lnP, slopes = logPowerWithSlopes model (theta.cpu ())
                 synthesiseWithTangents model (lnP.detach ()) (slopes.detach ()) noise) }
-
-    /// The simulator on the CPU.
-    let simulator name model = simulatorOn torch.CPU name model

@@ -92,12 +92,9 @@ module TransformedField =
 
             struct (d, torch.stack (Array.init model.Parameters.Length derivative, 1L)))
 
-    /// The simulator on a device. The noise is the same on every device.
-    let simulatorOn (device: torch.Device) name model : Simulator =
-        { SpectrumField.simulatorOn device name model.Gaussian with
+    /// The simulator. The spectrum is evaluated on the CPU, in double precision, wherever the fields are.
+    let simulator name model : Simulator =
+        { SpectrumField.simulator name model.Gaussian with
             Parameters = model.Parameters
             Field = field model
             Tangents = Some(fieldWithTangents model) }
-
-    /// The simulator on the CPU.
-    let simulator name model = simulatorOn torch.CPU name model

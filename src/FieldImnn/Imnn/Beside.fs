@@ -22,7 +22,11 @@ module internal Beside =
             network.Dispose()
 
             raise (
-                SettingException("features compared beside the estimates", "features without weights", beside.Features.Kind)
+                SettingException(
+                    "features compared beside the estimates",
+                    "features without weights",
+                    beside.Features.Kind
+                )
             )
 
         fun fields -> Tensors.scoped (fun () -> (network.Forward(Dual(fields, null))).Primal)

@@ -51,10 +51,11 @@ module CorrelatedLogNormal =
 
         { Model =
             Model.create (simulator model) prior
-            |> Model.withExact
-                (ExactAnswer.create
+            |> Model.withExact (
+                ExactAnswer.create
                     (CorrelatedLogNormalLikelihood.fisher model)
-                    (CorrelatedLogNormalLikelihood.logLikelihood model))
+                    (CorrelatedLogNormalLikelihood.logLikelihood model)
+            )
           Recipe =
             { Training = training
               Fiducial = Some fiducial

@@ -39,7 +39,8 @@ type Simulator =
         Channels: int
         /// The randomness of the simulations with these keys: (n, …), independent of the parameters.
         DrawNoise: NoiseKey[] -> Tensor
-        /// θ (n or 1, parameters) float64 → noise (n, …) → fields (n, shape…), differentiable in θ.
+        /// θ (n or 1, parameters) float64 → noise (n, …) → fields (n, shape…), differentiable in θ. θ comes on the noise's device, and
+        /// fields are on it.
         Field: Tensor -> Tensor -> Tensor
         /// A forward rule, if there is one cheaper than automatic differentiation:
         /// θ (parameters) → noise → fields (n, shape…) and ∂d/∂θ (n, parameters, shape…).
@@ -74,6 +75,14 @@ module Simulator =
         | shape ->
             { simulator with
                 Channels = int shape[0] }
+
+    /// The same simulator on a device: its noise, which is drawn on the CPU and the same everywhere, and with it θ, fields and derivatives.
+    let on (device: torch.Device) simulator =
+        { simulator with
+            DrawNoise = fun keys -> Tensors.scoped (fun () -> (simulator.DrawNoise keys).``to`` device) }
+
+    /// θ where the noise is.
+    let private beside (noise: Tensor) (theta: Tensor) = theta.``to`` noise.device
 
     let private checkParameters simulator (theta: Tensor) =
         let p = int64 simulator.Parameters.Length
@@ -146,7 +155,8 @@ module Simulator =
         let made =
             Tensors.scoped (fun () ->
                 let rows = asRows simulator theta keys
-                let made = simulator.Field rows (simulator.DrawNoise keys)
+                let noise = simulator.DrawNoise keys
+                let made = simulator.Field (beside noise rows) noise
                 checkMade simulator keys made
                 made)
 
@@ -198,7 +208,7 @@ module Simulator =
     /// The fields (n, shape…) at θ (p), computed in double precision where the simulator takes noise of it: a difference of two fields
     /// in single precision loses what the step does not change by more than 10⁻⁷.
     let internal precise simulator (theta: Tensor) (noise: Tensor) : Tensor =
-        let rows = theta.unsqueeze 0L
+        let rows = theta.unsqueeze 0L |> beside noise
 
         if noise.dtype <> torch.ScalarType.Float32 then
             simulator.Field rows noise
@@ -302,6 +312,7 @@ module Simulator =
 
         Tensors.scoped2 (fun () ->
             let noise = simulator.DrawNoise keys
+            let theta = beside noise theta
 
             let struct (d, tangents) =
                 match derivatives with

@@ -104,7 +104,7 @@ module CompressorFile =
               match Features.owned (Features.ofDescription compressor.Network.Description) with
               | [] -> ()
               | _ ->
-                  let made = Features.probe compressor.Network
+                  let made = Features.probe compressor.Device compressor.Network
                   "probe", Npy.double [| made.Length |] made ]
 
         Npz.write
@@ -192,7 +192,7 @@ module CompressorFile =
                     parameters.Length
                     features
 
-            SummaryNetwork.Create(description, 0UL, torch.CPU)
+            SummaryNetwork.Create(description, 0UL, Device.cpu)
         with
         | :? StoreException -> reraise ()
         | :? FieldImnnException as error ->
@@ -214,7 +214,7 @@ module CompressorFile =
         let owned = Features.owned (Features.ofDescription network.Description)
 
         if not owned.IsEmpty then
-            let now = Features.probe network
+            let now = Features.probe Device.cpu network
             let saved = (Npz.array path "probe" file).Data
 
             let largest =
@@ -289,6 +289,7 @@ module CompressorFile =
         let s = if linear.IsSome then p else features
 
         { Network = network
+          Device = Device.cpu
           Parameters = parameters
           FieldShape = list path manifest "fieldShape"
           Fiducial = (finite path file "fiducial" [| p |]).Data
@@ -346,3 +347,13 @@ module CompressorFile =
         with _ ->
             network.Dispose()
             reraise ()
+
+    /// Reads a compressor onto a device.
+    let loadOn (device: torch.Device) (path: string) : Compressor =
+        let read = load path
+        let placed = Compressor.on device read
+
+        if not (obj.ReferenceEquals(placed.Network, read.Network)) then
+            read.Network.Dispose()
+
+        placed
