@@ -38,7 +38,7 @@ module Infer =
     let compression (compressor: Compressor) : Compression =
         { Parameters = compressor.Parameters
           Fiducial = compressor.Fiducial
-          Fisher = compressor.Fisher
+          Information = compressor.Fisher
           Estimates = Compressor.estimates compressor
           Further =
             compressor.Beside

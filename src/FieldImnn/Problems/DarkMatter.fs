@@ -38,7 +38,7 @@ module DarkMatter =
           LogPower =
             fun k ->
                 let k = Tensors.keep (k.clone ())
-                fun theta -> LinearPower.LogPower(cosmology theta, k, Sigma8Rule.Published) }
+                fun theta -> LinearPower.LogPower(cosmology theta, k, Sigma8Rule.Truncated) }
 
     /// The side of the paper's box, Mpc/h.
     let boxLength = 250.0
