@@ -157,10 +157,9 @@ let calibration arguments =
 
 // ------------------------------------------------------------------------------------------------------------ pack
 
+/// The first version in the release notes.
 let version () =
-    (XDocument.Load(at "Directory.Build.props").Descendants(XName.Get "Version")
-     |> Seq.head)
-        .Value
+    System.Text.RegularExpressions.Regex.Match(File.ReadAllText(at "RELEASE_NOTES.md"), @"\d+\.\d+\.\d+").Value
 
 let packing folder =
     quiet "Packing" (fun () ->

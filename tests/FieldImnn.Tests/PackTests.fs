@@ -33,8 +33,8 @@ let private libraries =
       "src/FieldImnn.Cpu" ]
 
 let private version repository =
-    let props = XDocument.Load(Path.Combine(repository, "Directory.Build.props"))
-    (Seq.head (props.Descendants(XName.Get "Version"))).Value
+    let notes = File.ReadAllText(Path.Combine(repository, "RELEASE_NOTES.md"))
+    System.Text.RegularExpressions.Regex.Match(notes, @"\d+\.\d+\.\d+").Value
 
 /// Runs dotnet in a folder and returns what it printed; skips the test where there is no dotnet to run.
 let private dotnet folder (packages: string option) (arguments: string list) =
