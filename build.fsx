@@ -9,7 +9,11 @@ open Steps
 open Studies
 
 let libraries =
-    [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots"; "FieldImnn.Cpu" ]
+    [ "src/FieldImnn.Core"
+      "src/FieldImnn"
+      "src/FieldImnn.Plots"
+      "scripts/FieldImnn.Scripting"
+      "src/FieldImnn.Cpu" ]
 
 // ----------------------------------------------------------------------------------------------------- test
 
@@ -164,8 +168,8 @@ let packing folder =
             Directory.Delete(folder, true)
 
         for library in libraries do
-            let project = at $"src/{library}"
-            dotnet $"pack-{library}" ([ "pack"; project; "--no-build"; "-o"; folder ] @ release))
+            let name = Path.GetFileName library
+            dotnet $"pack-{name}" ([ "pack"; at library; "--no-build"; "-o"; folder ] @ release))
 
 let pack () =
     let folder = artifacts "packages"
@@ -175,10 +179,11 @@ let pack () =
     printfn $"    #r \"nuget: FieldImnn.Cpu, {version ()}\""
 
     for library in libraries do
-        let old = Path.Combine(cache, library.ToLowerInvariant(), version ())
+        let name = Path.GetFileName library
+        let old = Path.Combine(cache, name.ToLowerInvariant(), version ())
 
         if Directory.Exists old then
-            printfn $"The NuGet cache holds an earlier {library} {version ()}, which scripts go on using: delete {old}"
+            printfn $"The NuGet cache holds an earlier {name} {version ()}, which scripts go on using: delete {old}"
 
     0
 

@@ -202,6 +202,9 @@ module CommandLine =
         for warning in result.Warnings do
             printfn $"warning: {warning.Message}"
 
+        for warning in result.Exact |> Option.map _.Warnings |> Option.defaultValue [] do
+            printfn $"warning of the exact posterior: {warning.Message}"
+
     let private run command (arguments: ParseResults<InferArguments>) =
         let clock = Stopwatch.StartNew()
         let out = arguments.GetResult Out

@@ -10,6 +10,8 @@ type Comparison =
         FisherRetained: float
         /// The p-th root of FisherRetained: what is kept of each parameter's information, on average.
         FisherRetainedPerParameter: float
+        /// What must be known before the exact posterior is trusted: it is sampled where there are more than two parameters.
+        Warnings: Warning list
     }
 
 /// The posterior of a field.
@@ -54,10 +56,13 @@ module Infer =
             let retained = Fisher.retained compressor.Fisher (exact.Fisher compressor.Fiducial)
 
             fields
-            |> List.map (fun field -> Some(ExactAnswer.posterior exact model.Prior field, retained))
+            |> List.map (fun field ->
+                let posterior, warnings = ExactAnswer.posteriorWithWarnings exact model.Prior field
+                Some(posterior, warnings, retained))
 
-    let private beside (model: Model) posterior (exact: Posterior, retained: float) =
+    let private beside (model: Model) posterior (exact: Posterior, warnings, retained: float) =
         { Posterior = exact
+          Warnings = warnings
           AreaRatio = Posterior.area posterior / Posterior.area exact
           FisherRetained = retained
           FisherRetainedPerParameter = retained ** (1.0 / float (Model.parameters model)) }
@@ -79,13 +84,13 @@ module Infer =
                 )
             )
 
-    /// Parameters whose error at the fiducial, √(F⁻¹)ₖₖ, is wider than the prior.
+    /// Parameters whose error at the fiducial, √(F⁻¹)ₖₖ, is three times as wide as the prior.
     let private unseen (model: Model) (compressor: Compressor) =
         let covariance = compressor.Fisher.PseudoInverse()
 
         match
             [ for k, width in Array.indexed (Prior.width model.Prior) do
-                  if not (covariance[k, k] <= width * width) then
+                  if not (covariance[k, k] <= 9.0 * width * width) then
                       compressor.Parameters[k] ]
         with
         | [] -> []

@@ -28,18 +28,17 @@ module CorrelatedMapsLikelihood =
             0L
         )
 
-    /// ln p(d | θ), up to a constant, of maps (maps, N, …) as a function of θ (b, p) → (b), differentiable in θ.
+    /// ln p(d | θ), up to a constant, of a field (maps, N, …), or (N, …) of one map, as a function of θ (b, p) → (b), differentiable in θ.
     let logLikelihood (model: CorrelatedMaps) (field: Tensor) : Tensor -> Tensor =
-        let shape = Array.append [| int64 model.Maps |] model.Grid.Shape
-
-        Guard.Finite("observed maps", Guard.Batched("observed maps", field.unsqueeze 0L, shape))
-        |> ignore
-
         let count, power =
             Tensors.using (fun () ->
                 let struct (count, weight) = counts model
-                let maps = field.to_type(torch.ScalarType.Float64).cpu()
-                Tensors.keep count, Tensors.keep (crossPower model weight maps))
+                let maps = CorrelatedMaps.asMaps model "observed maps" (field.unsqueeze 0L)
+
+                let maps =
+                    Guard.Finite("observed maps", maps).``to``(torch.ScalarType.Float64, torch.CPU)
+
+                Tensors.keep count, Tensors.keep (crossPower model weight (maps.squeeze 0L)))
 
         fun theta ->
             Tensors.scoped (fun () ->

@@ -13,7 +13,7 @@ type MapSpectra =
       Maps: int
       Power: Tensor -> Tensor -> Tensor }
 
-/// Several Gaussian maps on one periodic grid, (maps, N, …): ⟨δ_i(k) δ_j(k)*⟩ = C_ij(k) N^2D/L^D at every mode k ≠ 0.
+/// Several Gaussian maps on one periodic grid, fields of as many channels, (maps, N, …), or (N, …) of one: ⟨δ_i(k) δ_j(k)*⟩ = C_ij(k) N^2D/L^D at every mode k ≠ 0.
 type CorrelatedMaps =
     {
         Parameters: string[]
@@ -63,6 +63,18 @@ module CorrelatedMaps =
 
     let internal subject = "power of correlated maps"
 
+    /// Shape of a field: (maps, N, …), or (N, …) of one map.
+    let shape (model: CorrelatedMaps) =
+        if model.Maps = 1 then
+            model.Grid.Shape
+        else
+            Array.append [| int64 model.Maps |] model.Grid.Shape
+
+    /// Fields (n, shape…) as maps (n, maps, N, …), whatever their number.
+    let internal asMaps (model: CorrelatedMaps) what (fields: Tensor) =
+        let all = Array.append [| -1L; int64 model.Maps |] model.Grid.Shape
+        Guard.Batched(what, fields, shape model).reshape all
+
     /// C (b, maps, maps, classes) at θ (b, p), checked to be finite and of that shape.
     let power (model: CorrelatedMaps) (theta: Tensor) =
         let c = int64 model.Maps
@@ -108,16 +120,15 @@ module CorrelatedMaps =
         torch.stack (Array.init model.Maps map, 2L)
 
     let private modes (model: CorrelatedMaps) (noise: Tensor) =
-        let expected = Array.append [| int64 model.Maps |] model.Grid.Shape
-        model.Grid.Forward(Guard.Batched("noise", noise, expected))
+        model.Grid.Forward(asMaps model "noise" noise)
 
-    /// Maps (n, maps, N, …) from white noise of that shape and θ (n or 1, p).
+    /// Fields (n, shape…) from white noise of that shape and θ (n or 1, p).
     let synthesise model (theta: Tensor) (noise: Tensor) =
         Tensors.scoped (fun () ->
             let factor = (factor model (theta.cpu ()) |> onGrid model noise).unsqueeze 1L
-            (mix model (modes model noise) factor).squeeze 1L)
+            (mix model (modes model noise) factor).reshape(Array.append [| -1L |] (shape model)))
 
-    /// Maps (n, maps, N, …) and their derivatives (n, p, maps, N, …) from noise at θ (p): one forward transform of a map, one inverse for
+    /// Fields (n, shape…) and their derivatives (n, p, shape…) from noise at θ (p): one forward transform of a map, one inverse for
     /// the map and one for each parameter.
     let synthesiseWithTangents model (theta: Tensor) (noise: Tensor) =
         Tensors.scoped2 (fun () ->
@@ -128,12 +139,14 @@ module CorrelatedMaps =
                 torch.cat ([| value.detach().unsqueeze 0L; slopes.detach().movedim([| -1L |], [| 0L |]) |], 0L)
 
             let factors = (onGrid model noise all).unsqueeze 0L
-            let made = mix model (modes model noise) factors
+            let all = Array.append [| noise.shape[0]; 1L + theta.shape[0] |] (shape model)
+            let made = (mix model (modes model noise) factors).reshape all
             struct (made.select (1L, 0L), made.narrow (1L, 1L, theta.shape[0])))
 
-    /// The simulator: fields (maps, N, …). The spectra are evaluated on the CPU, in double precision, wherever the fields are.
+    /// The simulator: fields of as many channels as there are maps. The spectra are evaluated on the CPU, in double precision, wherever the
+    /// fields are.
     let simulator name (model: CorrelatedMaps) : Simulator =
-        let shape = Array.append [| int64 model.Maps |] model.Grid.Shape
+        let shape = shape model
 
         { Name = name
           Parameters = model.Parameters

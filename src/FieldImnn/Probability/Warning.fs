@@ -19,7 +19,7 @@ type Warning =
     /// The learned posterior and the learned likelihood leave so few effective draws, of so many.
     | Contradiction of effective: float * draws: int
 
-    /// Parameters of which the compressor says less, where it was trained, than the prior does.
+    /// Parameters of which the compressor says far less, where it was trained, than the prior does.
     | Unseen of parameters: string list
 
     /// A stable word for the kind, for files.
@@ -57,7 +57,7 @@ type Warning =
         | Unseen parameters ->
             let list = parameters |> String.concat ", "
 
-            $"The compressor knows less of {list} than the prior, where it was trained: its features do not see it, or the field does not hold it."
+            $"The compressor knows far less of {list} than the prior, where it was trained: its features do not see it, or the field does not hold it."
 
     static member private number(value: float) =
         value.ToString("G3", Globalization.CultureInfo.InvariantCulture)

@@ -92,6 +92,16 @@ module internal InterpolatedGrid =
             let axes = ranges |> Array.map (nodes n)
             let values = axes |> GridSearch.points |> GridSearch.evaluate logDensity
             let peak = GridSearch.peak values
+
+            if Array.exists Double.IsNegativeInfinity values then
+                raise (
+                    RangeException(
+                        GridSearch.subject,
+                        "a log density that is finite about its peak, up to the bounds (OnGrid and Walkers take others)",
+                        "−∞"
+                    )
+                )
+
             let value = interpolate axes values
 
             let error =

@@ -140,16 +140,22 @@ module internal PosteriorSampling =
         && float steps >= 50.0 * tau
         && float (walkers * steps) >= 5000.0 * tau
 
-    /// As many whole steps of a run as leave at most so many samples, evenly spaced.
-    let private thinned most walkers (samples: float[][]) =
+    /// Whole steps of a run, half an autocorrelation time apart, so that samples count for nearly as much as independent ones; at most so many
+    /// samples.
+    let private thinned most walkers (result: EnsembleResult) =
+        let samples = result.Samples
         let steps = samples.Length / walkers
-        let every = (samples.Length + most - 1) / most
+
+        let every =
+            max ((samples.Length + most - 1) / most) (int (min (0.5 * slowest result) (float steps / 4.0)))
+
+        let every = max 1 every
 
         [| for step in every - 1 .. every .. steps - 1 do
                yield! samples[step * walkers .. (step + 1) * walkers - 1] |]
 
     /// Samples an unnormalised log posterior of any number of parameters until its moments are settled: walkers from draws of the prior,
-    /// by stretch and fitted moves in turn, every run twice as long as the one before and burnt in by it, so often at most. At most 20,000
+    /// by stretch and fitted moves in turn, every run twice as long as the one before and burnt in by it, so often at most. At most 10,000
     /// samples.
     let settle doublings seed (prior: Prior) (logDensity: float[][] -> float[]) : Sampled =
         let p = prior.Names.Length
@@ -171,7 +177,7 @@ module internal PosteriorSampling =
             |> start seed walkers prior logDensity
             |> go 0 400
 
-        let samples = thinned 20000 walkers result.Samples
+        let samples = thinned 10000 walkers result
 
         { Posterior = Posterior.ofSamples prior.Names (Prior.bounds prior) samples (Array.create samples.Length 1.0)
           Ensemble = Some result

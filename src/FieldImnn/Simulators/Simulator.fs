@@ -177,6 +177,19 @@ module Simulator =
     let field simulator (theta: float[]) (seed: uint64) =
         Tensors.scoped (fun () -> (fields simulator (Tensors.ofVector theta) [| NoiseKey(seed, 0UL) |]).select(0L, 0L))
 
+    /// A field (shape…), or one of its derivatives, as numbers: what a figure takes.
+    let values simulator (field: Tensor) =
+        if field.shape <> simulator.FieldShape then
+            raise (
+                ShapeException(
+                    $"field of {simulator.Name}",
+                    $"shape {Guard.Describe simulator.FieldShape}",
+                    Guard.Describe field.shape
+                )
+            )
+
+        FieldValues.create simulator.Channels field.shape (Tensors.toArray field)
+
     /// Steps h of central differences: as many as parameters, each finite and above zero.
     let internal checkSteps simulator (step: float[]) =
         let p = simulator.Parameters.Length
