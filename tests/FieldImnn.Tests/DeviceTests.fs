@@ -253,7 +253,7 @@ let private runs: (string * (torch.Device -> unit)) list =
           let result =
               Infer.abc
                   { AbcSettings.Default with
-                      Budget = 300
+                      Budget = 1200
                       Simulations = skipping }
                   { model with Simulator = failing }
                   compressor
