@@ -1,5 +1,4 @@
-// A universe of your own, from its simulator to the posterior of an observed field: first one whose exact answer is known, then one where
-// nobody knows it. For all of this from the command line see extend-command.fsx, for features of your own extend-features.fsx.
+// A universe of your own, from its simulator to the posterior of a field; then one whose exact answer nobody knows.
 // dotnet fsi scripts/extend-universe.fsx
 #load "load.fsx"
 
@@ -23,7 +22,6 @@ let spectrum: Spectrum =
 let grid = FourierGrid(2, 64, 64.0)
 let sky = SpectrumField.create spectrum grid ModeConvention.Ideal
 let simulator = SpectrumField.simulator "three-parameters" sky
-
 // 2. What is known beforehand; and, because these fields are Gaussian, the exact likelihood and information.
 let prior = Prior.uniform [ "A", 0.2, 3.0; "B", 0.2, 1.8; "N", 0.05, 0.8 ]
 
