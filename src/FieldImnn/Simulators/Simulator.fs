@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open System.Globalization
+open System.Runtime.InteropServices
 open FieldImnn.Core
 open FieldImnn.Core.Random
 open TorchSharp
@@ -150,13 +151,28 @@ module Simulator =
 
         rows
 
+    /// The simulator's function; what the tensor library says against it comes with the simulator's name and the shapes.
+    let private run simulator (rows: Tensor) (noise: Tensor) =
+        try
+            simulator.Field rows noise
+        with :? ExternalException as fault ->
+            let said = fault.Message.Split('\n')[0]
+
+            raise (
+                SimulatorException(
+                    $"simulator {simulator.Name}",
+                    $"fields of θ {Guard.Describe rows.shape} and noise {Guard.Describe noise.shape}, a row for each simulation",
+                    $"\"{said}\" (θ.narrow(1, a, 1).unsqueeze(-1) is parameter a of every row, broadcast over two axes of pixels)"
+                )
+            )
+
     /// As fields, but NaN and infinity are left in; with each simulation, whether it is finite.
     let internal attempt simulator (theta: Tensor) (keys: NoiseKey[]) : struct (Tensor * bool[]) =
         let made =
             Tensors.scoped (fun () ->
                 let rows = asRows simulator theta keys
                 let noise = simulator.DrawNoise keys
-                let made = simulator.Field (beside noise rows) noise
+                let made = run simulator (beside noise rows) noise
                 checkMade simulator keys made
                 made)
 
