@@ -86,8 +86,8 @@ let csharp verify =
 /// All scripts in one F# Interactive, through a file that loads them: checked alone, a script that is one expression fails.
 let typeCheck () =
     let loads =
-        Directory.GetFiles(at "scripts", "*.fsx")
-        |> Array.sort
+        [| "scripts"; "scripts/universes" |]
+        |> Array.collect (fun folder -> Directory.GetFiles(at folder, "*.fsx") |> Array.sort)
         |> Array.map (fun script -> $"#load \"{script}\"")
 
     let all = artifacts "scripts.fsx"

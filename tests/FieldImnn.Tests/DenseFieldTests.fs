@@ -15,7 +15,7 @@ let private powerLaw n =
     SpectrumField.create PowerLaw.spectrum (FourierGrid(2, n, float n)) ModeConvention.Ideal
 
 /// The footprint of shared/universes/02-mask-dense.py.
-let private holes n =
+let holes n =
     let discs =
         [ 6, 7, 4.2; 20, 10, 3.1; 25, 26, 5.0; 10, 24, 3.4; 3, 18, 2.0; 16, 17, 1.6 ]
 

@@ -64,6 +64,7 @@ let main argv =
               DiagnosticsTests.tests
               StudyTests.tests
               PlotTests.tests
+              UniverseTests.tests
               FieldPlotTests.tests
               InferencePlotTests.tests
               WritingTests.tests
