@@ -6,8 +6,6 @@ open FieldImnn
 open FieldImnn.Core.Fields
 open FieldImnn.Plots
 
-let options = StudyOptions.read "artifacts/own-universe" fsi.CommandLineArgs[1..]
-
 // 1. The universe: Gaussian fields of 64 × 64 pixels whose power is A k^−B, and white noise of power N. A spectrum is a function of k and of
 //    rows of parameters; the simulator made of it is a function of parameters and noise, as any other would be.
 let spectrum: Spectrum =

@@ -174,7 +174,7 @@ let tests =
               refuses<SettingException> [ "noise"; "-1" ] (fun () ->
                   simulator |> Observation.noisy (White -1.0) |> ignore)
 
-              refuses<ShapeException> [ "grid of the noise"; "(8, 8)" ] (fun () ->
+              refuses<ShapeException> [ "shape of the noise"; "(8, 8)" ] (fun () ->
                   simulator
                   |> Observation.noisy (SpectrumField.noise (FourierGrid(2, 8, 8.0)) red)
                   |> ignore)
