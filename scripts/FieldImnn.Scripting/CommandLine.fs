@@ -184,6 +184,14 @@ module CommandLine =
 
     /// Prints the moments of a result, beside the exact ones where they are known, and its warnings.
     let print (model: Model) (result: InferenceResult) =
+        let expected = result.Fisher.PseudoInverse()
+
+        let errors =
+            [ for k, name in Array.indexed model.Simulator.Parameters -> $"{name} ± {sqrt expected[k, k]:G3}" ]
+            |> String.concat ", "
+
+        printfn $"the compressor's errors at %A{result.Fiducial}: {errors}"
+
         for i, name in Array.indexed model.Simulator.Parameters do
             let moments posterior =
                 $"{(Posterior.mean posterior)[i]:F4} ± {(Posterior.sd posterior)[i]:F4}"
@@ -242,6 +250,9 @@ module CommandLine =
 
     /// Runs a part of a program, and returns its exit code: 0, 2 after a clear message on standard error, or 130 when it was stopped.
     let guarded (work: unit -> unit) : int =
+        // numbers are read and written with a point, whatever the language of the machine
+        CultureInfo.CurrentCulture <- CultureInfo.InvariantCulture
+
         try
             work ()
             0

@@ -93,7 +93,10 @@ module Report =
               "method", node result.Method
               "parameters", JsonArray(parameters |> Array.map (fun n -> node n)) :> JsonNode
               "estimate", numbers result.Estimate
+              "fiducial", numbers result.Fiducial
+              "fisher", matrix result.Fisher
               yield! moments result.Posterior
+              "effectiveSamples", node (Posterior.effectiveSize result.Posterior)
               yield! result.Exact |> Option.map compared |> Option.defaultValue []
               "simulations", node result.Simulations
               "warnings", warnings result.Warnings

@@ -1,5 +1,7 @@
 namespace FieldImnn
 
+open MathNet.Numerics.LinearAlgebra
+
 /// An exact posterior beside an approximate one, and what lies between them.
 type Comparison =
     {
@@ -21,6 +23,10 @@ type InferenceResult =
         Method: string
         /// The score estimate of the field.
         Estimate: float[]
+        /// Where the compressor was trained.
+        Fiducial: float[]
+        /// F of the estimates there, on simulations that nothing else has seen: √(F⁻¹)ₖₖ is the error that each may have.
+        Fisher: Matrix<float>
         Posterior: Posterior
         /// The exact answer, where the model has one.
         Exact: Comparison option
@@ -96,6 +102,20 @@ module Infer =
         | [] -> []
         | names -> [ Unseen names ]
 
+    /// How far from its fiducial a compressor is still itself, in standard errors of a field.
+    let private near = 3.0
+
+    /// A field whose posterior lies far from where the compressor was trained.
+    let private far (compressor: Compressor) posterior =
+        let away =
+            Array.map2 (-) (Posterior.mean posterior) compressor.Fiducial
+            |> Vector<float>.Build.DenseOfArray
+
+        let errors =
+            sqrt (away.DotProduct(compressor.Fisher * away) / float compressor.Fiducial.Length)
+
+        if errors <= near then [] else [ FarFromFiducial errors ]
+
     /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
     /// Simulations are made and compressed on the compressor's device.
     let all name (method: Method) (model: Model) (compressor: Compressor) (fields: Tensor list) : InferenceResult list =
@@ -107,10 +127,12 @@ module Infer =
             (fun field exact (found: Inferred) ->
                 { Method = name
                   Estimate = Compressor.estimate compressor field
+                  Fiducial = compressor.Fiducial
+                  Fisher = compressor.Fisher
                   Posterior = found.Posterior
                   Exact = exact |> Option.map (beside model found.Posterior)
                   Simulations = compressor.Simulations + found.Simulations
-                  Warnings = unseen @ found.Warnings
+                  Warnings = unseen @ far compressor found.Posterior @ found.Warnings
                   Failed = found.Failed })
             fields
             exacts
