@@ -69,6 +69,7 @@ let main argv =
               InferencePlotTests.tests
               WritingTests.tests
               CultureTests.tests
+              LocalStatisticsTests.tests
               ModelTests.tests
               CommandTests.tests
               DeviceTests.tests
