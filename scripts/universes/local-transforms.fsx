@@ -38,16 +38,15 @@ for name, transform, truth in universes do
 
     let model = Model.create simulator prior |> Model.withExact exact
 
-    // 3. What the default, which is told nothing of the transform, keeps of it.
-    let recipe =
-        if options.Quick then
-            Recipe.quick Recipe.Default
-        else
-            Recipe.Default
+    // 3. What two kinds of features keep of it, neither of which is told of the transform.
+    for features in [ Features.filterBank 8 7 3; Features.localStatistics ] do
+        let recipe = Recipe.Default |> Recipe.map (fun s -> { s with Features = features })
 
-    let compressor = Recipe.trainAt truth model recipe
-    let kept = Fisher.retained compressor.Fisher (exact.Fisher truth)
-    printfn $"  kept: {100.0 * kept:G3} %% of det F, {kept ** 0.25:P1} a parameter"
+        let compressor =
+            Recipe.trainAt truth model (if options.Quick then Recipe.quick recipe else recipe)
+
+        let kept = Fisher.retained compressor.Fisher (exact.Fisher truth)
+        printfn $"  {features.Kind}: {100.0 * kept:G3} %% of det F, {kept ** 0.25:P1} a parameter"
 
     // 4. The exact posterior of one sky.
     let observed = Simulator.field simulator truth 7UL
