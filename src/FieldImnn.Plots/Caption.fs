@@ -40,23 +40,20 @@ module internal Caption =
         let caption = text layout |> Option.map room |> Option.defaultValue 0
         defaultArg width 700, (defaultArg height 450) - caption
 
-    // Lays a figure out again, from nothing but its frame: of this size without the caption, and with this caption below.
-    let private arrange (across: int, height: int) (caption: string option) chart =
-        let old = GenericChart.getLayout chart
-        let layout = copy old
-        let others = annotations old |> List.filter (isOne >> not)
+    /// The frame of a figure of this size: its own, or one around a figure made elsewhere.
+    let private frameOf (across, height) layout =
+        Style.tryFrame layout
+        |> Option.defaultValue
+            { AreaWidth = float (across - 160)
+              AreaHeight = float (height - 180)
+              MarginLeft = 80
+              MarginRight = 80
+              MarginTop = 100
+              MarginBottom = 80
+              Rigid = false }
 
-        let frame =
-            Style.tryFrame old
-            |> Option.defaultValue
-                { AreaWidth = float (across - 160)
-                  AreaHeight = float (height - 180)
-                  MarginLeft = 80
-                  MarginRight = 80
-                  MarginTop = 100
-                  MarginBottom = 80
-                  Rigid = false }
-
+    /// Margins left, right, top and bottom; a rigid frame keeps its shape, and takes them wider.
+    let private margins (across, height) frame =
         let roomX, roomY =
             across - frame.MarginLeft - frame.MarginRight, height - frame.MarginTop - frame.MarginBottom
 
@@ -69,38 +66,47 @@ module internal Caption =
             else
                 0, 0
 
-        let left, right = frame.MarginLeft + padX / 2, frame.MarginRight + padX - padX / 2
-        let top, bottom = frame.MarginTop + padY / 2, frame.MarginBottom + padY - padY / 2
+        struct (frame.MarginLeft + padX / 2,
+                frame.MarginRight + padX - padX / 2,
+                frame.MarginTop + padY / 2,
+                frame.MarginBottom + padY - padY / 2)
 
-        let note =
+    /// The caption as an annotation below the area, these margins from its corner.
+    let private note (left: int) (bottom: int) content =
+        Annotation.init (
+            Name = name,
+            Text = content,
+            Align = StyleParam.AnnotationAlignment.Left,
+            Font = Style.font fontSize,
+            ShowArrow = false,
+            X = 0.0,
+            XRef = "paper",
+            XAnchor = StyleParam.XAnchorPosition.Left,
+            XShift = side - left,
+            Y = 0.0,
+            YRef = "paper",
+            YAnchor = StyleParam.YAnchorPosition.Top,
+            YShift = -bottom
+        )
+
+    // Lays a figure out again, from nothing but its frame: of this size without the caption, and with this caption below.
+    let private arrange (across: int, height: int) (caption: string option) chart =
+        let old = GenericChart.getLayout chart
+        let layout = copy old
+        let others = annotations old |> List.filter (isOne >> not)
+
+        let struct (left, right, top, bottom) =
+            margins (across, height) (frameOf (across, height) old)
+
+        let wrapped =
             caption
             |> Option.map (fun content ->
                 content
                 |> Style.wrap (float (across - 2 * side) / fontSize)
                 |> String.concat "<br>")
 
-        let extra = note |> Option.map room |> Option.defaultValue 0
-
-        let below =
-            note
-            |> Option.map (fun content ->
-                Annotation.init (
-                    Name = name,
-                    Text = content,
-                    Align = StyleParam.AnnotationAlignment.Left,
-                    Font = Style.font fontSize,
-                    ShowArrow = false,
-                    X = 0.0,
-                    XRef = "paper",
-                    XAnchor = StyleParam.XAnchorPosition.Left,
-                    XShift = side - left,
-                    Y = 0.0,
-                    YRef = "paper",
-                    YAnchor = StyleParam.YAnchorPosition.Top,
-                    YShift = -bottom
-                ))
-            |> Option.toList
-
+        let extra = wrapped |> Option.map room |> Option.defaultValue 0
+        let below = wrapped |> Option.map (note left bottom) |> Option.toList
         layout.SetProperty("width", across)
         layout.SetProperty("height", height + extra)
         layout.SetProperty("autosize", false)

@@ -24,7 +24,7 @@ module internal Contours =
         | Some t -> min low t[i], max high t[i]
         | None -> low, high
 
-    let chart columns (axes: string[]) (panels: (string * (string * Posterior) list * float[] option) list) =
+    let private check (axes: string[]) (panels: (string * (string * Posterior) list * float[] option) list) =
         if panels.IsEmpty || panels |> List.exists (fun (_, layers, _) -> layers.IsEmpty) then
             raise (SettingException("panels", "at least one, each with at least one posterior", "fewer"))
 
@@ -36,64 +36,61 @@ module internal Contours =
         if axes.Length <> 2 then
             raise (ShapeException("names of the axes", "2", $"{axes.Length}"))
 
-        let columns = min columns panels.Length
+    /// The entry of a name in the legend, which regions do not have: a line of no length outside a panel of these ranges.
+    let private entry panel (ranges: (float * float)[]) colour name =
+        let x, y = fst ranges[0] - 1.0, fst ranges[1] - 1.0
+        Corner.curve panel (Palette.line colour) name true StyleParam.DrawingStyle.Solid 2.5 [| x; x |] [| y; y |]
+
+    /// The truth of a panel, as dashed lines through it.
+    let private cross panel (ranges: (float * float)[]) (t: float[]) =
+        let (xLow, xHigh), (yLow, yHigh) = ranges[0], ranges[1]
+
+        let dashed inLegend =
+            Corner.curve panel Palette.ink "truth" inLegend StyleParam.DrawingStyle.Dash 1.5
+
+        [ dashed (panel.Id = 1) [| t[0]; t[0] |] [| yLow; yHigh |]
+          dashed false [| xLow; xHigh |] [| t[1]; t[1] |] ]
+
+    /// The frame of panels under a legend of these names, and panel i.
+    let private grid columns count (names: string list) =
+        let frame, place = Style.grid columns count (side, side) (gapX, gapY) 58
+
+        let lines =
+            ceil ((names |> List.sumBy Style.entryWidth) / (frame.AreaWidth - 120.0))
+
+        { frame with
+            MarginTop = frame.MarginTop + int (26.0 * lines)
+            Rigid = true },
+        place
+
+    let chart columns (axes: string[]) (panels: (string * (string * Posterior) list * float[] option) list) =
+        check axes panels
 
         let names =
             panels
             |> List.collect (fun (_, layers, _) -> List.map fst layers)
             |> List.distinct
 
-        let frame, place = Style.grid columns panels.Length (side, side) (gapX, gapY) 58
-
-        let lines =
-            ceil ((names |> List.sumBy Style.entryWidth) / (frame.AreaWidth - 120.0))
-
-        let frame =
-            { frame with
-                MarginTop = frame.MarginTop + int (26.0 * lines)
-                Rigid = true }
+        let frame, place = grid (min columns panels.Length) panels.Length names
 
         let placed =
             panels
             |> List.mapi (fun k (title, layers, truth) ->
-                let ranges = Array.init 2 (range (List.map snd layers) truth)
-                place k, title, layers, truth, ranges)
+                place k, title, layers, truth, Array.init 2 (range (List.map snd layers) truth))
 
         let colour name = List.findIndex ((=) name) names
 
-        // regions have no entry in the legend of their own: a line of no length outside the panel stands for them
-        let entry name =
-            let panel, _, _, _, ranges = placed.Head
-            let x, y = fst ranges[0] - 1.0, fst ranges[1] - 1.0
-
-            Corner.curve
-                panel
-                (Palette.line (colour name))
-                name
-                true
-                StyleParam.DrawingStyle.Solid
-                2.5
-                [| x; x |]
-                [| y; y |]
-
         let traces =
-            [ for name in names do
-                  entry name
+            [ let first, _, _, _, ranges = placed.Head
+
+              for name in names do
+                  entry first ranges (colour name) name
 
               for panel, _, layers, truth, ranges in placed do
                   for k, (name, l) in List.indexed layers do
                       yield! Corner.regions panel (k = 0) (colour name) name (Posterior.density 0 1 Corner.resolution l)
 
-                  match truth with
-                  | None -> ()
-                  | Some t ->
-                      let (xLow, xHigh), (yLow, yHigh) = ranges[0], ranges[1]
-
-                      let dashed inLegend =
-                          Corner.curve panel Palette.ink "truth" inLegend StyleParam.DrawingStyle.Dash 1.5
-
-                      dashed (panel.Id = 1) [| t[0]; t[0] |] [| yLow; yHigh |]
-                      dashed false [| xLow; xHigh |] [| t[1]; t[1] |] ]
+                  yield! truth |> Option.map (cross panel ranges) |> Option.defaultValue [] ]
 
         let changes =
             [ for panel, _, _, _, ranges in placed do

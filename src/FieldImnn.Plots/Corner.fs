@@ -145,30 +145,22 @@ module internal Corner =
             ExceptionDispatchInfo.Throw(errors.GetBaseException())
             [||]
 
-    let chart (layers: (string * Posterior) list) (truth: float[] option) =
+    /// Refuses layers that cannot lie over each other, and a truth of other parameters.
+    let private check (layers: (string * Posterior) list) (truth: float[] option) =
         if layers.IsEmpty then
             raise (SettingException("layers", "at least one posterior", "none"))
 
-        let posteriors = List.map snd layers
+        let first = (snd layers.Head).Names
+        let p = first.Length
 
-        let layers =
-            layers
-            |> List.map (fun (name, l) -> name |> Style.wrap 14.5 |> String.concat "<br>", l)
-
-        let names = posteriors.Head.Names |> Array.map Style.symbol
-        let p = names.Length
-
-        for l in posteriors do
+        for _, l in layers do
             if l.Names.Length <> p then
                 raise (ShapeException("layers", $"posteriors of {p} parameters", $"{l.Names.Length}"))
 
             // the same names elsewhere: one of the layers would be drawn at another's parameters
-            if l.Names <> posteriors.Head.Names && Set l.Names = Set posteriors.Head.Names then
+            if l.Names <> first && Set l.Names = Set first then
                 let text = String.concat ", "
-
-                raise (
-                    SettingException("layers", $"parameters in one order, {text posteriors.Head.Names}", text l.Names)
-                )
+                raise (SettingException("layers", $"parameters in one order, {text first}", text l.Names))
 
         let entries = List.map fst layers
 
@@ -180,6 +172,8 @@ module internal Corner =
             if t.Length <> p then
                 raise (ShapeException("truth", $"{p} parameters", $"{t.Length}")))
 
+    /// The triangle of panels of p parameters: its frame, the panel of a row and column, and the side and gap of panels.
+    let private triangle p =
         let side =
             if p <= 2 then 270.0
             elif p = 3 then 210.0
@@ -188,104 +182,118 @@ module internal Corner =
         let gap = 14.0
         let total = float p * side + float (p - 1) * gap
 
-        let frame =
-            { AreaWidth = total
-              AreaHeight = total
-              MarginLeft = 92
-              MarginRight = 28
-              MarginTop = 20
-              MarginBottom = 72
-              Rigid = true }
-
-        let panel row column =
+        { AreaWidth = total
+          AreaHeight = total
+          MarginLeft = 92
+          MarginRight = 28
+          MarginTop = 20
+          MarginBottom = 72
+          Rigid = true },
+        (fun row column ->
             { Id = row * (row + 1) / 2 + column + 1
               Left = float column * (side + gap)
               Bottom = float (p - 1 - row) * (side + gap)
               Width = side
-              Height = side }
+              Height = side }),
+        struct (side, gap)
 
+    /// The marginal densities of layers: the places, and by name the density at each, for every parameter.
+    let private marginals (layers: (string * Posterior) list) (ranges: (float * float)[]) =
+        ranges
+        |> Array.mapi (fun i (low, high) ->
+            let x = Array.init 301 (fun k -> low + (high - low) * float k / 300.0)
+            x, layers |> List.map (fun (name, l) -> name, Posterior.marginal i x l))
+
+    /// The credible regions of every pair of parameters.
+    let private pairs (layers: (string * Posterior) list) panel p =
+        [| for row in 0 .. p - 1 do
+               for column in 0 .. row - 1 do
+                   for k, (name, l) in List.indexed layers -> row, column, k, name, l |]
+        |> inParallel (fun (row, column, k, name, l) ->
+            regions
+                (panel row column)
+                (k = 0)
+                k
+                name
+                (Posterior.density column row (if p <= 2 then resolution else coarse) l))
+
+    /// The truth as dashed lines through all panels; `tops` are the highest marginal densities.
+    let private cross panel (ranges: (float * float)[]) (tops: float[]) (t: float[]) =
+        let dashed panel first x y =
+            curve panel Palette.ink "truth" first StyleParam.DrawingStyle.Dash 1.5 x y
+
+        [ for row in 0 .. t.Length - 1 do
+              for column in 0 .. row - 1 do
+                  let (xLow, xHigh), (yLow, yHigh) = ranges[column], ranges[row]
+                  dashed (panel row column) false [| t[column]; t[column] |] [| yLow; yHigh |]
+                  dashed (panel row column) false [| xLow; xHigh |] [| t[row]; t[row] |]
+
+              dashed (panel row row) (row = 0) [| t[row]; t[row] |] [| 0.0; 2.0 * tops[row] |] ]
+
+    /// The axes of all panels: names along the left and the bottom, densities without numbers.
+    let private axes frame panel (names: string[]) (ranges: (float * float)[]) (tops: float[]) =
+        let p = names.Length
+        let ticks = Style.ticks (if p <= 2 then 6 else 5)
+
+        [ for row in 0 .. p - 1 do
+              for column in 0..row do
+                  let bottom, left, diagonal = (row = p - 1), (column = 0), (row = column)
+
+                  let x =
+                      (if bottom then names[column] else ""),
+                      Style.range ranges[column]
+                      >> ticks
+                      >> (if bottom then id else Style.noTickLabels)
+
+                  let y =
+                      if diagonal then
+                          "",
+                          Style.range (0.0, 1.08 * tops[row])
+                          >> Style.noTickLabels
+                          >> LayoutObjects.LinearAxis.style (Ticks = StyleParam.TickOptions.Empty)
+                      else
+                          (if left then names[row] else ""),
+                          Style.range ranges[row] >> ticks >> (if left then id else Style.noTickLabels)
+
+                  Style.withPanel frame (panel row column) x y ]
+
+    let chart (layers: (string * Posterior) list) (truth: float[] option) =
+        check layers truth
+        let posteriors = List.map snd layers
+
+        let layers =
+            layers
+            |> List.map (fun (name, l) -> name |> Style.wrap 14.5 |> String.concat "<br>", l)
+
+        let names = posteriors.Head.Names |> Array.map Style.symbol
+        let p = names.Length
+        let frame, panel, struct (side, gap) = triangle p
         let moments = posteriors |> List.map (fun l -> Posterior.mean l, Posterior.sd l)
         let ranges = Array.init p (range posteriors moments truth)
+        let marginals = marginals layers ranges
 
-        let marginals =
-            [ for i in 0 .. p - 1 do
-                  let low, high = ranges[i]
-                  let x = Array.init 301 (fun k -> low + (high - low) * float k / 300.0)
-                  i, x, layers |> List.map (fun (name, l) -> name, Posterior.marginal i x l) ]
-
-        let tops =
-            marginals
-            |> List.map (fun (_, _, ys) -> ys |> List.map (snd >> Array.max) |> List.max)
-            |> List.toArray
-
-        let densities =
-            [| for row in 0 .. p - 1 do
-                   for column in 0 .. row - 1 do
-                       for k, (name, l) in List.indexed layers -> row, column, k, name, l |]
-            |> inParallel (fun (row, column, k, name, l) ->
-                regions
-                    (panel row column)
-                    (k = 0)
-                    k
-                    name
-                    (Posterior.density column row (if p <= 2 then resolution else coarse) l))
+        let tops = marginals |> Array.map (snd >> List.map (snd >> Array.max) >> List.max)
 
         let traces =
-            [ for region in densities do
+            [ for region in pairs layers panel p do
                   yield! region
 
-              for i, x, ys in marginals do
+              for i, (x, ys) in Array.indexed marginals do
                   for k, (name, y) in List.indexed ys do
                       curve (panel i i) (Palette.line k) name (i = 0) StyleParam.DrawingStyle.Solid 2.5 x y
 
-              match truth with
-              | None -> ()
-              | Some t ->
-                  let dashed panel first x y =
-                      curve panel Palette.ink "truth" first StyleParam.DrawingStyle.Dash 1.5 x y
-
-                  for row in 0 .. p - 1 do
-                      for column in 0 .. row - 1 do
-                          let (xLow, xHigh), (yLow, yHigh) = ranges[column], ranges[row]
-                          dashed (panel row column) false [| t[column]; t[column] |] [| yLow; yHigh |]
-                          dashed (panel row column) false [| xLow; xHigh |] [| t[row]; t[row] |]
-
-                      dashed (panel row row) (row = 0) [| t[row]; t[row] |] [| 0.0; 2.0 * tops[row] |] ]
-
-        let axes =
-            [ for row in 0 .. p - 1 do
-                  for column in 0..row do
-                      let bottom, left, diagonal = (row = p - 1), (column = 0), (row = column)
-                      let ticks = Style.ticks (if p <= 2 then 6 else 5)
-
-                      let x =
-                          (if bottom then names[column] else ""),
-                          Style.range ranges[column]
-                          >> ticks
-                          >> (if bottom then id else Style.noTickLabels)
-
-                      let y =
-                          if diagonal then
-                              "",
-                              Style.range (0.0, 1.08 * tops[row])
-                              >> Style.noTickLabels
-                              >> LayoutObjects.LinearAxis.style (Ticks = StyleParam.TickOptions.Empty)
-                          else
-                              (if left then names[row] else ""),
-                              Style.range ranges[row] >> ticks >> (if left then id else Style.noTickLabels)
-
-                      Style.withPanel frame (panel row column) x y ]
+              yield! truth |> Option.map (cross panel ranges tops) |> Option.defaultValue [] ]
 
         let free =
             if p = 1 then
                 0.98, StyleParam.XAnchorPosition.Right
             else
-                (side + gap) / total, StyleParam.XAnchorPosition.Left
+                (side + gap) / frame.AreaWidth, StyleParam.XAnchorPosition.Left
 
         Style.figure
             frame
             traces
-            (axes
+            (axes frame panel names ranges tops
              @ [ Layout.style (ShowLegend = true)
                  Layout.setLegend (
                      StyleParam.SubPlotId.Legend 1,

@@ -56,7 +56,7 @@ module internal Targets =
         )
         :> Trace
 
-    let chart (targets: Target list) (truth: float[] option) (fiducials: (string * float[]) list) =
+    let private check (targets: Target list) =
         if targets.IsEmpty || targets |> List.exists _.Layers.IsEmpty then
             raise (SettingException("targets", "at least one, each with at least one posterior", "fewer"))
 
@@ -65,8 +65,46 @@ module internal Targets =
                 if l.Names.Length <> 2 then
                     raise (ShapeException("layers", "posteriors of 2 parameters", $"{l.Names.Length}"))
 
-        let n = targets.Length
+    let private symbols =
+        [ StyleParam.MarkerSymbol.Diamond
+          StyleParam.MarkerSymbol.Square
+          StyleParam.MarkerSymbol.Circle ]
 
+    /// The posteriors of target k in its panel, with the marks.
+    let private posteriors panel colour truth (fiducials: (string * float[]) list) k (target: Target) =
+        [ for q, (name, l) in List.indexed target.Layers do
+              yield! Corner.regions panel (q = 0) (colour name) name (Posterior.density 0 1 Corner.resolution l)
+
+          for theta in Option.toList truth do
+              mark panel (k = 0) "truth" StyleParam.MarkerSymbol.X theta
+
+          for q, (name, theta) in List.indexed fiducials do
+              mark panel (k = 0) name symbols[q % symbols.Length] theta ]
+
+    /// The axes of the image and of the posteriors of target k.
+    let private axes frame panel (ranges: (float * float)[]) k (target: Target) =
+        let parameters = (snd target.Layers.Head).Names |> Array.map Style.symbol
+
+        let edge n =
+            Style.range (-0.5, float n - 0.5) >> Style.ticks 5
+
+        let labels = if k = 0 then id else Style.noTickLabels
+
+        [ Style.withPanel
+              frame
+              (panel 0 k)
+              ("x [pixel]", edge (Array2D.length2 target.Field))
+              ((if k = 0 then "y [pixel]" else ""), edge (Array2D.length1 target.Field) >> labels)
+
+          Style.withPanel
+              frame
+              (panel 1 k)
+              (parameters[0], Style.range ranges[0] >> Style.ticks 5)
+              ((if k = 0 then parameters[1] else ""), Style.range ranges[1] >> Style.ticks 5 >> labels) ]
+
+    let chart (targets: Target list) (truth: float[] option) (fiducials: (string * float[]) list) =
+        check targets
+        let n = targets.Length
         let frame, place = Style.grid n (2 * n) (side, side) (gapX, gapY) 46
 
         let frame =
@@ -75,7 +113,6 @@ module internal Targets =
                 Rigid = true }
 
         let panel row k = place (row * n + k)
-
         let marks = Option.toList truth @ List.map snd fiducials
         let ranges = Array.init 2 (range targets marks)
 
@@ -89,76 +126,32 @@ module internal Targets =
             targets
             |> List.mapi (fun k t -> Field.imageWithin limits (k = n - 1) frame (panel 0 k) Sequential t.Field)
 
-        let entries =
-            names
-            |> List.map (fun name ->
-                Corner.curve
-                    (panel 1 0)
-                    (Palette.line (colour name))
-                    name
-                    true
-                    StyleParam.DrawingStyle.Solid
-                    2.5
-                    [| nan |]
-                    [| nan |])
-
-        let symbols =
-            [ StyleParam.MarkerSymbol.Diamond
-              StyleParam.MarkerSymbol.Square
-              StyleParam.MarkerSymbol.Circle ]
+        let entry name =
+            let line = Palette.line (colour name)
+            Corner.curve (panel 1 0) line name true StyleParam.DrawingStyle.Solid 2.5 [| nan |] [| nan |]
 
         let posteriors =
-            [ for k, t in List.indexed targets do
-                  for q, (name, l) in List.indexed t.Layers do
-                      yield!
-                          Corner.regions
-                              (panel 1 k)
-                              (q = 0)
-                              (colour name)
-                              name
-                              (Posterior.density 0 1 Corner.resolution l)
-
-                  for theta in Option.toList truth do
-                      mark (panel 1 k) (k = 0) "truth" StyleParam.MarkerSymbol.X theta
-
-                  for q, (name, theta) in List.indexed fiducials do
-                      mark (panel 1 k) (k = 0) name symbols[q % symbols.Length] theta ]
-
-        let parameters = (snd targets.Head.Layers.Head).Names |> Array.map Style.symbol
+            targets
+            |> List.indexed
+            |> List.collect (fun (k, t) -> posteriors (panel 1 k) colour truth fiducials k t)
 
         let axes =
-            [ for k, t in List.indexed targets do
-                  let edge n =
-                      Style.range (-0.5, float n - 0.5) >> Style.ticks 5
-
-                  let labels = if k = 0 then id else Style.noTickLabels
-
-                  Style.withPanel
-                      frame
-                      (panel 0 k)
-                      ("x [pixel]", edge (Array2D.length2 t.Field))
-                      ((if k = 0 then "y [pixel]" else ""), edge (Array2D.length1 t.Field) >> labels)
-
-                  Style.withPanel
-                      frame
-                      (panel 1 k)
-                      (parameters[0], Style.range ranges[0] >> Style.ticks 5)
-                      ((if k = 0 then parameters[1] else ""), Style.range ranges[1] >> Style.ticks 5 >> labels) ]
+            targets
+            |> List.indexed
+            |> List.collect (fun (k, t) -> axes frame panel ranges k t)
 
         let headings =
             targets |> List.mapi (fun k t -> Style.heading frame (panel 0 k) t.Title)
 
+        let height = (side + 6.0) / frame.AreaHeight
+
         let legend =
-            Style.legend
-                0.0
-                ((side + 6.0) / frame.AreaHeight)
-                StyleParam.XAnchorPosition.Left
-                StyleParam.YAnchorPosition.Bottom
+            Style.legend 0.0 height StyleParam.XAnchorPosition.Left StyleParam.YAnchorPosition.Bottom
             |> Legend.style (Orientation = StyleParam.Orientation.Horizontal)
 
         Style.figure
             frame
-            (images @ entries @ posteriors)
+            (images @ List.map entry names @ posteriors)
             (axes
              @ [ Layout.style (ShowLegend = true, Annotations = headings)
                  Layout.setLegend (StyleParam.SubPlotId.Legend 1, legend) ])

@@ -95,23 +95,24 @@ module internal Training =
         |> List.sortBy fst
         |> List.map snd
 
-    let chart (curves: (string * TrainingRecord[]) list) (references: (string * float) list) =
-        let visible v = Double.IsFinite v && v > 0.0
+    let private visible v = Double.IsFinite v && v > 0.0
 
-        let points quantity (records: TrainingRecord[]) =
+    /// The points of a curve that are seen: of the training batch, and held out.
+    let private points (records: TrainingRecord[]) =
+        let of' quantity =
             records
             |> Array.map (fun r -> r.Iteration, quantity r)
             |> Array.filter (fun (_, v) -> visible v)
 
-        let lines =
-            curves
-            |> List.map (fun (name, records) -> name, points _.DetF records, points _.HeldOutDetF records)
+        of' _.DetF, of' _.HeldOutDetF
 
+    /// Decades from below the lowest of what is seen to above the highest.
+    let private decadesOf (lines: (string * ((int * float)[] * (int * float)[])) list) (references: float list) =
         let heights =
-            [ for _, batch, held in lines do
+            [ for _, (batch, held) in lines do
                   yield! Array.map snd batch
                   yield! Array.map snd held
-              yield! references |> List.map snd |> List.filter visible ]
+              yield! references ]
             |> List.map log10
 
         let low, high =
@@ -120,10 +121,48 @@ module internal Training =
             | _ -> max (List.min heights) (List.max heights - decades), List.max heights
 
         let margin = max 0.05 (0.06 * (high - low))
-        let bottom, top = low - margin, high + margin
+        low - margin, high + margin
+
+    /// A reference as a dashed line across the panel.
+    let private rule (value: float) =
+        Shape.init (
+            ShapeType = StyleParam.ShapeType.Line,
+            Xref = "paper",
+            X0 = 0.0,
+            X1 = 1.0,
+            Yref = "y",
+            Y0 = value,
+            Y1 = value,
+            Layer = StyleParam.Layer.Below,
+            Line = Line.init (Color = Palette.ink, Width = 1.5, Dash = StyleParam.DrawingStyle.Dash)
+        )
+
+    /// The names of references at the right of their lines, moved apart where they would touch.
+    let private labels frame (bottom, top) (shown: (string * float) list) =
+        let places =
+            shown
+            |> List.map (fun (_, value) -> frame.AreaHeight * (log10 value - bottom) / (top - bottom))
+            |> spread 20.0 (frame.AreaHeight - 6.0)
+
+        List.map2
+            (fun (label, _) height ->
+                Style.text
+                    frame
+                    (frame.AreaWidth + 8.0, height)
+                    (StyleParam.XAnchorPosition.Left, StyleParam.YAnchorPosition.Middle)
+                    15.0
+                    Palette.ink
+                    label)
+            shown
+            places
+
+    let chart (curves: (string * TrainingRecord[]) list) (references: (string * float) list) =
+        let lines = curves |> List.map (fun (name, records) -> name, points records)
+        let shown = references |> List.filter (snd >> visible)
+        let bottom, top = decadesOf lines (List.map snd shown)
 
         let last =
-            [ for _, batch, held in lines do
+            [ for _, (batch, held) in lines do
                   yield! Array.map fst batch
                   yield! Array.map fst held ]
             |> List.fold max 1
@@ -132,10 +171,10 @@ module internal Training =
         let longest = references |> List.map (fst >> Style.width) |> List.fold max 0.0
 
         let entries =
-            [ for i, (name, batch, _) in List.indexed lines do
+            [ for i, (name, (batch, _)) in List.indexed lines do
                   if batch.Length > 0 then
                       $"{name}, training batch", i, batch, false
-              for i, (name, _, held) in List.indexed lines do
+              for i, (name, (_, held)) in List.indexed lines do
                   if held.Length > 0 then
                       $"{name}, held out", i, held, true ]
 
@@ -144,41 +183,6 @@ module internal Training =
 
         let frame, panel =
             Style.single (620.0, 400.0) (30 + above) (26 + int (15.0 * longest))
-
-        let shown = references |> List.filter (snd >> visible)
-
-        let rules =
-            shown
-            |> List.map (fun (_, value) ->
-                Shape.init (
-                    ShapeType = StyleParam.ShapeType.Line,
-                    Xref = "paper",
-                    X0 = 0.0,
-                    X1 = 1.0,
-                    Yref = "y",
-                    Y0 = value,
-                    Y1 = value,
-                    Layer = StyleParam.Layer.Below,
-                    Line = Line.init (Color = Palette.ink, Width = 1.5, Dash = StyleParam.DrawingStyle.Dash)
-                ))
-
-        let labels =
-            let places =
-                shown
-                |> List.map (fun (_, value) -> frame.AreaHeight * (log10 value - bottom) / (top - bottom))
-                |> spread 20.0 (frame.AreaHeight - 6.0)
-
-            List.map2
-                (fun (label, _) height ->
-                    Style.text
-                        frame
-                        (frame.AreaWidth + 8.0, height)
-                        (StyleParam.XAnchorPosition.Left, StyleParam.YAnchorPosition.Middle)
-                        15.0
-                        Palette.ink
-                        label)
-                shown
-                places
 
         let traces =
             entries |> List.map (fun (name, i, points, bold) -> line i name points bold)
@@ -191,5 +195,5 @@ module internal Training =
                   panel
                   ("iteration", Style.range (0.0, 1.02 * last))
                   ("det <b>F</b>", logarithmic (bottom, top))
-              Layout.style (Annotations = labels, Shapes = rules)
+              Layout.style (Annotations = labels frame (bottom, top) shown, Shapes = (shown |> List.map (snd >> rule)))
               Style.withLegendAbove frame columns ]

@@ -117,73 +117,77 @@ module internal GridSearch =
                        v, theta, step |]
         |> Array.sortByDescending (fun (v, _, _) -> v)
 
+    let private combine a (x: float[]) b (y: float[]) =
+        Array.map2 (fun u v -> a * u + b * v) x y
+
+    /// A simplex about a point: of the two points so many steps away along each axis the higher, with its value.
+    let private simplex value scale (theta: float[]) (step: float[]) =
+        [| yield value theta, theta
+           for k in 0 .. theta.Length - 1 do
+               let moved sign =
+                   theta |> Array.mapi (fun q t -> if q = k then t + sign * scale * step[k] else t)
+
+               let one, other = moved 0.4, moved -0.4
+               let a, b = value one, value other
+               yield (if a >= b then a, one else b, other) |]
+
+    /// A better corner in place of the lowest, the last of falling ones: reflected at the others, and farther or nearer. None if all are lower.
+    let private better value (corners: (float * float[])[]) =
+        let p = corners.Length - 1
+        let best, worst = fst corners[0], fst corners[p]
+
+        let middle =
+            Array.init p (fun k -> Array.averageBy (fun (_, t: float[]) -> t[k]) corners[.. p - 1])
+
+        let at factor =
+            let theta = combine (1.0 + factor) middle -factor (snd corners[p])
+            value theta, theta
+
+        let reflected = at 1.0
+
+        if fst reflected > best then
+            let further = at 2.0
+            Some(if fst further > fst reflected then further else reflected)
+        elif fst reflected > fst corners[p - 1] then
+            Some reflected
+        else
+            let inner = if fst reflected > worst then at 0.5 else at -0.5
+
+            if fst inner > max worst (fst reflected) then
+                Some inner
+            else
+                None
+
+    /// The highest corner of a simplex that has come to rest, after so many steps at most.
+    let rec private descend value left (corners: (float * float[])[]) =
+        let corners = corners |> Array.sortByDescending fst
+        let p = corners.Length - 1
+
+        if left = 0 || fst corners[0] - fst corners[p] < 1e-4 then
+            corners[0]
+        else
+            match better value corners with
+            | Some corner -> descend value (left - 1) (Array.append corners[.. p - 1] [| corner |])
+            | None ->
+                corners
+                |> Array.mapi (fun i (v, t) ->
+                    if i = 0 then
+                        v, t
+                    else
+                        let theta = combine 0.5 t 0.5 (snd corners[0])
+                        value theta, theta)
+                |> descend value (left - 1)
+
     /// The peak near a point, by the simplex of Nelder & Mead (1965), begun anew until that no longer helps.
     let climb (logDensity: float[][] -> float[]) (bounds: (float * float)[]) (start: float[]) (step: float[]) =
-        let p = start.Length
-
         let value (theta: float[]) =
             if Array.forall2 (fun (lo, hi) t -> lo <= t && t <= hi) bounds theta then
                 (evaluate logDensity [| theta |])[0]
             else
                 -infinity
 
-        let combine a (x: float[]) b (y: float[]) =
-            Array.map2 (fun u v -> a * u + b * v) x y
-
-        let simplex (theta: float[]) scale =
-            [| yield value theta, theta
-               for k in 0 .. p - 1 do
-                   let moved sign =
-                       theta |> Array.mapi (fun q t -> if q = k then t + sign * scale * step[k] else t)
-
-                   let one, other = moved 0.4, moved -0.4
-                   let a, b = value one, value other
-                   yield (if a >= b then a, one else b, other) |]
-
-        let rec descend left (corners: (float * float[])[]) =
-            let corners = corners |> Array.sortByDescending fst
-            let best, worst = fst corners[0], fst corners[p]
-
-            if left = 0 || best - worst < 1e-4 then
-                corners[0]
-            else
-                let middle =
-                    Array.init p (fun k -> Array.averageBy (fun (_, t: float[]) -> t[k]) corners[.. p - 1])
-
-                let at factor =
-                    let theta = combine (1.0 + factor) middle -factor (snd corners[p])
-                    value theta, theta
-
-                let reflected = at 1.0
-
-                let next =
-                    if fst reflected > best then
-                        let further = at 2.0
-                        Some(if fst further > fst reflected then further else reflected)
-                    elif fst reflected > fst corners[p - 1] then
-                        Some reflected
-                    else
-                        let inner = if fst reflected > worst then at 0.5 else at -0.5
-
-                        if fst inner > max worst (fst reflected) then
-                            Some inner
-                        else
-                            None
-
-                match next with
-                | Some corner -> descend (left - 1) (Array.append corners[.. p - 1] [| corner |])
-                | None ->
-                    corners
-                    |> Array.mapi (fun i (v, t) ->
-                        if i = 0 then
-                            v, t
-                        else
-                            let theta = combine 0.5 t 0.5 (snd corners[0])
-                            value theta, theta)
-                    |> descend (left - 1)
-
         let rec again left scale (v, theta) =
-            let v', theta' = simplex theta scale |> descend 300
+            let v', theta' = simplex value scale theta step |> descend value 300
 
             if left = 0 || v' - v < 0.01 then
                 v', theta'

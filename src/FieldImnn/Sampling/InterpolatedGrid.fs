@@ -68,19 +68,25 @@ module internal InterpolatedGrid =
              else
                  Marginal.quantile marginal (1.0 - 1e-9)))
 
-    /// The posterior of one or two parameters from an unnormalised log density (rows of θ → values, finite within the prior's bounds) that is
-    /// smooth and has one peak: the polynomial through its values at n Chebyshev points a side of the region within 16 of the peak, on a
-    /// grid of 121 points a side. Where it is off by more than 0.01 at points between, n grows by a half, four times; what no such polynomial
-    /// follows is refused.
-    let compute n (prior: Prior) (logDensity: float[][] -> float[]) =
-        let p = prior.Names.Length
+    /// The values at nodes, n a side: finite ones.
+    let private atNodes logDensity (axes: float[][]) =
+        let values = axes |> GridSearch.points |> GridSearch.evaluate logDensity
+        GridSearch.peak values |> ignore
 
-        if p > 2 then
-            raise (SettingException(GridSearch.subject, "one or two parameters", $"{p}"))
+        if Array.exists Double.IsNegativeInfinity values then
+            raise (
+                RangeException(
+                    GridSearch.subject,
+                    "a log density that is finite about its peak, up to the bounds (OnGrid and Walkers take others)",
+                    "−∞"
+                )
+            )
 
-        Guard.AtLeast("nodes of an interpolated posterior", 5L, int64 n) |> ignore
-        let ranges, _ = GridPosterior.zoom logDensity look (finite prior) [||] 20
+        values
 
+    /// The polynomial through the log density at n nodes a side of the ranges; where it misses by more than the tolerance at points between,
+    /// within reach of the peak, one of half as many nodes more, so often at most.
+    let private follow n most logDensity (ranges: (float * float)[]) =
         let probe =
             ranges
             |> Array.map (fun (lo, hi) -> Array.init probes (fun i -> lo + (hi - lo) * (0.31 + 0.127 * float i)))
@@ -88,31 +94,14 @@ module internal InterpolatedGrid =
 
         let truth = GridSearch.evaluate logDensity probe
 
-        let rec follow n left =
+        let rec go n left =
             let axes = ranges |> Array.map (nodes n)
-            let values = axes |> GridSearch.points |> GridSearch.evaluate logDensity
-            let peak = GridSearch.peak values
-
-            if Array.exists Double.IsNegativeInfinity values then
-                raise (
-                    RangeException(
-                        GridSearch.subject,
-                        "a log density that is finite about its peak, up to the bounds (OnGrid and Walkers take others)",
-                        "−∞"
-                    )
-                )
-
+            let values = atNodes logDensity axes
+            let least = Array.max values - GridSearch.depth
             let value = interpolate axes values
 
             let error =
-                Array.map2
-                    (fun theta t ->
-                        if t > peak - GridSearch.depth then
-                            abs (value theta - t)
-                        else
-                            0.0)
-                    probe
-                    truth
+                Array.map2 (fun theta t -> if t > least then abs (value theta - t) else 0.0) probe truth
                 |> Array.max
 
             if error < tolerance then
@@ -126,9 +115,23 @@ module internal InterpolatedGrid =
                     )
                 )
             else
-                follow (n + n / 2) (left - 1)
+                go (n + n / 2) (left - 1)
 
-        let value = follow n 4
+        go n most
+
+    /// The posterior of one or two parameters from an unnormalised log density (rows of θ → values, finite within the prior's bounds) that is
+    /// smooth and has one peak: the polynomial through its values at n Chebyshev points a side of the region within 16 of the peak, on a
+    /// grid of 121 points a side. Where it is off by more than 0.01 at points between, n grows by a half, four times; what no such polynomial
+    /// follows is refused.
+    let compute n (prior: Prior) (logDensity: float[][] -> float[]) =
+        let p = prior.Names.Length
+
+        if p > 2 then
+            raise (SettingException(GridSearch.subject, "one or two parameters", $"{p}"))
+
+        Guard.AtLeast("nodes of an interpolated posterior", 5L, int64 n) |> ignore
+        let ranges, _ = GridPosterior.zoom logDensity look (finite prior) [||] 20
+        let value = follow n 4 logDensity ranges
         let count = if p = 1 then 401 else points
         let axes = ranges |> Array.map (Axis.line count)
         let values = axes |> GridSearch.points |> Array.map value
