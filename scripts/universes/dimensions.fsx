@@ -5,6 +5,7 @@
 open FieldImnn
 open FieldImnn.Core.Fields
 open FieldImnn.Plots
+open TorchSharp
 
 let options =
     StudyOptions.read "artifacts/universe-dimensions" fsi.CommandLineArgs[1..]
@@ -12,37 +13,46 @@ let options =
 let fiducial, truth = [| 1.0; 1.0 |], [| 1.1; 0.9 |]
 let prior = Prior.uniform [ "A", 0.2, 3.0; "B", 0.2, 1.8 ]
 
-let abc =
-    { AbcSettings.Default with
-        Budget = 4000 }
+// 1. On a line every octave of k tells as much of B as the next, and bands of one width see the lowest as one: half octaves of one's own.
+let ends =
+    Array.distinct [| for q in 0.0 .. 18.0 -> min 501L (int64 (2.0 ** (q / 2.0) + 1e-9)) |]
 
-for dimensions, n, bands in [ 1, 1001, 40; 3, 32, 12 ] do
-    // 1. A grid of any number of points a side, odd or even, in one to three dimensions.
+let halfOctaves =
+    Features.own "power in half octaves" (ends.Length - 1) (fun fields ->
+        let power = (torch.fft.rfft fields).abs().square()
+
+        let band (a, b) =
+            power.narrow(1L, a, b - a).mean [| 1L |]
+
+        torch.stack (Array.pairwise ends |> Array.map band, 1L))
+
+for dimensions, n, features in [ 1, 1001, halfOctaves; 3, 32, Features.bandPower 12 ] do
+    // 2. A grid of any number of points a side, odd or even, in one to three dimensions.
     let grid = FourierGrid(dimensions, n, float n)
     let field = SpectrumField.create PowerLaw.spectrum grid ModeConvention.Ideal
     let simulator = SpectrumField.simulator $"{dimensions}-D of {n}" field
     let exact = SpectrumLikelihood.exact field
     let model = Model.create simulator prior |> Model.withExact exact
 
-    // 2. Filters and bands of as many axes as the field.
+    // 3. Filters have as many axes as the field.
     let train features =
         let recipe = Recipe.Default |> Recipe.map (fun s -> { s with Features = features })
         Recipe.trainAt fiducial model (if options.Quick then Recipe.quick recipe else recipe)
 
-    let bands, filters =
-        train (Features.bandPower bands), train (Features.filterBank 8 5 3)
+    let bands, filters = train features, train (Features.filterBank 8 5 3)
 
     for name, compressor in [ "bands", bands; "filters", filters ] do
         let kept = Fisher.retained compressor.Fisher (exact.Fisher fiducial)
         printfn $"{simulator.Name}: {name} keep {kept:P1} of the information, after {compressor.Seconds:F0} s"
 
-    // 3. One observed field.
+    // 4. One observed field.
     let observed = Simulator.field simulator truth 7UL
-    let result = Infer.abc abc model bands observed
+    let result = Infer.abc AbcSettings.Default model bands observed
     CommandLine.print model result
     let layers = [ "exact", result.Exact.Value.Posterior; "ABC", result.Posterior ]
-    let image = Simulator.values simulator observed
-    Plot.field "δ" image |> Export.figure options.Out $"field-{dimensions}d"
+
+    Plot.field "δ" (Simulator.values simulator observed)
+    |> Export.figure options.Out $"field-{dimensions}d"
 
     Plot.corner layers (Some truth)
     |> Export.figure options.Out $"corner-{dimensions}d"
