@@ -304,7 +304,8 @@ module Imnn =
             raise (ShapeException("fiducial parameters", $"{p} numbers", $"{fiducial.Length}"))
 
         let network = network settings.Features simulator settings.Seed
-        let settings = ImnnSettings.validate (int network.Features) settings
+        let trained = network.Parameters.Count > 0
+        let settings = ImnnSettings.validate trained (int network.Features) settings
         earlier |> Option.iter (fun c -> startFrom c network)
         Door.training simulator settings.Derivatives fiducial settings.Seed
         use _ = torch.NewDisposeScope()
