@@ -9,7 +9,11 @@ open Steps
 open Studies
 
 let libraries =
-    [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots"; "FieldImnn.Cpu" ]
+    [ "src/FieldImnn.Core"
+      "src/FieldImnn"
+      "src/FieldImnn.Plots"
+      "scripts/FieldImnn.Scripting"
+      "src/FieldImnn.Cpu" ]
 
 // ----------------------------------------------------------------------------------------------------- test
 
@@ -82,8 +86,8 @@ let csharp verify =
 /// All scripts in one F# Interactive, through a file that loads them: checked alone, a script that is one expression fails.
 let typeCheck () =
     let loads =
-        Directory.GetFiles(at "scripts", "*.fsx")
-        |> Array.sort
+        [| "scripts"; "scripts/universes" |]
+        |> Array.collect (fun folder -> Directory.GetFiles(at folder, "*.fsx") |> Array.sort)
         |> Array.map (fun script -> $"#load \"{script}\"")
 
     let all = artifacts "scripts.fsx"
@@ -153,10 +157,9 @@ let calibration arguments =
 
 // ------------------------------------------------------------------------------------------------------------ pack
 
+/// The first version in the release notes.
 let version () =
-    (XDocument.Load(at "Directory.Build.props").Descendants(XName.Get "Version")
-     |> Seq.head)
-        .Value
+    System.Text.RegularExpressions.Regex.Match(File.ReadAllText(at "RELEASE_NOTES.md"), @"\d+\.\d+\.\d+").Value
 
 let packing folder =
     quiet "Packing" (fun () ->
@@ -164,8 +167,8 @@ let packing folder =
             Directory.Delete(folder, true)
 
         for library in libraries do
-            let project = at $"src/{library}"
-            dotnet $"pack-{library}" ([ "pack"; project; "--no-build"; "-o"; folder ] @ release))
+            let name = Path.GetFileName library
+            dotnet $"pack-{name}" ([ "pack"; at library; "--no-build"; "-o"; folder ] @ release))
 
 let pack () =
     let folder = artifacts "packages"
@@ -175,10 +178,11 @@ let pack () =
     printfn $"    #r \"nuget: FieldImnn.Cpu, {version ()}\""
 
     for library in libraries do
-        let old = Path.Combine(cache, library.ToLowerInvariant(), version ())
+        let name = Path.GetFileName library
+        let old = Path.Combine(cache, name.ToLowerInvariant(), version ())
 
         if Directory.Exists old then
-            printfn $"The NuGet cache holds an earlier {library} {version ()}, which scripts go on using: delete {old}"
+            printfn $"The NuGet cache holds an earlier {name} {version ()}, which scripts go on using: delete {old}"
 
     0
 

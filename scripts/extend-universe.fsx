@@ -1,5 +1,4 @@
-// A universe of your own, from its simulator to the posterior of an observed field; first one whose exact answer is known, then one
-// where nobody knows it. Options (all optional): --out FOLDER, --quick.
+// A universe of your own, from its simulator to the posterior of a field; then one whose exact answer nobody knows.
 // dotnet fsi scripts/extend-universe.fsx
 #load "load.fsx"
 
@@ -7,32 +6,27 @@ open FieldImnn
 open FieldImnn.Core.Fields
 open FieldImnn.Plots
 
-let options = StudyOptions.read "artifacts/own-universe" fsi.CommandLineArgs[1..]
-let progress = ConsoleProgress.create ()
-
-// 1. The universe: Gaussian fields of 64 × 64 pixels whose power is A k^−B and white noise of power N. A spectrum is a function of k
-//    and θ (rows of parameters) to ln P; a simulator is a function of θ and noise to fields, here made from the spectrum.
+// 1. The universe: Gaussian fields of 64 × 64 pixels whose power is A k^−B, and white noise of power N. A spectrum is a function of k and of
+//    rows of parameters; the simulator made of it is a function of parameters and noise, as any other would be.
 let spectrum: Spectrum =
     { Parameters = [| "A"; "B"; "N" |]
       LogPower =
         fun k theta ->
-            let parameter i = theta.narrow (1L, i, 1L)
-            (parameter 0L * (-parameter 1L * k.log ()).exp() + parameter 2L).log() }
+            let a, b, n =
+                theta.narrow (1L, 0L, 1L), theta.narrow (1L, 1L, 1L), theta.narrow (1L, 2L, 1L)
 
-let fieldModel =
-    SpectrumField.create spectrum (FourierGrid(2, 64, 64.0)) ModeConvention.Ideal
+            (a * (-b * k.log ()).exp() + n).log() }
 
-let simulator = SpectrumField.simulator "three-parameters" fieldModel
-
-// 2. What is known beforehand, and, because these fields are Gaussian, the exact likelihood and information.
+let grid = FourierGrid(2, 64, 64.0)
+let sky = SpectrumField.create spectrum grid ModeConvention.Ideal
+let simulator = SpectrumField.simulator "three-parameters" sky
+// 2. What is known beforehand; and, because these fields are Gaussian, the exact likelihood and information.
 let prior = Prior.uniform [ "A", 0.2, 3.0; "B", 0.2, 1.8; "N", 0.05, 0.8 ]
 
-let exact =
-    ExactAnswer.create (SpectrumLikelihood.fisher fieldModel) (SpectrumLikelihood.logLikelihood fieldModel)
+let known =
+    Model.create simulator prior |> Model.withExact (SpectrumLikelihood.exact sky)
 
-let known = Model.create simulator prior |> Model.withExact exact
-
-// 3. The same sky through a detector that saturates: any tensor operations make a simulator of a simulator, and derivatives follow.
+// 3. The same sky through a detector that saturates: tensor operations on the fields make another simulator, and derivatives follow.
 let saturating =
     { simulator with
         Name = "saturating"
@@ -41,39 +35,24 @@ let saturating =
 
 let unknown = Model.create saturating prior
 
-// 4. An observed field, a compressor trained where the field is, and the posterior by two methods.
-let recipe =
-    (if options.Quick then
-         Recipe.quick Recipe.Default
-     else
-         Recipe.Default)
-    |> Recipe.withProgress progress
+// 4. How it is compressed: the default features, trained where the observed field turns out to be.
+let progress = ConsoleProgress.create ()
 
-let study name (model: Model) =
+let recipe = Recipe.Default |> Recipe.withProgress progress
+
+for model in [ known; unknown ] do
     let truth = [| 1.2; 0.8; 0.3 |]
     let field = Simulator.field model.Simulator truth 7UL
+    let rounds = Infer.refit model recipe (field.unsqueeze 0L)
+    let compressor = (List.last rounds).Compressor
 
-    let compressor =
-        (Infer.refit model recipe (field.unsqueeze 0L) |> List.last).Compressor
-
+    // 5. The posterior by two methods, and a report of each; where there is an exact answer it stands beside them.
     let abc = Infer.abc AbcSettings.Default model compressor field
     let delfi = Infer.delfi DelfiSettings.Default model compressor field
     ConsoleProgress.finish ()
+    [ abc; delfi ] |> List.iter (CommandLine.print model)
 
-    // 5. What came out: moments and warnings, the corner, and what the compression keeps, where the exact answer tells.
-    for result in [ abc; delfi ] do
-        CommandLine.print model result
+    let exact = abc.Exact |> Option.map (fun e -> "exact", e.Posterior) |> Option.toList
 
-        Report.summary [ "problem", name ] prior.Names compressor.Seconds 1UL result
-        |> Study.results options $"{name}-{result.Method}"
-
-    Plot.corner
-        [ yield! abc.Exact |> Option.map (fun exact -> "exact", exact.Posterior) |> Option.toList
-          "ABC", abc.Posterior
-          "DELFI", delfi.Posterior ]
-        (Some truth)
-    |> Plot.withCaption $"{name}: posterior of one field of 64 × 64 pixels, by ABC and by DELFI; the truth is dashed."
-    |> Export.figure options.Out name
-
-study "three-parameters" known
-study "saturating" unknown
+    Plot.corner (exact @ [ "ABC", abc.Posterior; "DELFI", delfi.Posterior ]) (Some truth)
+    |> Export.figure "artifacts/own-universe" model.Simulator.Name

@@ -12,9 +12,9 @@ let field, derivatives =
     Simulator.fieldWithDerivatives problem.Simulator Autodiff problem.Example options.Seed
 
 Plot.fields
-    [ "δ(x)", Tensors.toArray2D field
-      "∂δ/∂A", Tensors.toArray2D derivatives[0]
-      "∂δ/∂B", Tensors.toArray2D derivatives[1] ]
+    [ "δ(x)", Simulator.values problem.Simulator field
+      "∂δ/∂A", Simulator.values problem.Simulator derivatives[0]
+      "∂δ/∂B", Simulator.values problem.Simulator derivatives[1] ]
 |> Plot.withCaption
     $"A field of P(k) = A k<sup>−B</sup> at (A, B) = ({problem.Example[0]}, {problem.Example[1]}) on 128 × 128 pixels, {options.ModesName} modes, and its exact derivatives by automatic differentiation with the noise held fixed. A scales the field, so its derivative repeats it; B tilts the spectrum, so its derivative weighs each mode by −½ ln k: large scales up, small scales down."
 |> Export.figure options.Out "fig01-field"

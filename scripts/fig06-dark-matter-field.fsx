@@ -12,9 +12,9 @@ let field, derivatives =
     Simulator.fieldWithDerivatives problem.Simulator Autodiff problem.Example options.Seed
 
 Plot.fields
-    [ "ln(1 + δ)", Tensors.toArray2D (field.log1p ())
-      "∂δ/∂Ω<sub>c</sub>", Tensors.toArray2D derivatives[0]
-      "∂δ/∂σ<sub>8</sub>", Tensors.toArray2D derivatives[1] ]
+    [ "ln(1 + δ)", Simulator.values problem.Simulator (field.log1p ())
+      "∂δ/∂Ω<sub>c</sub>", Simulator.values problem.Simulator derivatives[0]
+      "∂δ/∂σ<sub>8</sub>", Simulator.values problem.Simulator derivatives[1] ]
 |> Plot.withCaption
     $"A log-normal dark-matter field at (Ω<sub>c</sub>, σ<sub>8</sub>) = ({problem.Example[0]}, {problem.Example[1]}) on 128 × 128 pixels of {DarkMatter.boxLength / 128.0:F2} Mpc/h, {options.ModesName} modes, and its exact derivatives by automatic differentiation through the Eisenstein–Hu spectrum with the noise held fixed. σ<sub>8</sub> scales the waves, so overdense pixels grow and voids empty; Ω<sub>c</sub> moves power between large and small scales."
 |> Export.figure options.Out "fig06-field"

@@ -18,6 +18,7 @@ type InferArguments =
     | Seed of uint64
     | Compressor of string
     | Rounds of int
+    | Device of string
     | Quick
 
     interface IArgParserTemplate with
@@ -36,6 +37,7 @@ type InferArguments =
                 "a trained compressor to use instead of training one; must be of the same model (and problem, and modes)."
             | Rounds _ ->
                 "rounds of training at the most, each where the one before places the field; they end by themselves when that moves by less than its error."
+            | Device _ -> "where fields and networks are: cpu (default), cuda, cuda:1, mps."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 /// An inference as a command: a model, how it is compressed, and what its users are told.
@@ -124,6 +126,9 @@ module CommandLine =
 
         field, truth
 
+    let private device (arguments: ParseResults<InferArguments>) =
+        Device.named (arguments.GetResult(Device, "cpu"))
+
     /// The recipe as the arguments want it.
     let private recipe command (arguments: ParseResults<InferArguments>) progress =
         let recipe =
@@ -136,15 +141,15 @@ module CommandLine =
             Rounds = arguments.GetResult(Rounds, recipe.Rounds) }
         |> Recipe.withSeed (arguments.GetResult(Seed, 1UL))
         |> Recipe.withProgress progress
+        |> Recipe.on (device arguments)
 
     /// The compressor: a given one, or trained in rounds, which are kept in the output folder, so that the same run, started again after a
     /// stop, does not train again.
     let private compressor command (arguments: ParseResults<InferArguments>) progress out (field: Tensor) =
         match arguments.TryGetResult Compressor with
         | Some path ->
-            CompressorFile.load path
+            CompressorFile.loadOn (device arguments) path
             |> Cache.require command.Notes path
-            |> Compressor.comparing command.Recipe.Beside
         | None ->
             let keep settings earlier fiducial =
                 Cache.trainOrLoad
@@ -179,6 +184,14 @@ module CommandLine =
 
     /// Prints the moments of a result, beside the exact ones where they are known, and its warnings.
     let print (model: Model) (result: InferenceResult) =
+        let expected = result.Fisher.PseudoInverse()
+
+        let errors =
+            [ for k, name in Array.indexed model.Simulator.Parameters -> $"{name} ± {sqrt expected[k, k]:G3}" ]
+            |> String.concat ", "
+
+        printfn $"the compressor's errors at %A{result.Fiducial}: {errors}"
+
         for i, name in Array.indexed model.Simulator.Parameters do
             let moments posterior =
                 $"{(Posterior.mean posterior)[i]:F4} ± {(Posterior.sd posterior)[i]:F4}"
@@ -197,11 +210,15 @@ module CommandLine =
         for warning in result.Warnings do
             printfn $"warning: {warning.Message}"
 
+        for warning in result.Exact |> Option.map _.Warnings |> Option.defaultValue [] do
+            printfn $"warning of the exact posterior: {warning.Message}"
+
     let private run command (arguments: ParseResults<InferArguments>) =
         let clock = Stopwatch.StartNew()
         let out = arguments.GetResult Out
         let progress = ConsoleProgress.create ()
         let name, method = methodOf command arguments progress out
+        device arguments |> ignore // one that is not there is refused before anything is simulated
         let field, truth = observed command arguments
         Files.ensureWritableFolder out
         let compressor = compressor command arguments progress out field
@@ -233,6 +250,9 @@ module CommandLine =
 
     /// Runs a part of a program, and returns its exit code: 0, 2 after a clear message on standard error, or 130 when it was stopped.
     let guarded (work: unit -> unit) : int =
+        // numbers are read and written with a point, whatever the language of the machine
+        CultureInfo.CurrentCulture <- CultureInfo.InvariantCulture
+
         try
             work ()
             0
@@ -256,7 +276,7 @@ module CommandLine =
         parser.Parse arguments |> run command
 
     /// From the command line of a script (fsi.CommandLineArgs, the script's name first) to the posterior of an observed field, for a model
-    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --quick, --help. Returns the exit code.
+    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --device, --quick, --help. Returns the exit code.
     let infer model recipe (arguments: string[]) : int =
         let program = $"dotnet fsi {Array.head arguments}"
 

@@ -66,6 +66,25 @@ module Report =
               | Outsider sds when System.Double.IsFinite sds -> "sds", node sds
               | _ -> () ]
 
+    let private warnings (found: Warning list) : JsonNode =
+        JsonArray(found |> List.map warning |> Array.ofList)
+
+    /// The exact answer and what lies between.
+    let private compared (exact: Comparison) =
+        [ "exact",
+          fields
+              [ // samples have no peak of their own
+                yield!
+                    Posterior.peak exact.Posterior
+                    |> Option.map (fun peak -> "estimate", numbers peak)
+                    |> Option.toList
+                yield! moments exact.Posterior
+                if not exact.Warnings.IsEmpty then
+                    "warnings", warnings exact.Warnings ]
+          "areaRatio", node exact.AreaRatio
+          "fisherRetained", node exact.FisherRetained
+          "fisherRetainedPerParameter", node exact.FisherRetainedPerParameter ]
+
     /// The summary of an inference: what the caller tells of the model and the run (problem, modes), then the result. `exact`, `areaRatio`,
     /// `fisherRetained` and `fisherRetainedPerParameter` are there only where an exact answer is known.
     let summary (told: (string * string) list) (parameters: string[]) seconds (seed: uint64) (result: InferenceResult) =
@@ -74,22 +93,13 @@ module Report =
               "method", node result.Method
               "parameters", JsonArray(parameters |> Array.map (fun n -> node n)) :> JsonNode
               "estimate", numbers result.Estimate
+              "fiducial", numbers result.Fiducial
+              "fisher", matrix result.Fisher
               yield! moments result.Posterior
-              match result.Exact with
-              | Some exact ->
-                  // samples have no peak of their own
-                  let peak =
-                      match Posterior.peak exact.Posterior with
-                      | Some peak -> [ "estimate", numbers peak ]
-                      | None -> []
-
-                  "exact", fields (peak @ moments exact.Posterior)
-                  "areaRatio", node exact.AreaRatio
-                  "fisherRetained", node exact.FisherRetained
-                  "fisherRetainedPerParameter", node exact.FisherRetainedPerParameter
-              | None -> ()
+              "effectiveSamples", node (Posterior.effectiveSize result.Posterior)
+              yield! result.Exact |> Option.map compared |> Option.defaultValue []
               "simulations", node result.Simulations
-              "warnings", JsonArray(result.Warnings |> List.map warning |> Array.ofList) :> JsonNode
+              "warnings", warnings result.Warnings
               "failedSimulations", node result.Failed
               "seconds", node (seconds: float)
               "seed", node seed

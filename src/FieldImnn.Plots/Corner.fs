@@ -14,8 +14,8 @@ module internal Corner =
     // A layer wider than this many times the narrowest (a prior, a failed run) does not set the range of the axes.
     let private sensible = 6.0
     let private reach = 4.5
-    /// Points a side of a density on a grid.
-    let resolution = 101
+    /// Points a side of a density on a grid, for panels of two parameters and for the smaller ones of more.
+    let resolution, coarse = 101, 71
 
     /// The range of parameter i: mean ± 4.5 sd of each sensible layer, inside the bounds, with the truth in view. Moments are those of
     /// the layers.
@@ -223,7 +223,12 @@ module internal Corner =
                    for column in 0 .. row - 1 do
                        for k, (name, l) in List.indexed layers -> row, column, k, name, l |]
             |> inParallel (fun (row, column, k, name, l) ->
-                regions (panel row column) (k = 0) k name (Posterior.density column row resolution l))
+                regions
+                    (panel row column)
+                    (k = 0)
+                    k
+                    name
+                    (Posterior.density column row (if p <= 2 then resolution else coarse) l))
 
         let traces =
             [ for region in densities do

@@ -11,6 +11,20 @@ type FieldColours =
     /// Blue–white–red, symmetric about zero, to the 99.8 % quantile of |value|.
     | Diverging
 
+/// An image with its heading and the names of its axes.
+type internal FieldPanel =
+    {
+        Title: string
+        Colours: FieldColours
+        /// Of the colours, where other panels share them.
+        Limits: (float * float) option
+        /// Whether the scale stands beside it.
+        Bar: bool
+        AxisX: string
+        AxisY: string
+        Values: float[,]
+    }
+
 /// Fields as images with square pixels: value.[row, column], the row counted upwards.
 module internal Field =
     let private quantile q (sorted: float[]) =
@@ -83,20 +97,17 @@ module internal Field =
         )
         :> Trace
 
-    let private image frame panel colours field =
-        imageWithin (limits colours field) true frame panel colours field
-
-    /// Panels side by side, as tall as the first, each with its own colour bar.
-    let panels (side: float) (content: (string * FieldColours * float[,]) list) =
-        if content.IsEmpty then
+    /// Panels in rows, as tall as the first; each has its own colour bar unless it shares another's limits.
+    let rows (side: float) (content: FieldPanel list list) =
+        if content.IsEmpty || content |> List.exists List.isEmpty then
             raise (SettingException("panels", "at least one field", "none"))
 
-        let gap = 92.0
-        let n = content.Length
+        let columns = content |> List.map List.length |> List.max
+        let gapX, gapY = 92.0, 104.0
 
         let frame =
-            { AreaWidth = float n * side + float (n - 1) * gap
-              AreaHeight = side
+            { AreaWidth = float columns * side + float (columns - 1) * gapX
+              AreaHeight = float content.Length * side + float (content.Length - 1) * gapY
               MarginLeft = 72
               MarginRight = 90
               MarginTop = 46
@@ -105,39 +116,60 @@ module internal Field =
 
         let placed =
             content
-            |> List.mapi (fun k (title, colours, field) ->
-                let panel =
-                    { Id = k + 1
-                      Left = float k * (side + gap)
-                      Bottom = 0.0
+            |> List.mapi (fun r row ->
+                row
+                |> List.mapi (fun c shown ->
+                    { Id = r * columns + c + 1
+                      Left = float c * (side + gapX)
+                      Bottom = float (content.Length - 1 - r) * (side + gapY)
                       Width = side
-                      Height = side }
+                      Height = side },
+                    shown,
+                    // a row of fields of one kind names its axis once
+                    c = 0 || shown.AxisY <> row[c - 1].AxisY || shown.Limits.IsSome))
+            |> List.concat
 
-                panel, title, colours, field)
+        let toEdge n axis =
+            axis |> Style.range (-0.5, float n - 0.5) |> Style.ticks 6
 
         let axes =
             placed
-            |> List.map (fun (panel, _, _, field) ->
-                let toEdge n axis =
-                    axis |> Style.range (-0.5, float n - 0.5) |> Style.ticks 6
-
-                let first = panel.Id = 1
-
+            |> List.map (fun (panel, shown, named) ->
                 Style.withPanel
                     frame
                     panel
-                    ("x [pixel]", toEdge (Array2D.length2 field))
-                    ((if first then "y [pixel]" else ""),
-                     toEdge (Array2D.length1 field) >> (if first then id else Style.noTickLabels)))
+                    (shown.AxisX, toEdge (Array2D.length2 shown.Values))
+                    ((if named then shown.AxisY else ""),
+                     toEdge (Array2D.length1 shown.Values)
+                     >> (if named then id else Style.noTickLabels)))
 
         let headings =
-            placed |> List.map (fun (panel, title, _, _) -> Style.heading frame panel title)
+            placed
+            |> List.map (fun (panel, shown, _) -> Style.heading frame panel shown.Title)
 
-        Style.figure
-            frame
-            (placed
-             |> List.map (fun (panel, _, colours, field) -> image frame panel colours field))
-            (axes @ [ Layout.style (Annotations = headings) ])
+        let images =
+            placed
+            |> List.map (fun (panel, shown, _) ->
+                let within =
+                    shown.Limits |> Option.defaultWith (fun () -> limits shown.Colours shown.Values)
+
+                imageWithin within shown.Bar frame panel shown.Colours shown.Values)
+
+        Style.figure frame images (axes @ [ Layout.style (Annotations = headings) ])
+
+    /// Panels side by side, each with its own colour bar.
+    let panels (side: float) (content: (string * FieldColours * float[,]) list) =
+        rows
+            side
+            [ content
+              |> List.map (fun (title, colours, values) ->
+                  { Title = title
+                    Colours = colours
+                    Limits = None
+                    Bar = true
+                    AxisX = "x [pixel]"
+                    AxisY = "y [pixel]"
+                    Values = values }) ]
 
     /// Derivatives carry ∂ in their title; they are signed, and get the diverging colours.
     let coloursFor (title: string) =

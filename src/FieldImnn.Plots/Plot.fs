@@ -20,14 +20,13 @@ module Plot =
     let panels (content: (string * FieldColours * float[,]) list) : GenericChart =
         Field.panels (if content.Length > 1 then 280.0 else 460.0) content
 
-    /// Fields side by side: panels with ∂ in the title are derivatives and get diverging colours about zero, others sequential ones.
-    let fields (content: (string * float[,]) list) : GenericChart =
-        content
-        |> List.map (fun (title, field) -> title, Field.coloursFor title, field)
-        |> panels
+    /// Fields of one to three dimensions, as `Simulator.values` gives them: curves, images side by side, or the three central planes of
+    /// volumes; of several channels, a panel for each. Those with ∂ in the title are derivatives and get diverging colours about zero, others
+    /// sequential ones.
+    let fields (content: (string * FieldValues) list) : GenericChart = FieldPanels.chart content
 
-    /// One field as an image with square pixels.
-    let field (title: string) (values: float[,]) : GenericChart = fields [ title, values ]
+    /// One field.
+    let field (title: string) (values: FieldValues) : GenericChart = fields [ title, values ]
 
     /// det F against iteration: per curve, the training batch (faint) and simulations never trained on (bold, with markers).
     /// References are dashed lines, labelled at the right. What is not finite and positive is left out.

@@ -1,5 +1,7 @@
 namespace FieldImnn
 
+open MathNet.Numerics.LinearAlgebra
+
 /// An exact posterior beside an approximate one, and what lies between them.
 type Comparison =
     {
@@ -10,6 +12,8 @@ type Comparison =
         FisherRetained: float
         /// The p-th root of FisherRetained: what is kept of each parameter's information, on average.
         FisherRetainedPerParameter: float
+        /// What must be known before the exact posterior is trusted: it is sampled where there are more than two parameters.
+        Warnings: Warning list
     }
 
 /// The posterior of a field.
@@ -19,6 +23,10 @@ type InferenceResult =
         Method: string
         /// The score estimate of the field.
         Estimate: float[]
+        /// Where the compressor was trained.
+        Fiducial: float[]
+        /// F of the estimates there, on simulations that nothing else has seen: √(F⁻¹)ₖₖ is the error that each may have.
+        Fisher: Matrix<float>
         Posterior: Posterior
         /// The exact answer, where the model has one.
         Exact: Comparison option
@@ -36,9 +44,11 @@ module Infer =
     let compression (compressor: Compressor) : Compression =
         { Parameters = compressor.Parameters
           Fiducial = compressor.Fiducial
-          Fisher = compressor.Fisher
+          Information = compressor.Fisher
           Estimates = Compressor.estimates compressor
-          Further = compressor.Beside |> Option.map _.Summaries
+          Further =
+            compressor.Beside
+            |> Option.map (Beside.summaries compressor.FieldShape (int compressor.Network.Description.Channels))
           Edges =
             [ for edge in compressor.Beside |> Option.map _.Edges |> Option.defaultValue [] ->
                   { edge with
@@ -52,13 +62,21 @@ module Infer =
             let retained = Fisher.retained compressor.Fisher (exact.Fisher compressor.Fiducial)
 
             fields
-            |> List.map (fun field -> Some(ExactAnswer.posterior exact model.Prior field, retained))
+            |> List.map (fun field ->
+                let posterior, warnings = ExactAnswer.posteriorWithWarnings exact model.Prior field
+                Some(posterior, warnings, retained))
 
-    let private beside (model: Model) posterior (exact: Posterior, retained: float) =
+    let private beside (model: Model) posterior (exact: Posterior, warnings, retained: float) =
         { Posterior = exact
+          Warnings = warnings
           AreaRatio = Posterior.area posterior / Posterior.area exact
           FisherRetained = retained
           FisherRetainedPerParameter = retained ** (1.0 / float (Model.parameters model)) }
+
+    /// The model with its simulator where the compressor is.
+    let private placed (compressor: Compressor) model =
+        { model with
+            Simulator = Simulator.on compressor.Device model.Simulator }
 
     let private require (model: Model) (compressor: Compressor) =
         if compressor.Parameters <> model.Simulator.Parameters then
@@ -72,19 +90,34 @@ module Infer =
                 )
             )
 
-    /// Parameters whose error at the fiducial, √(F⁻¹)ₖₖ, is wider than the prior.
+    /// Parameters whose error at the fiducial, √(F⁻¹)ₖₖ, is three times as wide as the prior.
     let private unseen (model: Model) (compressor: Compressor) =
         let covariance = compressor.Fisher.PseudoInverse()
 
         match
             [ for k, width in Array.indexed (Prior.width model.Prior) do
-                  if not (covariance[k, k] <= width * width) then
+                  if not (covariance[k, k] <= 9.0 * width * width) then
                       compressor.Parameters[k] ]
         with
         | [] -> []
         | names -> [ Unseen names ]
 
+    /// How far from its fiducial a compressor is still itself, in standard errors of a field.
+    let private near = 3.0
+
+    /// A field whose posterior lies far from where the compressor was trained.
+    let private far (compressor: Compressor) posterior =
+        let away =
+            Array.map2 (-) (Posterior.mean posterior) compressor.Fiducial
+            |> Vector<float>.Build.DenseOfArray
+
+        let errors =
+            sqrt (away.DotProduct(compressor.Fisher * away) / float compressor.Fiducial.Length)
+
+        if errors <= near then [] else [ FarFromFiducial errors ]
+
     /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
+    /// Simulations are made and compressed on the compressor's device.
     let all name (method: Method) (model: Model) (compressor: Compressor) (fields: Tensor list) : InferenceResult list =
         require model compressor
         let exacts = exacts model compressor fields
@@ -94,14 +127,16 @@ module Infer =
             (fun field exact (found: Inferred) ->
                 { Method = name
                   Estimate = Compressor.estimate compressor field
+                  Fiducial = compressor.Fiducial
+                  Fisher = compressor.Fisher
                   Posterior = found.Posterior
                   Exact = exact |> Option.map (beside model found.Posterior)
                   Simulations = compressor.Simulations + found.Simulations
-                  Warnings = unseen @ found.Warnings
+                  Warnings = unseen @ far compressor found.Posterior @ found.Warnings
                   Failed = found.Failed })
             fields
             exacts
-            (method model (compression compressor) fields)
+            (method (placed compressor model) (compression compressor) fields)
 
     /// The posterior of one field (shape…) by a method of a name: one of Method's, or your own.
     let by name method model compressor field =
@@ -135,7 +170,8 @@ module Infer =
         if compression.Further.IsNone then
             compression.Estimates fields
         else
-            let metric = Compression.metric seed model.Simulator compression
+            let simulator = (placed compressor model).Simulator
+            let metric = Compression.metric seed simulator compression
             let compress = Compression.summaries compression
 
             let settings =
@@ -145,7 +181,7 @@ module Infer =
 
             compress fields
             |> Array.map (fun x ->
-                let found, _ = Abc.pilot settings model.Simulator compress metric model.Prior x
+                let found, _ = Abc.pilot settings simulator compress metric model.Prior x
                 Posterior.mean found)
 
     /// The settings of a round of refitting: those of the recipe at its fiducial, after the first round, which hands on its weights, in

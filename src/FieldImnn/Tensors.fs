@@ -1,12 +1,40 @@
 namespace FieldImnn
 
 open System
+open System.Runtime.InteropServices
 open FieldImnn.Core
 open FieldImnn.Core.Runtime
 open MathNet.Numerics.LinearAlgebra
 open TorchSharp
 
 type Tensor = torch.Tensor
+
+/// Where tensors are. Fields, noise, networks and their training follow ImnnSettings.Device; parameters, spectra, exact answers, density
+/// estimators and samplers are small, in double precision, and stay on the CPU.
+module Device =
+    /// The CPU.
+    let cpu = torch.Device DeviceType.CPU
+
+    let internal same (a: torch.Device) (b: torch.Device) =
+        a.``type`` = b.``type`` && a.index = b.index
+
+    /// The device of a name: cpu, cuda, cuda:1, mps. One that this machine does not have is a SettingException.
+    let named (name: string) : torch.Device =
+        TorchRuntime.Load()
+
+        let refuse () =
+            raise (SettingException("device", "cpu, or one that this machine has: cuda, cuda:1, mps", name))
+
+        try
+            let device = torch.device name
+            use there = torch.ones ([| 1L |], device = device)
+            use back = there.cpu ()
+            if back.item<float32>() = 1.0f then device else refuse ()
+        with
+        | :? ArgumentException
+        | :? InvalidOperationException
+        | :? NotSupportedException
+        | :? ExternalException -> refuse ()
 
 /// Lifetimes of tensors, and the way between tensors and arrays.
 module Tensors =
@@ -47,6 +75,10 @@ module Tensors =
 
     /// Tensors of one shape as the rows of one.
     let stack (tensors: Tensor list) : Tensor = torch.stack (Array.ofList tensors, 0L)
+
+    /// Some rows of a tensor (n, …), in the order given.
+    let rows (indices: int[]) (tensor: Tensor) : Tensor =
+        tensor.index_select (0L, torch.tensor (indices |> Array.map int64, device = tensor.device))
 
     /// All elements as float64, in row-major order. More than an array holds (2,147,483,591) is a ShapeException: take it in parts.
     let toArray (tensor: Tensor) : float[] =

@@ -104,8 +104,9 @@ let private levels count temper =
     let prior = Prior.uniform [ "α", 0.3, 1.5; "β", 0.35, 0.75 ]
 
     let exact =
-        { Fisher = CorrelatedLogNormalLikelihood.fisher model
-          LogLikelihood = CorrelatedLogNormalLikelihood.logLikelihood model }
+        ExactAnswer.create
+            (CorrelatedLogNormalLikelihood.fisher model)
+            (CorrelatedLogNormalLikelihood.logLikelihood model)
 
     hpdLevels (doubled model) (tempered temper exact) prior count
 

@@ -108,3 +108,9 @@ let scoreDeviations simulator exact count theta at =
             [| s[0] * s[0]; s[0] * s[1]; s[1] * s[1] |])
 
     meanDeviations products (lower (exact.Fisher theta))
+
+/// A Fisher matrix less one that was measured over simulations, in the standard errors of the latter: the largest of all elements.
+let fisherDeviation (measured: MeasuredFisher) (fisher: Matrix<float>) =
+    (measured.Fisher - fisher).PointwiseDivide(measured.Error).Enumerate()
+    |> Seq.map abs
+    |> Seq.max

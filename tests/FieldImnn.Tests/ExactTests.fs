@@ -109,8 +109,7 @@ let private logL model field (t: float[]) =
 let private exactOf n modes =
     let model = PowerLaw.model n modes
 
-    { Fisher = SpectrumLikelihood.fisher model
-      LogLikelihood = SpectrumLikelihood.logLikelihood model }
+    ExactAnswer.create (SpectrumLikelihood.fisher model) (SpectrumLikelihood.logLikelihood model)
 
 let private levels modes count factor =
     let simulator = (PowerLaw.create 24 modes).Simulator

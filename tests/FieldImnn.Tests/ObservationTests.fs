@@ -31,8 +31,7 @@ let private levels assumed count =
         |> SpectrumField.withNoise (fun k -> torch.full_like (k, (assumed: float).ToScalar()))
 
     let exact =
-        { Fisher = SpectrumLikelihood.fisher known
-          LogLikelihood = SpectrumLikelihood.logLikelihood known }
+        ExactAnswer.create (SpectrumLikelihood.fisher known) (SpectrumLikelihood.logLikelihood known)
 
     hpdLevels simulator exact PowerLaw.prior count
 
@@ -175,7 +174,7 @@ let tests =
               refuses<SettingException> [ "noise"; "-1" ] (fun () ->
                   simulator |> Observation.noisy (White -1.0) |> ignore)
 
-              refuses<ShapeException> [ "grid of the noise"; "(8, 8)" ] (fun () ->
+              refuses<ShapeException> [ "shape of the noise"; "(8, 8)" ] (fun () ->
                   simulator
                   |> Observation.noisy (SpectrumField.noise (FourierGrid(2, 8, 8.0)) red)
                   |> ignore)

@@ -26,11 +26,15 @@ let private configuration =
     if Array.contains "Debug" parts then "Debug" else "Release"
 
 let private libraries =
-    [ "FieldImnn.Core"; "FieldImnn"; "FieldImnn.Plots"; "FieldImnn.Cpu" ]
+    [ "src/FieldImnn.Core"
+      "src/FieldImnn"
+      "src/FieldImnn.Plots"
+      "scripts/FieldImnn.Scripting"
+      "src/FieldImnn.Cpu" ]
 
 let private version repository =
-    let props = XDocument.Load(Path.Combine(repository, "Directory.Build.props"))
-    (Seq.head (props.Descendants(XName.Get "Version"))).Value
+    let notes = File.ReadAllText(Path.Combine(repository, "RELEASE_NOTES.md"))
+    System.Text.RegularExpressions.Regex.Match(notes, @"\d+\.\d+\.\d+").Value
 
 /// Runs dotnet in a folder and returns what it printed; skips the test where there is no dotnet to run.
 let private dotnet folder (packages: string option) (arguments: string list) =
@@ -63,7 +67,7 @@ let private withPackages (body: string -> string -> unit) =
 
         try
             for library in libraries do
-                let project = Path.Combine(repository, "src", library)
+                let project = Path.Combine(repository, library)
 
                 [ "pack"
                   project
@@ -95,7 +99,8 @@ let private expected =
     [ "FieldImnn.Core", [ "TorchSharp" ]
       "FieldImnn", [ "FieldImnn.Core"; "FSharp.Core"; "MathNet.Numerics" ]
       "FieldImnn.Plots", [ "FieldImnn"; "FSharp.Core"; "Plotly.NET" ]
-      "FieldImnn.Cpu", [ "FieldImnn.Plots"; "libtorch-cpu-linux-x64" ] ]
+      "FieldImnn.Scripting", [ "Argu"; "FSharp.Core"; "FieldImnn.Plots" ]
+      "FieldImnn.Cpu", [ "FieldImnn.Scripting"; "libtorch-cpu-linux-x64" ] ]
 
 /// A NuGet cache of the test's own: links to the machine's packages, without earlier copies of ours. So a stale copy of the
 /// same version cannot be used, and half a gigabyte of libtorch need not be copied.
@@ -111,16 +116,21 @@ let private privateCache folder =
 
     cache
 
-let private script folder version =
+let private references folder version =
     $"""#i "nuget: {folder}"
 #r "nuget: FieldImnn.Cpu, {version}"
+"""
+
+let private script folder version =
+    references folder version
+    + """
 open FieldImnn
 let sum = Tensors.toNumber ((Tensors.ofVector [| 1.0; 1.0; 1.0 |]).sum())
 let posterior = Posterior.ofSamples [| "A" |] [| (0.0, 1.0) |] [| [| 0.25 |]; [| 0.75 |] |] [| 1.0; 3.0 |]
 let mean = Array.head (Posterior.mean posterior)
 let corner = Plots.Plot.corner [ ("samples", posterior) ] None
-printfn $"sum {{sum}} mean {{mean}}"
-printfn $"from {{typeof<Posterior>.Assembly.Location}}"
+printfn $"sum {sum} mean {mean}"
+printfn $"from {typeof<Posterior>.Assembly.Location}"
 """
 
 let tests =
@@ -133,9 +143,28 @@ let tests =
                       let package = Path.Combine(folder, $"{library}.{version}.nupkg")
                       Expect.equal (dependencies package) (set names) $"dependencies of {library}"
 
-                  let path = Path.Combine(folder, "fresh.fsx")
-                  File.WriteAllText(path, script folder version)
                   let cache = privateCache folder
-                  let output = dotnet folder (Some cache) [ "fsi"; path ]
+
+                  let run name (text: string) =
+                      let path = Path.Combine(folder, name)
+                      File.WriteAllText(path, text)
+                      dotnet folder (Some cache) [ "fsi"; path ]
+
+                  let output = run "fresh.fsx" (script folder version)
                   Expect.stringContains output "sum 3 mean 0.625" "what the script prints"
-                  Expect.stringContains output $"from {cache}" "the library comes from the package just made") ]
+                  Expect.stringContains output $"from {cache}" "the library comes from the package just made"
+
+                  // own features, prior, method, exact answer and command
+                  let added =
+                      File.ReadAllText(Path.Combine(root.Value, "tests", "FieldImnn.Tests", "outside.fsx"))
+
+                  let output = run "outside.fsx" (references folder version + added)
+                  Expect.stringContains output "outside: all well" "what is added from outside"
+
+                  // where the own features are not registered, the error names them
+                  let output =
+                      references folder version
+                      + "try FieldImnn.CompressorFile.load \"own.imnn\" |> ignore with e -> printfn $\"{e.Message}\""
+                      |> run "missing.fsx"
+
+                  Expect.stringContains output "'moments', 'squashed'" "features that are missing") ]

@@ -46,7 +46,9 @@ let private record iteration detF heldOut =
 let private curve =
     [| for i in 0..20 -> record (10 * i) (100.0 * (1.0 - exp (-float i / 5.0))) (if i % 5 = 0 then 90.0 else nan) |]
 
-let private image = Array2D.init 8 8 (fun i j -> sin (float i) * cos (float j))
+let private pixels = Array2D.init 8 8 (fun i j -> sin (float i) * cos (float j))
+
+let private image = FieldValues.image pixels
 
 /// Width and height of a PNG file, from its header (PNG specification, 11.2.2).
 let private pngSize (path: string) =
@@ -303,7 +305,7 @@ let private curves =
           test "targets: an image and its contours for each, and the marks once in the legend" {
               let target title =
                   { Title = title
-                    Field = image
+                    Field = pixels
                     Layers = [ "exact", gaussian 0.5; "ABC", gaussian 0.4 ] }
 
               let chart =

@@ -1,13 +1,16 @@
 module Program
 
 open Expecto
+open FieldImnn.Core.Runtime
 
 [<EntryPoint>]
 let main argv =
+    TorchRuntime.Configure()
     // some tests run this program again: under other instruction sets, or where there is no room for a file
     match List.ofArray argv with
     | first :: rest when first = BitsTests.argument -> BitsTests.printAll (Array.ofList rest)
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
+    | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
     | _ ->
 
         testList
@@ -21,6 +24,11 @@ let main argv =
               AutodiffVocabularyTests.tests
               FieldTests.tests
               ExactTests.tests
+              ExactAnswerTests.tests
+              SpectraTests.tests
+              CorrelatedMapsTests.tests
+              DenseFieldTests.tests
+              TransformedFieldTests.tests
               CosmologyTests.tests
               LogNormalTests.tests
               LogNormalExactTests.tests
@@ -57,11 +65,15 @@ let main argv =
               DiagnosticsTests.tests
               StudyTests.tests
               PlotTests.tests
+              UniverseTests.tests
+              FieldPlotTests.tests
               InferencePlotTests.tests
               WritingTests.tests
               CultureTests.tests
+              LocalStatisticsTests.tests
               ModelTests.tests
               CommandTests.tests
+              DeviceTests.tests
               PackTests.tests ]
         |> testSequenced
         |> runTestsWithCLIArgs [] argv

@@ -9,7 +9,7 @@ open FieldImnn.Core.Random
 open FieldImnn.Core.Runtime
 open TorchSharp
 
-// before the first tensor: the values of every module are made when the program starts, in the order of the files
+// before the first tensor, which may be a value of a module
 TorchRuntime.Configure()
 
 /// Largest |a − b| over the largest |b|.

@@ -18,7 +18,7 @@ open TorchSharp
 let argument = "--figure"
 
 let private figure =
-    lazy (Plot.field "a field" (Array2D.init 4 4 (fun i j -> float (i + j))))
+    lazy (Plot.field "a field" (FieldValues.image (Array2D.init 4 4 (fun i j -> float (i + j)))))
 
 /// What the test program does with the argument.
 let writeFigure (path: string) =

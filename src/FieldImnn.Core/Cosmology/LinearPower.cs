@@ -15,7 +15,7 @@ public enum Sigma8Rule
     /// As in the code of Makinen et al. 2021 (jax_cosmo): Romberg's rule of 2⁷ intervals over ln k in [−4, 3] alone, which makes P
     /// 0.35 % larger at Planck and 2.1 % at (Ω_c, σ8) = (0.1, 1.2).
     /// </summary>
-    Published,
+    Truncated,
 }
 
 /// <summary>The linear matter power spectrum P = k^n_s T² D² σ8²/σ²(8), in (Mpc/h)³; k in h/Mpc.</summary>
@@ -38,7 +38,7 @@ public static class LinearPower
         return MakeRule(k, [.. Enumerable.Repeat(NodeStep, count)]);
     });
 
-    private static readonly Lazy<Rule> PublishedRule = new(() =>
+    private static readonly Lazy<Rule> TruncatedRule = new(() =>
     {
         const int intervals = 128;
         const double low = -4, high = 3;
@@ -69,7 +69,7 @@ public static class LinearPower
     public static Tensor SigmaSquared(CosmologyParameters cosmology, Sigma8Rule rule = Sigma8Rule.Converged)
     {
         using var scope = NewDisposeScope();
-        var (k, weights) = (rule == Sigma8Rule.Published ? PublishedRule : ConvergedRule).Value;
+        var (k, weights) = (rule == Sigma8Rule.Truncated ? TruncatedRule : ConvergedRule).Value;
         return (LogShape(cosmology, k).exp() * weights).sum(1, keepdim: true).MoveToOuterDisposeScope();
     }
 

@@ -103,12 +103,14 @@ public sealed class CorrelatedLogNormalField
     /// <exception cref="RangeException">An α or β is not a finite number above zero.</exception>
     public Tensor Simulate(Tensor theta, Tensor noise)
     {
+        ArgumentNullException.ThrowIfNull(theta);
         CheckNoise(noise);
         using var scope = NewDisposeScope();
-        var alpha = Parameter(theta, 0);
-        var factor = Factor(Parameter(theta, 1)).to(noise.dtype);
+        var exact = theta.cpu(); // a factor of N², in double precision
+        var alpha = Column(Parameter(exact, 0)).to(noise.dtype, noise.device);
+        var factor = Factor(Parameter(exact, 1)).to(noise.dtype, noise.device);
         var g = AlongColumns(factor, AlongRows(factor, noise.select(1, 0)));
-        return AddPixelNoise(Transform(Column(alpha).to(noise.dtype), g), noise).MoveToOuterDisposeScope();
+        return AddPixelNoise(Transform(alpha, g), noise).MoveToOuterDisposeScope();
     }
 
     /// <summary>Fields (n, N, N) and their derivatives (n, 2, N, N) by α and β at one θ (2), noise held fixed.</summary>
@@ -117,11 +119,11 @@ public sealed class CorrelatedLogNormalField
         ArgumentNullException.ThrowIfNull(theta);
         CheckNoise(noise);
         using var scope = NewDisposeScope();
-        var rows = theta.detach().unsqueeze(0);
-        var alpha = Column(Parameter(rows, 0)).to(noise.dtype);
+        var rows = theta.detach().cpu().unsqueeze(0);
+        var alpha = Column(Parameter(rows, 0)).to(noise.dtype, noise.device);
         var beta = Parameter(rows, 1);
         var exact = Factor(beta);
-        var (factor, slope) = (exact.to(noise.dtype), FactorDerivative(beta, exact).to(noise.dtype));
+        var (factor, slope) = (exact.to(noise.dtype, noise.device), FactorDerivative(beta, exact).to(noise.dtype, noise.device));
         var z = noise.select(1, 0);
         var half = AlongRows(factor, z);
         var g = AlongColumns(factor, half);

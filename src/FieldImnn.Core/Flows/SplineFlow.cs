@@ -67,7 +67,7 @@ public sealed class SplineMap : IScalarMap
         long[] pair = [.. parameters.shape[..^1], 2, bins];
         var sizes = parameters.narrow(-1, 0, 2 * bins).view(pair).softmax(-1) * (2 * bound * (1 - LeastBin * bins)) + 2 * bound * LeastBin;
         var places = nn.functional.pad(sizes.narrow(-1, 0, bins - 1).cumsum(-1), [1, 0]) - bound;
-        var last = full([.. pair[..^1], 1], bound, places.dtype);
+        var last = full([.. pair[..^1], 1], bound, places.dtype, places.device);
         var slopes = nn.functional.softplus(parameters.narrow(-1, 2 * bins, bins - 1) + Shift) + LeastSlope;
         var padded = nn.functional.pad(slopes, [1, 1], value: 1).unsqueeze(-2);
         return cat([cat([places, last], -1), padded], -2);

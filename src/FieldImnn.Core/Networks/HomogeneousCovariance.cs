@@ -79,10 +79,19 @@ internal sealed class HomogeneousCovariance : IDisposable
     /// <summary>A matrix for every mode (c, c, modes) times modes (rows, c, modes).</summary>
     internal static Tensor Multiply(Tensor matrices, Tensor modes, bool adjoint = false)
     {
+        using var scope = NewDisposeScope();
         var m = matrices.to(modes.dtype, modes.device);
-        if (m.shape[0] == 1)
-            return modes * (adjoint ? m.conj() : m)[0, 0];
-        return adjoint ? einsum("abm,nam->nbm", m.conj(), modes) : einsum("abm,nbm->nam", m, modes);
+        if (adjoint)
+            m = m.transpose(0, 1).conj();
+        var c = m.shape[0];
+        var rows = new Tensor[c];
+        for (var a = 0; a < c; a++)
+        {
+            rows[a] = modes.select(1, 0) * m[a, 0];
+            for (var b = 1; b < c; b++)
+                rows[a] = rows[a] + modes.select(1, b) * m[a, b];
+        }
+        return stack(rows, 1).MoveToOuterDisposeScope();
     }
 
     /// <summary>The real field (rows, c, sides…) of modes (rows, c, modes) on the torus, where it overlaps the grid.</summary>

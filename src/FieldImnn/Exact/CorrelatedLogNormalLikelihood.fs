@@ -74,7 +74,7 @@ module CorrelatedLogNormalLikelihood =
             )
 
         let observed =
-            Guard.Finite("observed field", Guard.Batched("observed field", field.unsqueeze 0L, model.Shape))
+            Guard.Finite("observed field", Guard.Batched("observed field", field.cpu().unsqueeze 0L, model.Shape))
 
         if model.Form = LogNormalForm.Exponential && not (observed.min().ToDouble() > 0.0) then
             raise (RangeException("observed field e^{αg}", "pixels > 0", $"%.4g{observed.min().ToDouble()}"))
@@ -85,7 +85,7 @@ module CorrelatedLogNormalLikelihood =
     let scores model (fields: Tensor) (theta: float[]) : float[][] =
         Tensors.using (fun () ->
             let rows = (Tensors.ofVector theta).unsqueeze(0L).expand(fields.shape[0], 2L)
-            let fields = fields.``to`` torch.ScalarType.Float64
+            let fields = fields.cpu().``to`` torch.ScalarType.Float64
 
             Autodiff.grad (fun t -> (logDensity model fields t).sum()) rows
             |> Tensors.toRows)

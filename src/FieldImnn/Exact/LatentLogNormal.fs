@@ -74,7 +74,7 @@ module LatentLogNormal =
         let bounds = bounds prior
         let n, pixels = int64 model.N, int64 (model.N * model.N)
         use _ = torch.NewDisposeScope()
-        let observed = field.``to`` torch.ScalarType.Float64
+        let observed = field.cpu().``to`` torch.ScalarType.Float64
         let eta (q: Tensor) = q.narrow (1L, pixels, 2L)
 
         let logDensity (q: Tensor) =

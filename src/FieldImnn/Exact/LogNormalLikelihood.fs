@@ -9,20 +9,20 @@ open TorchSharp
 /// Jacobian of the logarithm does not depend on θ. Ideal: its mean over the box is −σ²/2 plus a Gaussian number of variance
 /// P_G(0)/L^D, which says a little about θ as well.
 module LogNormalLikelihood =
-    let private hasMean model =
+    let private hasMean (model: LogNormalModel) =
         model.Gaussian.Field.Convention = ModeConvention.Ideal
 
     /// 1/variance of the box's mean of G, of ln P_G (b, classes): (b).
-    let private meanPrecision model (lnP: Tensor) =
+    let private meanPrecision (model: LogNormalModel) (lnP: Tensor) =
         let grid = model.Gaussian.Field.Grid
         (-(lnP.select (1L, 0L))).exp() * (grid.BoxLength ** float grid.Dimensions)
 
     /// ln p(δ | θ), up to a constant, of a field (shape…) as a function of θ (b, p) → (b), differentiable in θ.
-    let logLikelihood model (field: Tensor) : Tensor -> Tensor =
+    let logLikelihood (model: LogNormalModel) (field: Tensor) : Tensor -> Tensor =
         let logarithm, mean =
             Tensors.using (fun () ->
                 let g =
-                    (model.Map.Logarithm(field.to_type(torch.ScalarType.Float64).unsqueeze 0L)).squeeze 0L
+                    (model.Map.Logarithm(field.cpu().to_type(torch.ScalarType.Float64).unsqueeze 0L)).squeeze 0L
 
                 let mean = g.mean ()
                 Tensors.keep (g - mean), Tensors.toNumber mean)
@@ -40,7 +40,7 @@ module LogNormalLikelihood =
                     waves)
 
     /// The exact Fisher matrix: that of G, and of the box's mean.
-    let fisher model (theta: float[]) : Matrix<float> =
+    let fisher (model: LogNormalModel) (theta: float[]) : Matrix<float> =
         Tensors.using (fun () ->
             let struct (lnP, _, slopes, sigma2Slopes) =
                 LogNormalModel.spectrumWithSlopes model (Tensors.ofVector theta)

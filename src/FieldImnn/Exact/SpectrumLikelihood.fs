@@ -9,11 +9,11 @@ open TorchSharp
 /// Ideal: ln L = −½ Σ_k [ln P + |δ_k|²/⟨|δ_k|²⟩_{P=1}/P] over the modes of the full grid that have power.
 /// Published: the regular modes carry half of that (χ²₁ instead of χ²₂ a pair), column 0 has laws of its own, row 0 nothing.
 module SpectrumLikelihood =
-    let private isPublished model =
+    let private isPublished (model: SpectrumField) =
         model.Field.Convention = ModeConvention.Published
 
     /// Degrees of freedom of every half-grid mode, and the weight of its power.
-    let private degrees model =
+    let private degrees (model: SpectrumField) =
         let grid = model.Field.Grid
         let weight = grid.HermitianWeight * model.Field.Support
 
@@ -29,14 +29,14 @@ module SpectrumLikelihood =
             count, power
 
     /// The classes that have degrees of freedom, and how many: ln L of them = −½ [count · ln P + (Σ power)/P].
-    let private counted model =
+    let private counted (model: SpectrumField) =
         let count, weight = degrees model
         let count = model.Classes.Sum count
         let used = count.nonzero().squeeze 1L
         struct (used, count.index_select (0L, used), weight)
 
     /// The laws of column 0 of the Published modes: pairs (rows 1 … N/2 − 1) and the single mode, as rows.
-    let private column model =
+    let private column (model: SpectrumField) =
         if isPublished model then
             let half = int64 (model.Field.Grid.N / 2)
 
@@ -46,10 +46,10 @@ module SpectrumLikelihood =
             [||]
 
     /// The class of rows of column 0.
-    let private classes model (rows: Tensor) =
+    let private classes (model: SpectrumField) (rows: Tensor) =
         model.Classes.Index.index_select (0L, rows * model.Field.Grid.HalfShape[1])
 
-    let private powerUnit model =
+    let private powerUnit (model: SpectrumField) =
         if isPublished model then
             float (model.Field.Grid.N * model.Field.Grid.N)
         else
@@ -57,8 +57,9 @@ module SpectrumLikelihood =
 
     /// ln p(d | P), up to a constant, as a function of ln P (b, classes) → (b), differentiable; the field (shape…) is reduced to its
     /// sums of power over the classes once.
-    let ofPower model (field: Tensor) : Tensor -> Tensor =
+    let ofPower (model: SpectrumField) (field: Tensor) : Tensor -> Tensor =
         let grid = model.Field.Grid
+        let field = field.cpu ()
 
         Guard.Finite("observed field", Guard.Batched("observed field", field.unsqueeze 0L, grid.Shape))
         |> ignore
@@ -89,12 +90,12 @@ module SpectrumLikelihood =
                     regular)
 
     /// ln p(d | θ), up to a constant, as a function of θ (b, p) → (b), differentiable in θ.
-    let logLikelihood model (field: Tensor) : Tensor -> Tensor =
+    let logLikelihood (model: SpectrumField) (field: Tensor) : Tensor -> Tensor =
         let ofPower = ofPower model field
         fun theta -> Tensors.scoped (fun () -> SpectrumField.logPower model theta |> ofPower)
 
     /// Σ I(mode) ∂_a ln P ∂_b ln P of slopes (classes, p), I = ½ for each real degree of freedom: (p, p).
-    let internal information model (slopes: Tensor) =
+    let internal information (model: SpectrumField) (slopes: Tensor) =
         let weighted (information: Tensor) (classes: Tensor) =
             let d = slopes.index_select (0L, classes)
             (d.t ()).matmul(information.unsqueeze 1L * d)
@@ -112,14 +113,18 @@ module SpectrumLikelihood =
             (weighted (count * 0.5) used)
 
     /// The exact Fisher matrix F_ab = Σ I(mode) ∂_a ln P ∂_b ln P.
-    let fisher model (theta: float[]) : Matrix<float> =
+    let fisher (model: SpectrumField) (theta: float[]) : Matrix<float> =
         Tensors.using (fun () ->
             let _, slopes = SpectrumField.logPowerWithSlopes model (Tensors.ofVector theta)
             Tensors.toMatrix (information model slopes))
 
+    /// The exact answer of a field.
+    let exact (model: SpectrumField) =
+        ExactAnswer.create (fisher model) (logLikelihood model)
+
     /// The "theoretical" Fisher matrix that the paper quotes: ½ Σ ∂ln P ∂ln P over modes [1 : N/2]² alone, one of two independent
     /// quadrants without axes and Nyquist modes. Kept for comparison: it is not the information of the field.
-    let quotedFisher model (theta: float[]) : Matrix<float> =
+    let quotedFisher (model: SpectrumField) (theta: float[]) : Matrix<float> =
         Tensors.using (fun () ->
             let inner = int64 (model.Field.Grid.N / 2 - 1)
             let _, slopes = SpectrumField.logPowerWithSlopes model (Tensors.ofVector theta)

@@ -61,9 +61,9 @@ module LogNormalModel =
         let lnPSlopes, sigma2Slopes = split slopes
         struct (lnP, sigma2, lnPSlopes, sigma2Slopes.squeeze 0L)
 
-    /// The simulator on a device. The noise is the same on every device.
-    let simulatorOn (device: torch.Device) name model =
-        { SpectrumField.simulatorOn device name model.Gaussian with
+    /// The simulator. The spectrum is evaluated on the CPU, in double precision, wherever the fields are.
+    let simulator name model =
+        { SpectrumField.simulator name model.Gaussian with
             Field =
                 fun theta noise ->
                     let struct (lnP, sigma2) = spectrum model (theta.cpu ())
@@ -80,6 +80,3 @@ module LogNormalModel =
 
                     let struct (contrast, tangent) = model.Map.Contrast(g, sigma2, dg, sigma2Slopes)
                     struct (contrast, tangent)) }
-
-    /// The simulator on the CPU.
-    let simulator name model = simulatorOn torch.CPU name model

@@ -1,5 +1,6 @@
 namespace FieldImnn
 
+open System
 open FieldImnn.Core
 open FieldImnn.Core.Fields
 open TorchSharp
@@ -17,6 +18,29 @@ type SpectrumField =
       Classes: ModeClasses
       LogPower: Tensor -> Tensor }
 
+/// Making spectra.
+module Spectrum =
+    /// Powers in bands of |k|, the least described of all spectra: P(k) = a_i S(k) for k in band i, with a parameter a1, a2, … > 0 for each
+    /// band. Bands end at the given wavenumbers, rising, and one more is beyond the last; S: wavenumbers (m) → (m), the powers' shape.
+    let bands (edges: float[]) (shape: Tensor -> Tensor) : Spectrum =
+        if
+            edges |> Array.exists (fun k -> not (Double.IsFinite k && k > 0.0))
+            || edges |> Array.pairwise |> Array.exists (fun (a, b) -> not (a < b))
+        then
+            let came = edges |> Array.map string |> String.concat ", "
+            raise (SettingException("ends of bands of |k|", "rising finite numbers > 0", came))
+
+        { Parameters = Array.init (edges.Length + 1) (fun i -> $"a{i + 1}")
+          LogPower =
+            fun k ->
+                let band, logShape =
+                    Tensors.scoped2 (fun () ->
+                        let beyond = (k.unsqueeze 1L).gt((Tensors.ofVector edges).unsqueeze 0L)
+                        struct (beyond.sum 1L, Guard.Finite("ln of the shape of bands", (shape k).log())))
+                    |> fun struct (a, b) -> Tensors.keep a, Tensors.keep b
+
+                fun theta -> theta.log().index_select(1L, band) + logShape }
+
 /// Random fields of a parametrised power spectrum.
 module SpectrumField =
     /// Wavenumbers at which a spectrum is evaluated: the origin, where P is zero by convention or the power of the box's mean, takes
@@ -32,6 +56,11 @@ module SpectrumField =
           Field = GaussianField(grid, convention)
           Classes = classes
           LogPower = spectrum.LogPower(radii grid classes |> Tensors.keep) }
+
+    /// The field with a random mean over the box, which has the power of the largest waves, P(0) = P(2π/L); without it that mean is zero.
+    let withMean (model: SpectrumField) =
+        { model with
+            Field = GaussianField(model.Field.Grid, model.Field.Convention, true) }
 
     /// The field with independent homogeneous Gaussian noise of power P_N(k) added: wavenumbers (m) → P_N (m). White noise of
     /// standard deviation s a pixel has P_N = s² (L/N)^D.
@@ -95,18 +124,15 @@ module SpectrumField =
         let lnP = logPower model (torch.zeros (1L, 0L)) |> Tensors.keep
         Drawn(grid.Shape, (fun keys -> synthesise model lnP (model.Field.DrawNoise keys)))
 
-    /// The simulator on a device. The noise is the same on every device.
-    let simulatorOn (device: torch.Device) name model =
+    /// The simulator. The spectrum is evaluated on the CPU, in double precision, wherever the fields are.
+    let simulator name model =
         { Name = name
           Parameters = model.Parameters
           FieldShape = model.Field.Grid.Shape
           Channels = 1
-          DrawNoise = fun keys -> model.Field.DrawNoise(keys, device)
+          DrawNoise = fun keys -> model.Field.DrawNoise keys
           Field = fun theta noise -> synthesise model (logPower model (theta.cpu ())) noise
           Tangents =
             Some(fun theta noise ->
                 let lnP, slopes = logPowerWithSlopes model (theta.cpu ())
                 synthesiseWithTangents model (lnP.detach ()) (slopes.detach ()) noise) }
-
-    /// The simulator on the CPU.
-    let simulator name model = simulatorOn torch.CPU name model

@@ -30,8 +30,9 @@ type internal Source =
 
 /// Batches of simulations, prepared for a network.
 module internal Batch =
-    let private dual (network: SummaryNetwork) (fields: Tensor) (tangents: Tensor option) =
-        let single (t: Tensor) = t.``to`` torch.ScalarType.Float32
+    let private dual (device: torch.Device) (network: SummaryNetwork) (fields: Tensor) (tangents: Tensor option) =
+        let single (t: Tensor) =
+            t.``to`` (torch.ScalarType.Float32, device)
 
         let tangent =
             tangents
@@ -63,7 +64,7 @@ module internal Batch =
            for struct (start, length) in Tensors.chunks chunk (n - derivatives) do
                struct (derivatives + start, length, false) |]
 
-    let private simulated (network: SummaryNetwork) simulator derivatives (theta: Tensor) seed chunk count =
+    let private simulated settings (network: SummaryNetwork) simulator (theta: Tensor) chunk count =
         let name =
             function
             | Training -> "training"
@@ -74,12 +75,13 @@ module internal Batch =
         { Count = count
           Runs =
             fun n withDerivatives ->
-                match derivatives with
+                match settings.Derivatives with
                 | FiniteDifference step -> n + 2 * step.Length * withDerivatives
                 | _ -> n
           Draw =
             fun part first n withDerivatives ->
-                let seed = NoiseKey.SeedFor(seed, name part)
+                let seed = NoiseKey.SeedFor(settings.Seed, name part)
+                let dual = dual settings.Device network
 
                 plan chunk n withDerivatives
                 |> Array.map (fun struct (start, length, differentiate) ->
@@ -87,26 +89,29 @@ module internal Batch =
                         let keys = NoiseKey.Range(seed, first + uint64 start, length)
 
                         if differentiate then
-                            let struct (d, t) = Simulator.withDerivatives simulator derivatives theta keys
-                            dual network d (Some t)
+                            let struct (d, t) =
+                                Simulator.withDerivatives simulator settings.Derivatives theta keys
+
+                            dual d (Some t)
                         else
-                            dual network (Simulator.fields simulator theta keys) None)) }
+                            dual (Simulator.fields simulator theta keys) None)) }
 
     /// Simulations of a stored set: those with derivatives, and those without.
-    let private stored (network: SummaryNetwork) simulator training heldOut seed chunk =
+    let private stored settings (network: SummaryNetwork) simulator training heldOut chunk =
         let training, heldOut = Stored.check simulator training heldOut
+        let dual = dual settings.Device network
 
         let take (set: StoredSimulations) (indices: int[]) derivatives =
             plan chunk indices.Length derivatives
             |> Array.map (fun struct (start, length, differentiate) ->
                 freed (fun () ->
-                    let rows = torch.tensor (indices[start .. start + length - 1] |> Array.map int64)
-                    let fields = set.Fields.index_select (0L, rows)
+                    let pick = Tensors.rows indices[start .. start + length - 1]
+                    let fields = pick set.Fields
 
                     if differentiate then
-                        dual network fields (Some(set.FieldDerivatives.index_select (0L, rows)))
+                        dual fields (Some(pick set.FieldDerivatives))
                     else
-                        dual network fields None))
+                        dual fields None))
 
         // half of what is held out chooses and fits, the other half is quoted
         let choosing, quoting = Stored.halves heldOut
@@ -126,7 +131,7 @@ module internal Batch =
                 match part with
                 | Training ->
                     // a fresh subset a step, addressed by the step's first index: first those whose derivatives are asked for
-                    let random = System.Random(NoiseKey.IntSeedFor(seed, $"subset {first}"))
+                    let random = System.Random(NoiseKey.IntSeedFor(settings.Seed, $"subset {first}"))
                     let all = [| 0 .. Stored.count training - 1 |]
                     random.Shuffle all
                     let able, bare = all |> Array.partition (Stored.hasDerivative training)
@@ -154,8 +159,8 @@ module internal Batch =
         let chunk = chunkOf settings simulator
 
         match settings.Derivatives with
-        | Precomputed(training, heldOut) -> stored network simulator training heldOut settings.Seed chunk
-        | other ->
+        | Precomputed(training, heldOut) -> stored settings network simulator training heldOut chunk
+        | _ ->
             let count =
                 function
                 | Training -> settings.Simulations
@@ -163,7 +168,7 @@ module internal Batch =
                 | Fitting
                 | Quoting -> settings.Quote
 
-            simulated network simulator other theta settings.Seed chunk count
+            simulated settings network simulator theta chunk count
 
     /// Fits the constants of a network, if it has any, to fields of its own; returns how many were simulated.
     let fit (network: SummaryNetwork) settings (simulator: Simulator) (fiducial: float[]) =
@@ -175,7 +180,7 @@ module internal Batch =
         | _ when wanted = 0 -> 0
         | Precomputed(training, _) ->
             let n = min (int64 wanted) training.Fields.shape[0]
-            network.Fit(training.Fields.narrow(0L, 0L, n).``to`` torch.ScalarType.Float32)
+            network.Fit(training.Fields.narrow(0L, 0L, n).``to`` (torch.ScalarType.Float32, Device.cpu))
             0
         | _ ->
             let seed = NoiseKey.SeedFor(settings.Seed, "constants")
@@ -185,8 +190,8 @@ module internal Batch =
                 Tensors.chunks (chunkOf settings simulator) wanted
                 |> Array.map (fun struct (start, length) ->
                     Tensors.scoped (fun () ->
-                        (Simulator.fields simulator theta (NoiseKey.Range(seed, uint64 start, length))).``to``
-                            torch.ScalarType.Float32))
+                        (Simulator.fields simulator theta (NoiseKey.Range(seed, uint64 start, length)))
+                            .``to`` (torch.ScalarType.Float32, Device.cpu)))
 
             network.Fit(torch.cat (fields, 0L))
             wanted
@@ -218,7 +223,7 @@ module internal Batch =
             |> Array.map (fun c -> c.Tangent.reshape (-1L, int64 parameters, network.Features))
 
         if dx.Length = 0 then
-            struct (x, torch.zeros (0L, int64 parameters, network.Features, dtype = x.dtype))
+            struct (x, torch.zeros (0L, int64 parameters, network.Features, dtype = x.dtype, device = x.device))
         else
             struct (x, torch.cat (dx, 0L))
 

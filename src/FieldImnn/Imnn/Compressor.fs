@@ -10,6 +10,8 @@ open TorchSharp
 type Compressor =
     {
         Network: SummaryNetwork
+        /// Where the network is; fields are moved there.
+        Device: torch.Device
         /// Names of the parameters.
         Parameters: string[]
         FieldShape: int64[]
@@ -42,15 +44,39 @@ module Compressor =
     /// The compressor with summaries that inference compares beside its estimates.
     let comparing beside (compressor: Compressor) = { compressor with Beside = beside }
 
+    /// The compressor on a device: itself if it is there, else one of the same weights and constants, and the old one stays as it is.
+    let on (device: torch.Device) (compressor: Compressor) =
+        if Device.same device compressor.Device then
+            compressor
+        else
+            use _ = torch.no_grad ()
+            let network = SummaryNetwork.Create(compressor.Network.Description, 0UL, device)
+
+            Seq.iter2
+                (fun struct (_, target: Modules.Parameter) struct (_, source: Modules.Parameter) ->
+                    target.copy_ source |> ignore)
+                network.Parameters
+                compressor.Network.Parameters
+
+            network.Restore(
+                dict
+                    [ for struct (name, value) in compressor.Network.Constants -> name, value ]
+                |> System.Collections.Generic.Dictionary
+            )
+
+            { compressor with
+                Network = network
+                Device = device }
+
     /// Summaries of features: (n, summaries) float64.
     let internal project (linear: Matrix<float> option) (features: Tensor) : Tensor =
         let x = features.``to`` torch.ScalarType.Float64
 
         match linear with
-        | Some layer -> x.matmul (Tensors.ofMatrix layer)
+        | Some layer -> x.matmul ((Tensors.ofMatrix layer).``to`` x.device)
         | None -> x
 
-    /// Summaries x (n, summaries), float64, of fields (n, shape…), in chunks.
+    /// Summaries x (n, summaries), float64, on the compressor's device, of fields (n, shape…), in chunks.
     let summaries compressor (fields: Tensor) : Tensor =
         Guard.Finite("fields", Guard.Batched("fields", fields, compressor.FieldShape))
         |> ignore
@@ -63,7 +89,9 @@ module Compressor =
                 |> Array.map (fun struct (start, length) ->
                     Tensors.scoped (fun () ->
                         let chunk =
-                            fields.narrow(0L, int64 start, int64 length).``to`` torch.ScalarType.Float32
+                            fields
+                                .narrow(0L, int64 start, int64 length)
+                                .``to``(torch.ScalarType.Float32, compressor.Device)
 
                         project compressor.Linear (compressor.Network.Forward(Dual(chunk, null))).Primal))
 

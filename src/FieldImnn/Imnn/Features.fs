@@ -157,14 +157,13 @@ module Features =
         SummaryNetwork.CannotSee(describe [||] 1 1 features)
 
     /// What a network makes of fixed random fields of several sizes, to know one function from another; NaN where it refuses them.
-    let internal probe (network: SummaryNetwork) : float[] =
+    let internal probe (device: torch.Device) (network: SummaryNetwork) : float[] =
         use _ = torch.NewDisposeScope()
         use _ = torch.no_grad ()
         let shape = Seq.toArray network.Description.FieldShape
 
         let fields =
-            (Noise.Normal(NoiseKey.Range(NoiseKey.SeedFor(1UL, "probe"), 0UL, 2), shape)).``to``
-                torch.ScalarType.Float32
+            Noise.Normal(NoiseKey.Range(NoiseKey.SeedFor(1UL, "probe"), 0UL, 2), shape, 0u, device)
 
         [| for size in [ 0.1; 1.0; 10.0 ] do
                try

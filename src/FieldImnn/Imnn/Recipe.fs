@@ -43,6 +43,10 @@ module Recipe =
     let withProgress progress recipe =
         recipe |> map (fun s -> { s with Progress = progress })
 
+    /// The recipe on a device, which fields, training and compressor follow.
+    let on device recipe =
+        recipe |> map (fun s -> { s with Device = device })
+
     /// A shorter training in at most three rounds, for a first look.
     let quick (recipe: Recipe) =
         { recipe with

@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
+open TorchSharp
 
 /// What training minimises.
 type Loss =
@@ -39,6 +40,8 @@ type ImnnSettings =
         Chunk: int
         Seed: uint64
         Progress: Progress
+        /// Where fields, networks and their training are, and the compressor that comes of it: Device.named "cuda".
+        Device: torch.Device
     }
 
     /// The filter bank with the closed-form last layer.
@@ -57,7 +60,8 @@ type ImnnSettings =
           Quote = 10000
           Chunk = 100
           Seed = 1UL
-          Progress = Progress.silent }
+          Progress = Progress.silent
+          Device = Device.cpu }
 
     /// The published network with the published loss (λ = 10, ε = 0.1, Adam 1e-3, 55 filters).
     static member Published =

@@ -11,12 +11,15 @@ open TorchSharp
 
 /// Training of information maximising neural networks.
 module Imnn =
-    /// The network of features for a simulator's fields, with weights from the seed.
-    let network features (simulator: Simulator) seed =
+    let private networkOn device features (simulator: Simulator) seed =
         let description =
             Features.describe simulator.FieldShape simulator.Channels simulator.Parameters.Length features
 
-        SummaryNetwork.Create(description, NoiseKey.SeedFor(seed, "weights"), torch.CPU)
+        SummaryNetwork.Create(description, NoiseKey.SeedFor(seed, "weights"), device)
+
+    /// The network of features for a simulator's fields, with weights from the seed, on the CPU.
+    let network features simulator seed =
+        networkOn Device.cpu features simulator seed
 
     /// Loss, det F, Λ and r of summaries x (n, s) and derivatives dx (m, p, s).
     let internal loss kind (x: Tensor) (dx: Tensor) : struct (Tensor * float * float * float) =
@@ -27,7 +30,7 @@ module Imnn =
         match kind with
         | ClosedForm -> struct (-logDet, detF, nan, nan)
         | Regularised(lambda, epsilon) ->
-            let identity = torch.eye (c.shape[0], dtype = c.dtype)
+            let identity = torch.eye (c.shape[0], dtype = c.dtype, device = c.device)
             let distance = (c - identity).norm() + (torch.linalg.inv c - identity).norm()
             let a = ImnnSettings.steepness lambda epsilon
             let strength = lambda * distance / (distance + (distance * -a).exp())
@@ -303,7 +306,8 @@ module Imnn =
         if fiducial.Length <> p then
             raise (ShapeException("fiducial parameters", $"{p} numbers", $"{fiducial.Length}"))
 
-        let network = network settings.Features simulator settings.Seed
+        let simulator = Simulator.on settings.Device simulator
+        let network = networkOn settings.Device settings.Features simulator settings.Seed
         let trained = network.Parameters.Count > 0
         let settings = ImnnSettings.validate trained (int network.Features) settings
         earlier |> Option.iter (fun c -> startFrom c network)
@@ -388,6 +392,7 @@ module Imnn =
         | _ -> ()
 
         { Network = network
+          Device = settings.Device
           Parameters = simulator.Parameters
           FieldShape = simulator.FieldShape
           Fiducial = fiducial

@@ -11,7 +11,7 @@ type Compression =
         /// Where it was trained.
         Fiducial: float[]
         /// F of the estimates there, (p, p).
-        Fisher: Matrix<float>
+        Information: Matrix<float>
         /// Fields (n, shape…) → rows of θ̂ (p).
         Estimates: Tensor -> float[][]
         /// Further summaries to compare beside the estimates, fields (n, shape…) → (n, k), where there are any.
@@ -44,7 +44,7 @@ module Compression =
     /// covariance at the fiducial, from 1,000 simulations. A summary that does not change there, or repeats others, compares nothing more.
     let metric (seed: uint64) simulator compression : Matrix<float> =
         match compression.Further with
-        | None -> compression.Fisher
+        | None -> compression.Information
         | Some _ ->
             let keys = NoiseKey.Range(NoiseKey.SeedFor(seed, "abc metric"), 0UL, 1000)
 

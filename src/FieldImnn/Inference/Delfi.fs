@@ -70,6 +70,9 @@ type DelfiResult =
 module Delfi =
     /// Unnormalised log posterior of a target, summaries (m, d) of m observations of the same θ, for rows of θ; −∞ outside the prior.
     let logPosterior likelihood (prior: Prior) (target: float[][]) (rows: float[][]) =
+        for x in target do
+            Observed.require None x |> ignore
+
         let values = rows |> Array.map (Prior.logDensity prior)
 
         let inside =

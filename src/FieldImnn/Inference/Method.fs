@@ -30,12 +30,12 @@ module Method =
                       Tensors.using (fun () -> (compression.Estimates(field.unsqueeze 0L))[0])
 
                   let posterior =
-                      GaussianApproximation.posterior model.Prior estimate compression.Fisher
+                      GaussianApproximation.posterior model.Prior estimate compression.Information
 
                   { Posterior = posterior
                     Simulations = 0
                     Failed = 0
-                    Warnings = Misfit.ofApproximation estimate compression.Fisher posterior } ]
+                    Warnings = Misfit.ofApproximation estimate compression.Information posterior } ]
 
     /// Rejection ABC, for each field by itself.
     let abc (settings: AbcSettings) : Method =

@@ -147,20 +147,20 @@ module PopulationMonteCarlo =
         { Settings: PmcSettings
           Simulator: Simulator
           Compress: Tensor -> float[][]
-          Fisher: Matrix<float>
+          Metric: Matrix<float>
           Prior: Prior
           Observed: float[]
           Rounds: ResizeArray<Simulated> }
 
     let private distance run =
-        Rejection.distance run.Fisher run.Observed
+        Rejection.distance run.Metric run.Observed
 
     let private posterior run regression epsilon particles =
         Rejection.posterior
             regression
             run.Prior
             run.Observed
-            run.Fisher
+            run.Metric
             epsilon
             particles.Theta
             particles.Estimates
@@ -288,7 +288,7 @@ module PopulationMonteCarlo =
             { Settings = settings
               Simulator = simulator
               Compress = compress
-              Fisher = fisher
+              Metric = fisher
               Prior = prior
               Observed = Observed.require None observed
               Rounds = ResizeArray() }

@@ -141,12 +141,9 @@ module Simulations =
             let good = [| 0 .. rows.Length - 1 |] |> Array.filter (fun i -> finite[i])
 
             let made: float[][] =
-                if good.Length = rows.Length then
-                    compress fields
-                elif good.Length = 0 then
-                    [||]
-                else
-                    compress (fields.index_select (0L, torch.tensor (good |> Array.map int64)))
+                if good.Length = rows.Length then compress fields
+                elif good.Length = 0 then [||]
+                else compress (Tensors.rows good fields)
 
             if
                 made.Length <> good.Length

@@ -212,8 +212,8 @@ module Posterior =
             else
                 Math.Clamp(v / (sqrt c[i, i] * sqrt c[j, j]), -1.0, 1.0))
 
-    /// √det of the covariance: for two parameters, the area of the 1σ ellipse over π; the "area" that every comparison here uses. It is
-    /// 0 where samples lie on a line or a parameter does not vary.
+    /// √det of the covariance, the "area" that every comparison here uses: for one parameter its sd, for two the area of the 1σ ellipse over π,
+    /// for p the volume of the 1σ ellipsoid over that of the unit ball. It is 0 where samples lie on a line or a parameter does not vary.
     let area posterior =
         let c = covariance posterior
         let sds = c.Diagonal() |> Seq.map sqrt |> Seq.toArray
@@ -224,6 +224,20 @@ module Posterior =
             // of the correlations: scales of 1e-200 do not underflow, and rounding about zero is zero
             let det = c.MapIndexed(fun i j v -> v / sds[i] / sds[j]).Determinant()
             (if det > 1e-14 then sqrt det else 0.0) * Array.reduce (*) sds
+
+    /// The area over that of a reference, and the p-th root of it: how much wider the posterior is a parameter. 1 where nothing was lost.
+    let areaRatio reference posterior =
+        if reference.Names.Length <> posterior.Names.Length then
+            raise (
+                ShapeException(
+                    "posterior to compare",
+                    $"{reference.Names.Length} parameters, as the reference",
+                    $"{posterior.Names.Length}"
+                )
+            )
+
+        let ratio = area posterior / area reference
+        struct (ratio, ratio ** (1.0 / float posterior.Names.Length))
 
     /// Largest distance of a posterior's means from those of a reference, in the reference's standard deviations. Both have the same
     /// parameters, and those of the reference vary.

@@ -19,8 +19,10 @@ type Warning =
     /// The learned posterior and the learned likelihood leave so few effective draws, of so many.
     | Contradiction of effective: float * draws: int
 
-    /// Parameters of which the compressor says less, where it was trained, than the prior does.
+    /// Parameters of which the compressor says far less, where it was trained, than the prior does.
     | Unseen of parameters: string list
+    /// The posterior's mean lies this many standard errors of one field from where the compressor was trained.
+    | FarFromFiducial of errors: float
 
     /// A stable word for the kind, for files.
     member this.Kind =
@@ -31,6 +33,7 @@ type Warning =
         | SimulationsLeftOut _ -> "simulations-left-out"
         | Contradiction _ -> "posterior-and-likelihood-disagree"
         | Unseen _ -> "parameters-not-seen"
+        | FarFromFiducial _ -> "far-from-fiducial"
 
     /// The warning as a sentence.
     member this.Message =
@@ -57,7 +60,10 @@ type Warning =
         | Unseen parameters ->
             let list = parameters |> String.concat ", "
 
-            $"The compressor knows less of {list} than the prior, where it was trained: its features do not see it, or the field does not hold it."
+            $"The compressor knows far less of {list} than the prior, where it was trained: its features do not see it, or the field does not hold it."
+
+        | FarFromFiducial errors ->
+            $"The posterior lies {Warning.number errors} standard errors from where the compressor was trained: it may be wider than need be; train again there (more rounds)."
 
     static member private number(value: float) =
         value.ToString("G3", Globalization.CultureInfo.InvariantCulture)

@@ -42,6 +42,8 @@ module CorrelatedLogNormal =
         Tensors.scoped (fun () ->
             -(fields.flatten(1L).amin([| 1L |], keepdim = true).clamp_max(-1e-3.ToScalar()).reciprocal()))
 
+    let private edgeFeatures = Features.own "lowest pixel's edge" 1 edge
+
     /// The problem on N × N pixels with the network trained at a given fiducial. The quoted Fisher matrix is that of f = e^{αg}, which
     /// the authors' notebooks hold against this field.
     let createAt n fiducial =
@@ -49,16 +51,18 @@ module CorrelatedLogNormal =
 
         { Model =
             Model.create (simulator model) prior
-            |> Model.withExact
-                { Fisher = CorrelatedLogNormalLikelihood.fisher model
-                  LogLikelihood = CorrelatedLogNormalLikelihood.logLikelihood model }
+            |> Model.withExact (
+                ExactAnswer.create
+                    (CorrelatedLogNormalLikelihood.fisher model)
+                    (CorrelatedLogNormalLikelihood.logLikelihood model)
+            )
           Recipe =
             { Training = training
               Fiducial = Some fiducial
               Rounds = 4
               Beside =
                 Some
-                    { Summaries = edge
+                    { Features = edgeFeatures
                       Edges = [ { Summary = 0; Parameter = 0 } ] } }
           Example = [| 1.0; 0.5 |]
           QuotedFisher =

@@ -38,7 +38,7 @@ module DarkMatter =
           LogPower =
             fun k ->
                 let k = Tensors.keep (k.clone ())
-                fun theta -> LinearPower.LogPower(cosmology theta, k, Sigma8Rule.Published) }
+                fun theta -> LinearPower.LogPower(cosmology theta, k, Sigma8Rule.Truncated) }
 
     /// The side of the paper's box, Mpc/h.
     let boxLength = 250.0
@@ -86,21 +86,17 @@ module DarkMatter =
 
     /// The exact answer of a field model.
     let exact model =
-        { Fisher = LogNormalLikelihood.fisher model
-          LogLikelihood = LogNormalLikelihood.logLikelihood model }
+        ExactAnswer.create (LogNormalLikelihood.fisher model) (LogNormalLikelihood.logLikelihood model)
 
-    /// The problem on N × N pixels, on a device.
-    let createOn (device: torch.Device) n convention =
+    /// The problem on N × N pixels: the paper's is 128.
+    let create n convention =
         let model = model n convention
 
         { Model =
-            Model.create (LogNormalModel.simulatorOn device "dark-matter" model) (prior convention)
+            Model.create (LogNormalModel.simulator "dark-matter" model) (prior convention)
             |> Model.withExact (exact model)
           Recipe =
             { Recipe.ofSettings (training n) with
                 Fiducial = Some [| 0.6; 0.6 |] }
           Example = [| 0.2589; 0.8159 |]
           QuotedFisher = None }
-
-    /// The problem on N × N pixels: the paper's is 128.
-    let create n convention = createOn torch.CPU n convention

@@ -24,21 +24,18 @@ module PowerLaw =
     let model n convention =
         SpectrumField.create spectrum (FourierGrid(2, n, float n)) convention
 
-    /// The problem on N × N pixels, on a device.
-    let createOn (device: torch.Device) n convention =
+    /// The problem on N × N pixels: the paper's is 128.
+    let create n convention =
         let model = model n convention
 
         { Model =
-            Model.create (SpectrumField.simulatorOn device "power-law" model) prior
-            |> Model.withExact
-                { Fisher = SpectrumLikelihood.fisher model
-                  LogLikelihood = SpectrumLikelihood.logLikelihood model }
+            Model.create (SpectrumField.simulator "power-law" model) prior
+            |> Model.withExact (
+                ExactAnswer.create (SpectrumLikelihood.fisher model) (SpectrumLikelihood.logLikelihood model)
+            )
           Recipe =
             { Recipe.Default with
                 Fiducial = Some [| 1.0; 0.5 |]
                 Rounds = 2 }
           Example = [| 0.9; 0.6 |]
           QuotedFisher = Some(SpectrumLikelihood.quotedFisher model) }
-
-    /// The problem on N × N pixels: the paper's is 128.
-    let create n convention = createOn torch.CPU n convention

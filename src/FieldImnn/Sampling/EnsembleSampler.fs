@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
+open MathNet.Numerics.Distributions
 open MathNet.Numerics.LinearAlgebra
 
 /// What an ensemble run returned.
@@ -18,6 +19,66 @@ type EnsembleResult =
         /// What of this cannot be trusted, in words; empty where nothing is known against it.
         Warnings: string list
     }
+
+/// How a walker's next place is proposed from the places of the other half of the ensemble.
+type EnsembleMove =
+    /// On the line to one of them (Goodman & Weare 2010, a = 2): for densities of any shape.
+    | Stretch
+    /// Anywhere, by a multivariate t with their mean and covariance: where the density is near such a one, a few steps forget the start
+    /// whatever the number of parameters (stretch moves need some ten steps a parameter).
+    | Fitted
+
+/// The multivariate t of five degrees of freedom, whose tails are wider than those of a posterior, with the mean and covariance of points.
+module private EnsembleFit =
+    let private freedom = 5.0
+
+    type Fit =
+        { Mean: Vector<float>
+          Factor: Matrix<float> }
+
+    /// None where the points span fewer dimensions than there are.
+    let tryCreate (points: float[][]) =
+        let rows = Matrix<float>.Build.DenseOfRowArrays points
+        let mean = rows.ColumnSums() / float points.Length
+
+        let away =
+            rows
+            - Matrix<float>.Build.Dense(points.Length, mean.Count, (fun _ k -> mean[k]))
+
+        let covariance = away.TransposeThisAndMultiply away / float (points.Length - 1)
+        // in units of each parameter's spread, so that scales do not matter
+        let scale = covariance.Diagonal().PointwiseSqrt()
+        let correlation = covariance.MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
+
+        try
+            Some
+                { Mean = mean
+                  Factor = correlation.Cholesky().Factor.MapIndexed(fun i _ v -> v * scale[i]) }
+        with :? ArgumentException ->
+            None
+
+    let draw (random: Random) fit =
+        let p = fit.Mean.Count
+        let z = Vector<float>.Build.Dense(p, (fun _ -> Normal.Sample(random, 0.0, 1.0)))
+        let wide = sqrt (freedom / ChiSquared.Sample(random, freedom))
+        (fit.Mean + fit.Factor * z * wide).ToArray()
+
+    /// ln of the density, up to a constant of the fit.
+    let logDensity fit (theta: float[]) =
+        let away = Vector<float>.Build.DenseOfArray theta - fit.Mean
+        let white = Vector<float>.Build.Dense away.Count
+
+        for i in 0 .. away.Count - 1 do
+            let mutable left = away[i]
+
+            for j in 0 .. i - 1 do
+                left <- left - fit.Factor[i, j] * white[j]
+
+            white[i] <- left / fit.Factor[i, i]
+
+        -0.5
+        * (freedom + float away.Count)
+        * log (1.0 + white.DotProduct white / freedom)
 
 /// The affine-invariant ensemble sampler with stretch moves (Goodman & Weare 2010, a = 2).
 module EnsembleSampler =
@@ -101,6 +162,17 @@ module EnsembleSampler =
         if flat < 1e-7 then
             refuse (FormattableString.Invariant $"points in a plane of fewer dimensions (to {flat:g2} of their spread)")
 
+    let private checkMoves moves (start: float[][]) =
+        if List.isEmpty moves then
+            raise (SettingException("walkers' moves", "at least one kind", "none"))
+
+        let p = start[0].Length
+
+        if List.contains Fitted moves && start.Length < 8 * p then
+            raise (
+                SettingException("walkers of fitted moves", $"at least {8 * p}, eight a parameter", $"{start.Length}")
+            )
+
     /// The values of a log density, numbers or −∞.
     let private evaluate (logDensity: float[][] -> float[]) (rows: float[][]) =
         let values = logDensity rows
@@ -127,15 +199,61 @@ module EnsembleSampler =
               FormattableString.Invariant
                   $"{steps} steps are fewer than 50 autocorrelation times (of {longest:F0} or more): moments and that time itself are not settled" ]
 
-    /// Samples a log density (rows of θ → values) from an even number of starting points inside its support, at least twice as many as
-    /// parameters, which span them all: after `burn` steps, `steps` steps of the whole ensemble. Nothing of zero density is ever returned.
-    let run (seed: int) burn steps (logDensity: float[][] -> float[]) (start: float[][]) =
+    /// Places proposed for the walkers `own` from the other half, and ln(q(old | new)/q(new | old)) of each.
+    let private propose move (random: Random) (position: float[][]) (own: int[]) (others: float[][]) =
+        match move, (if move = Fitted then EnsembleFit.tryCreate others else None) with
+        | Fitted, Some fit ->
+            own
+            |> Array.map (fun i ->
+                let proposal = EnsembleFit.draw random fit
+                struct (EnsembleFit.logDensity fit position[i] - EnsembleFit.logDensity fit proposal, proposal))
+        | _ ->
+            own
+            |> Array.map (fun i ->
+                let other = others[random.Next others.Length]
+                let z = ((stretch - 1.0) * random.NextDouble() + 1.0) ** 2.0 / stretch
+                let proposal = Array.map2 (fun o x -> o + z * (x - o)) other position[i]
+                struct (float (proposal.Length - 1) * log z, proposal))
+
+    /// Moves one half of the walkers, in place; how many of the moves were accepted.
+    let private moveHalf move (random: Random) logDensity (position: float[][]) (value: float[]) (moved: bool[]) half =
+        let walkers = position.Length
+        let own = [| half * walkers / 2 .. (half + 1) * walkers / 2 - 1 |]
+        let others = position[(1 - half) * walkers / 2 .. (2 - half) * walkers / 2 - 1]
+        let proposals = propose move random position own others
+        let values: float[] = logDensity (proposals |> Array.map (fun struct (_, q) -> q))
+
+        Array.map3
+            (fun i struct (logFactor, proposal) v ->
+                let accepted = log (random.NextDouble()) < logFactor + v - value[i]
+
+                if accepted then
+                    position[i] <- proposal
+                    value[i] <- v
+                    moved[i] <- true
+
+                if accepted then 1 else 0)
+            own
+            proposals
+            values
+        |> Array.sum
+
+    /// As `run`, with moves of which each half step takes one, all of them equally often. `Fitted` needs at least eight times as many
+    /// walkers as parameters.
+    let runWith
+        (moves: EnsembleMove list)
+        (seed: int)
+        burn
+        steps
+        (logDensity: float[][] -> float[])
+        (start: float[][])
+        =
         checkStart start
-        let walkers = start.Length
+        checkMoves moves start
+        let walkers, p = start.Length, start[0].Length
         let logDensity = evaluate logDensity
         Guard.AtLeast("burn-in steps", 0L, int64 burn) |> ignore
         Guard.AtLeast("steps", 1L, int64 steps) |> ignore
-        let p = start[0].Length
         let random = Random seed
         let position = start |> Array.map Array.copy
         let value = logDensity position
@@ -148,28 +266,12 @@ module EnsembleSampler =
 
         for step in 1 .. burn + steps do
             for half in 0..1 do
-                let own = [| half * walkers / 2 .. (half + 1) * walkers / 2 - 1 |]
-                let first = (1 - half) * walkers / 2
+                let move =
+                    match moves with
+                    | [ only ] -> only
+                    | several -> several[random.Next several.Length]
 
-                let proposals =
-                    own
-                    |> Array.map (fun i ->
-                        let other = position[first + random.Next(walkers / 2)]
-                        let z = ((stretch - 1.0) * random.NextDouble() + 1.0) ** 2.0 / stretch
-                        struct (z, Array.map2 (fun o x -> o + z * (x - o)) other position[i]))
-
-                let values = logDensity (proposals |> Array.map (fun struct (_, q) -> q))
-
-                own
-                |> Array.iteri (fun q i ->
-                    let struct (z, proposal) = proposals[q]
-                    let logRatio = float (p - 1) * log z + values[q] - value[i]
-
-                    if log (random.NextDouble()) < logRatio then
-                        position[i] <- proposal
-                        value[i] <- values[q]
-                        moved[i] <- true
-                        accepted <- accepted + 1)
+                accepted <- accepted + moveHalf move random logDensity position value moved half
 
             if step > burn then
                 kept.AddRange(position |> Array.map Array.copy)
@@ -190,6 +292,12 @@ module EnsembleSampler =
           Stuck = stuck
           AutocorrelationTime = times
           Warnings = warnings steps stuck acceptance times }
+
+    /// Samples a log density (rows of θ → values) from an even number of starting points inside its support, at least twice as many as
+    /// parameters, which span them all: after `burn` steps, `steps` steps of the whole ensemble, by stretch moves. Nothing of zero
+    /// density is ever returned.
+    let run (seed: int) burn steps (logDensity: float[][] -> float[]) (start: float[][]) =
+        runWith [ Stretch ] seed burn steps logDensity start
 
     /// Starting points, drawn from candidates by their log weights: of density over that of the candidates' own distribution. They hold
     /// every separate region in its due share, which walkers by themselves seldom change.

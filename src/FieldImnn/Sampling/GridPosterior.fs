@@ -22,7 +22,7 @@ module GridPosterior =
 
     /// The ranges within reach of the peak, one point wider at each side, after as many looks as it takes; and lower peaks that a wide
     /// look saw, with their surroundings: what stands on one point of a coarse grid may be higher in truth.
-    let rec private zoom logDensity coarse (ranges: (float * float)[]) lower left =
+    let rec internal zoom logDensity coarse (ranges: (float * float)[]) lower left =
         let far = Array.exists infinite ranges
         let axes = ranges |> Array.map (search coarse)
         let points = GridSearch.points axes

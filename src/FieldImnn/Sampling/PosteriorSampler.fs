@@ -10,6 +10,9 @@ type PosteriorSampler =
     | Suited
     /// Evaluated on n × n points that find their place by themselves: two parameters, one region.
     | OnGrid of n: int
+    /// A grid of 121 × 121 points of the polynomial through the log density at so many nodes a side (more where these do not follow it):
+    /// one or two parameters, one smooth peak, and a log density that takes long.
+    | Interpolated of nodes: int
     /// The affine-invariant ensemble, started in proportion to the density from `candidates` draws of the prior.
     | Walkers of walkers: int * burn: int * steps: int * candidates: int
 
@@ -26,7 +29,8 @@ module internal PosteriorSampling =
     /// Draws of the prior that a sampler wants to start from.
     let candidatesOf sampler =
         match sampler with
-        | OnGrid _ -> 0
+        | OnGrid _
+        | Interpolated _ -> 0
         | Suited -> candidates
         | Walkers(_, _, _, n) -> n
 
@@ -128,7 +132,61 @@ module internal PosteriorSampling =
             [ if not (converged taken result) then
                   NotConverged(taken, slowest result, result.Stuck) ] }
 
-    let private onGrid n (prior: Prior) logDensity =
+    /// What an exact answer needs of its walkers: their moments and autocorrelation time are settled, and known to some 2 % of an sd.
+    let private settled steps (result: EnsembleResult) =
+        let tau, walkers = slowest result, result.Samples.Length / steps
+
+        result.Stuck = 0
+        && float steps >= 50.0 * tau
+        && float (walkers * steps) >= 5000.0 * tau
+
+    /// Whole steps of a run, half an autocorrelation time apart, so that samples count for nearly as much as independent ones; at most so many
+    /// samples.
+    let private thinned most walkers (result: EnsembleResult) =
+        let samples = result.Samples
+        let steps = samples.Length / walkers
+
+        let every =
+            max ((samples.Length + most - 1) / most) (int (min (0.5 * slowest result) (float steps / 4.0)))
+
+        let every = max 1 every
+
+        [| for step in every - 1 .. every .. steps - 1 do
+               yield! samples[step * walkers .. (step + 1) * walkers - 1] |]
+
+    /// Samples an unnormalised log posterior of any number of parameters until its moments are settled: walkers from draws of the prior,
+    /// by stretch and fitted moves in turn, every run twice as long as the one before and burnt in by it, so often at most. At most 10,000
+    /// samples.
+    let settle doublings seed (prior: Prior) (logDensity: float[][] -> float[]) : Sampled =
+        let p = prior.Names.Length
+        let walkers = max 100 (10 * p)
+
+        let rec go round steps (from: float[][]) =
+            let burn = if round = 0 then steps / 2 else 0
+
+            let result =
+                EnsembleSampler.runWith [ Stretch; Fitted ] (seed + 1 + round) burn steps logDensity from
+
+            if round = doublings || settled steps result then
+                result, steps
+            else
+                go (round + 1) (2 * steps) result.Samples[result.Samples.Length - walkers ..]
+
+        let result, steps =
+            Prior.sample seed 0L candidates prior
+            |> start seed walkers prior logDensity
+            |> go 0 400
+
+        let samples = thinned 10000 walkers result
+
+        { Posterior = Posterior.ofSamples prior.Names (Prior.bounds prior) samples (Array.create samples.Length 1.0)
+          Ensemble = Some result
+          Warnings =
+            [ if not (settled steps result) then
+                  NotConverged(steps, slowest result, result.Stuck) ] }
+
+    /// On n × n points that find their place by themselves.
+    let onGrid n (prior: Prior) logDensity =
         { Posterior = GridPosterior.compute n prior.Names (Prior.bounds prior) logDensity
           Ensemble = None
           Warnings = [] }
@@ -147,6 +205,10 @@ module internal PosteriorSampling =
 
         match sampler with
         | OnGrid n -> onGrid n prior logDensity
+        | Interpolated n ->
+            { Posterior = InterpolatedGrid.compute n prior logDensity
+              Ensemble = None
+              Warnings = [] }
         | Suited when p = 2 ->
             try
                 let coarse = onGrid 161 prior logDensity

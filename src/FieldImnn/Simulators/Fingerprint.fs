@@ -83,4 +83,4 @@ module Fingerprint =
 
     /// Of some of the rows of fields (n, shape…).
     let internal ofRows (fields: Tensor) (rows: int[]) =
-        Tensors.using (fun () -> ofTensors [] [ fields.index_select (0L, torch.tensor (rows |> Array.map int64)) ])
+        Tensors.using (fun () -> ofTensors [] [ Tensors.rows rows fields ])

@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open System.Globalization
+open System.Runtime.InteropServices
 open FieldImnn.Core
 open FieldImnn.Core.Random
 open TorchSharp
@@ -39,7 +40,8 @@ type Simulator =
         Channels: int
         /// The randomness of the simulations with these keys: (n, …), independent of the parameters.
         DrawNoise: NoiseKey[] -> Tensor
-        /// θ (n or 1, parameters) float64 → noise (n, …) → fields (n, shape…), differentiable in θ.
+        /// θ (n or 1, parameters) float64 → noise (n, …) → fields (n, shape…), differentiable in θ. θ comes on the noise's device, and
+        /// fields are on it.
         Field: Tensor -> Tensor -> Tensor
         /// A forward rule, if there is one cheaper than automatic differentiation:
         /// θ (parameters) → noise → fields (n, shape…) and ∂d/∂θ (n, parameters, shape…).
@@ -74,6 +76,14 @@ module Simulator =
         | shape ->
             { simulator with
                 Channels = int shape[0] }
+
+    /// The same simulator on a device: its noise, which is drawn on the CPU and the same everywhere, and with it θ, fields and derivatives.
+    let on (device: torch.Device) simulator =
+        { simulator with
+            DrawNoise = fun keys -> Tensors.scoped (fun () -> (simulator.DrawNoise keys).``to`` device) }
+
+    /// θ where the noise is.
+    let private beside (noise: Tensor) (theta: Tensor) = theta.``to`` noise.device
 
     let private checkParameters simulator (theta: Tensor) =
         let p = int64 simulator.Parameters.Length
@@ -141,12 +151,28 @@ module Simulator =
 
         rows
 
+    /// The simulator's function; what the tensor library says against it comes with the simulator's name and the shapes.
+    let private run simulator (rows: Tensor) (noise: Tensor) =
+        try
+            simulator.Field rows noise
+        with :? ExternalException as fault ->
+            let said = fault.Message.Split('\n')[0]
+
+            raise (
+                SimulatorException(
+                    $"simulator {simulator.Name}",
+                    $"fields of θ {Guard.Describe rows.shape} and noise {Guard.Describe noise.shape}, a row for each simulation",
+                    $"\"{said}\" (θ.narrow(1, a, 1).unsqueeze(-1) is parameter a of every row, broadcast over two axes of pixels)"
+                )
+            )
+
     /// As fields, but NaN and infinity are left in; with each simulation, whether it is finite.
     let internal attempt simulator (theta: Tensor) (keys: NoiseKey[]) : struct (Tensor * bool[]) =
         let made =
             Tensors.scoped (fun () ->
                 let rows = asRows simulator theta keys
-                let made = simulator.Field rows (simulator.DrawNoise keys)
+                let noise = simulator.DrawNoise keys
+                let made = run simulator (beside noise rows) noise
                 checkMade simulator keys made
                 made)
 
@@ -167,6 +193,19 @@ module Simulator =
     let field simulator (theta: float[]) (seed: uint64) =
         Tensors.scoped (fun () -> (fields simulator (Tensors.ofVector theta) [| NoiseKey(seed, 0UL) |]).select(0L, 0L))
 
+    /// A field (shape…), or one of its derivatives, as numbers: what a figure takes.
+    let values simulator (field: Tensor) =
+        if field.shape <> simulator.FieldShape then
+            raise (
+                ShapeException(
+                    $"field of {simulator.Name}",
+                    $"shape {Guard.Describe simulator.FieldShape}",
+                    Guard.Describe field.shape
+                )
+            )
+
+        FieldValues.create simulator.Channels field.shape (Tensors.toArray field)
+
     /// Steps h of central differences: as many as parameters, each finite and above zero.
     let internal checkSteps simulator (step: float[]) =
         let p = simulator.Parameters.Length
@@ -185,7 +224,7 @@ module Simulator =
     /// The fields (n, shape…) at θ (p), computed in double precision where the simulator takes noise of it: a difference of two fields
     /// in single precision loses what the step does not change by more than 10⁻⁷.
     let internal precise simulator (theta: Tensor) (noise: Tensor) : Tensor =
-        let rows = theta.unsqueeze 0L
+        let rows = theta.unsqueeze 0L |> beside noise
 
         if noise.dtype <> torch.ScalarType.Float32 then
             simulator.Field rows noise
@@ -289,6 +328,7 @@ module Simulator =
 
         Tensors.scoped2 (fun () ->
             let noise = simulator.DrawNoise keys
+            let theta = beside noise theta
 
             let struct (d, tangents) =
                 match derivatives with

@@ -20,7 +20,7 @@ module Cache =
         v.ToString("R", CultureInfo.InvariantCulture)
 
     /// What features of one's own give, on fixed fields and on the simulator's: another function under the same name is another network.
-    let private ofOwn settings (simulator: Simulator) (fiducial: float[]) =
+    let private ofOwn (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) =
         match Features.owned settings.Features with
         | [] -> ""
         | kinds ->
@@ -31,12 +31,16 @@ module Cache =
             let fields =
                 match settings.Derivatives with
                 | Precomputed(training, _) -> training.Fields.narrow (0L, 0L, min 4L training.Fields.shape[0])
-                | _ -> Simulator.fields simulator (Tensors.ofVector fiducial) (NoiseKey.Range(1UL, 0UL, 4))
+                | _ ->
+                    Simulator.fields
+                        (Simulator.on Device.cpu simulator)
+                        (Tensors.ofVector fiducial)
+                        (NoiseKey.Range(1UL, 0UL, 4))
 
             let made = network.Forward(Dual(fields.``to`` torch.ScalarType.Float32)).Primal
-            Fingerprint.ofTensors kinds [ Tensors.ofVector (Features.probe network); made ]
+            Fingerprint.ofTensors kinds [ Tensors.ofVector (Features.probe Device.cpu network); made ]
 
-    let private key (notes: Map<string, string>) settings (simulator: Simulator) (fiducial: float[]) =
+    let private key (notes: Map<string, string>) (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) =
         let derivatives =
             match settings.Derivatives with
             | Autodiff -> "automatic"
@@ -75,7 +79,7 @@ module Cache =
                     '-')
             name
 
-    /// The compressor trained with these settings at these parameters, from the weights of an earlier one if there is one: read from
+    /// The compressor trained with these settings (on whatever device) at these parameters, on the device of the settings, from the weights of an earlier one if there is one: read from
     /// the folder if it is there, else trained and kept. Notes (problem, modes) are part of what it is known by. A training that was
     /// cancelled is not kept: it ends with OperationCanceledException, and what was finished before stays.
     let trainOrLoad (folder: string) (notes: (string * string) list) settings (simulator: Simulator) earlier fiducial =
@@ -90,7 +94,7 @@ module Cache =
             Path.Combine(folder, $"{fileName simulator.Name}-{key notes settings simulator fiducial}.imnn")
 
         if File.Exists path then
-            CompressorFile.load path
+            CompressorFile.loadOn settings.Device path
         else
             let compressor =
                 { Imnn.trainFrom earlier settings simulator fiducial with

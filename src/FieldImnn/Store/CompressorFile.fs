@@ -26,6 +26,20 @@ module CompressorFile =
     let private array (values: 'v seq) =
         JsonArray(values |> Seq.map (fun v -> JsonValue.Create v :> JsonNode) |> Seq.toArray)
 
+    /// The features beside, and their edges as [summary, parameter]; null where there are none.
+    let private ofBeside (beside: Beside option) : JsonNode =
+        match beside with
+        | None -> null
+        | Some beside ->
+            let edges =
+                beside.Edges
+                |> List.map (fun edge -> array [ edge.Summary; edge.Parameter ] :> JsonNode)
+
+            JsonObject(
+                [ KeyValuePair("features", Manifest.ofFeatures beside.Features :> JsonNode)
+                  KeyValuePair("edges", JsonArray(Array.ofList edges) :> JsonNode) ]
+            )
+
     let private manifest compressor =
         let description = compressor.Network.Description
         let notes = JsonObject()
@@ -37,6 +51,7 @@ module CompressorFile =
             [ KeyValuePair("format", JsonValue.Create "FieldImnn compressor" :> JsonNode)
               KeyValuePair("version", JsonValue.Create version :> JsonNode)
               KeyValuePair("features", Manifest.ofFeatures (Features.ofDescription description) :> JsonNode)
+              KeyValuePair("beside", ofBeside compressor.Beside)
               KeyValuePair("parameters", array compressor.Parameters :> JsonNode)
               KeyValuePair("fieldShape", array compressor.FieldShape :> JsonNode)
               KeyValuePair("channels", JsonValue.Create description.Channels :> JsonNode)
@@ -92,7 +107,7 @@ module CompressorFile =
               match Features.owned (Features.ofDescription compressor.Network.Description) with
               | [] -> ()
               | _ ->
-                  let made = Features.probe compressor.Network
+                  let made = Features.probe compressor.Device compressor.Network
                   "probe", Npy.double [| made.Length |] made ]
 
         Npz.write
@@ -135,12 +150,12 @@ module CompressorFile =
 
         fieldShape
 
-    /// The network that a manifest describes, its weights not yet those of the file.
-    let private build path manifest : SummaryNetwork =
-        let features = toFeatures path (object' path manifest "features")
+    /// Features, all of which must be registered.
+    let private registered path node =
+        let features = toFeatures path node
 
         match Features.missing features with
-        | [] -> ()
+        | [] -> features
         | missing ->
             let names = missing |> List.map (fun (name, _) -> $"'{name}'") |> String.concat ", "
             let lines = missing |> List.map snd |> String.concat "; "
@@ -150,6 +165,26 @@ module CompressorFile =
                 $"its own features registered before it is read, as where it was made: {lines}"
                 $"none of the name {names}"
 
+    let private besideOf path (manifest: JsonObject) : Beside option =
+        if not (manifest.ContainsKey "beside") || isNull manifest["beside"] then
+            None
+        else
+            let found = object' path manifest "beside"
+
+            let edge (node: JsonNode) =
+                match node with
+                | :? JsonArray as pair when pair.Count = 2 ->
+                    { Summary = valueOf path "summary of an edge" pair[0]
+                      Parameter = valueOf path "parameter of an edge" pair[1] }
+                | other -> fault path "edges of a summary and a parameter" (shown other)
+
+            Some
+                { Features = registered path (object' path found "features")
+                  Edges = nodes path found "edges" |> List.map edge }
+
+    /// The network that a manifest describes, its weights not yet those of the file.
+    let private build path manifest : SummaryNetwork =
+        let features = registered path (object' path manifest "features")
         let parameters: string[] = list path manifest "parameters"
 
         try
@@ -160,7 +195,7 @@ module CompressorFile =
                     parameters.Length
                     features
 
-            SummaryNetwork.Create(description, 0UL, torch.CPU)
+            SummaryNetwork.Create(description, 0UL, Device.cpu)
         with
         | :? StoreException -> reraise ()
         | :? FieldImnnException as error ->
@@ -182,7 +217,7 @@ module CompressorFile =
         let owned = Features.owned (Features.ofDescription network.Description)
 
         if not owned.IsEmpty then
-            let now = Features.probe network
+            let now = Features.probe Device.cpu network
             let saved = (Npz.array path "probe" file).Data
 
             let largest =
@@ -281,10 +316,11 @@ module CompressorFile =
         let s = if linear.IsSome then p else features
 
         { Network = network
+          Device = Device.cpu
           Parameters = parameters
           FieldShape = list path manifest "fieldShape"
           Fiducial = (finite path file "fiducial" [| p |]).Data
-          Beside = None
+          Beside = besideOf path manifest
           Linear = linear
           Statistics =
             { Mean = Vector<float>.Build.DenseOfArray (finite path file "mean" [| s |]).Data
@@ -338,3 +374,13 @@ module CompressorFile =
         with _ ->
             network.Dispose()
             reraise ()
+
+    /// Reads a compressor onto a device.
+    let loadOn (device: torch.Device) (path: string) : Compressor =
+        let read = load path
+        let placed = Compressor.on device read
+
+        if not (obj.ReferenceEquals(placed.Network, read.Network)) then
+            read.Network.Dispose()
+
+        placed

@@ -1,0 +1,157 @@
+namespace FieldImnn
+
+open System
+open FieldImnn.Core
+open FieldImnn.Core.Fields
+open FieldImnn.Core.Random
+open TorchSharp
+
+/// The auto- and cross-spectra of several maps: wavenumbers k (m) > 0 → θ (b, p) → C (b, maps, maps, m), float64, differentiable in θ,
+/// symmetric, and positive definite once noise is added. What the wavenumbers alone decide is done when they are given, once.
+type MapSpectra =
+    { Parameters: string[]
+      Maps: int
+      Power: Tensor -> Tensor -> Tensor }
+
+/// Several Gaussian maps on one periodic grid, fields of as many channels, (maps, N, …), or (N, …) of one: ⟨δ_i(k) δ_j(k)*⟩ = C_ij(k) N^2D/L^D at every mode k ≠ 0.
+type CorrelatedMaps =
+    {
+        Parameters: string[]
+        Maps: int
+        Grid: FourierGrid
+        /// 1 at every mode of the half grid but k = 0, which is 0.
+        Support: Tensor
+        Classes: ModeClasses
+        /// θ (b, p) → C (b, maps, maps, classes), with the noise.
+        Power: Tensor -> Tensor
+    }
+
+/// Correlated maps of parametrised spectra: tomographic bins, tracers of one field, frequencies.
+module CorrelatedMaps =
+    /// Maps without noise on a grid of 1 to 3 dimensions.
+    let create (spectra: MapSpectra) (grid: FourierGrid) : CorrelatedMaps =
+        Guard.AtLeast("maps", 1L, int64 spectra.Maps) |> ignore
+        let classes = ModeClasses.Shells grid
+
+        { Parameters = spectra.Parameters
+          Maps = spectra.Maps
+          Grid = grid
+          Support = GaussianField(grid).Support
+          Classes = classes
+          Power = spectra.Power(SpectrumField.radii grid classes |> Tensors.keep) }
+
+    /// The maps with white noise of these standard deviations a pixel, one for each map: P_N = s² (L/N)^D.
+    let withNoise (deviations: float[]) (model: CorrelatedMaps) =
+        if
+            deviations.Length <> model.Maps
+            || deviations |> Array.exists (fun s -> not (Double.IsFinite s && s >= 0.0))
+        then
+            let came = deviations |> Array.map string |> String.concat ", "
+            raise (SettingException("noise of the maps", $"{model.Maps} finite standard deviations ≥ 0", came))
+
+        let pixel = model.Grid.BoxLength / float model.Grid.N
+
+        let noise =
+            deviations
+            |> Array.map (fun s -> s * s * pixel ** float model.Grid.Dimensions)
+            |> Tensors.ofVector
+            |> torch.diag
+            |> fun t -> t.unsqueeze -1L |> Tensors.keep
+
+        { model with
+            Power = fun theta -> model.Power theta + noise }
+
+    let internal subject = "power of correlated maps"
+
+    /// Shape of a field: (maps, N, …), or (N, …) of one map.
+    let shape (model: CorrelatedMaps) =
+        if model.Maps = 1 then
+            model.Grid.Shape
+        else
+            Array.append [| int64 model.Maps |] model.Grid.Shape
+
+    /// Fields (n, shape…) as maps (n, maps, N, …), whatever their number.
+    let internal asMaps (model: CorrelatedMaps) what (fields: Tensor) =
+        let all = Array.append [| -1L; int64 model.Maps |] model.Grid.Shape
+        Guard.Batched(what, fields, shape model).reshape all
+
+    /// C (b, maps, maps, classes) at θ (b, p), checked to be finite and of that shape.
+    let power (model: CorrelatedMaps) (theta: Tensor) =
+        let c = int64 model.Maps
+        let made = model.Power theta
+
+        if made.dim () <> 4L || made.shape[1..] <> [| c; c; model.Classes.Count |] then
+            let expected = [| theta.shape[0]; c; c; model.Classes.Count |]
+            raise (ShapeException(subject, Guard.Describe expected, Guard.Describe made.shape))
+
+        Guard.Finite(subject, made)
+
+    /// The factor L of C = L Lᵀ, its lower triangle row by row: (b, maps (maps + 1)/2, classes).
+    let private factor model (theta: Tensor) =
+        Tensors.scoped (fun () ->
+            let rows = SmallMatrices.cholesky subject (power model theta) |> Array.concat
+            torch.stack (rows, 1L))
+
+    /// The factor on the half grid, scaled so that the inverse transform of L · modes is the maps; zero at the origin:
+    /// (b, triangle, classes) → (b, triangle, N, …, N/2 + 1), of the noise's type and place.
+    let private onGrid model (noise: Tensor) (factor: Tensor) =
+        let scale =
+            (float model.Grid.N / model.Grid.BoxLength) ** float model.Grid.Dimensions
+
+        let b, triangle = factor.shape[0], factor.shape[1]
+
+        let spread =
+            model.Classes.Spread(factor.reshape (b * triangle, -1L) * sqrt scale)
+            * model.Support
+
+        spread.reshape(Array.append [| b; triangle |] model.Grid.HalfShape).``to``(noise.dtype, noise.device)
+
+    /// The maps of modes w (n, maps, half grid…), Σ_j L_ij w_j for map i, by factors (n or 1, a, triangle, half grid…): (n, a, maps, N, …).
+    let private mix model (modes: Tensor) (factors: Tensor) =
+        let map i =
+            Tensors.scoped (fun () ->
+                [ 0..i ]
+                |> List.map (fun j ->
+                    modes.select(1L, int64 j).unsqueeze 1L
+                    * factors.select (2L, int64 (i * (i + 1) / 2 + j)))
+                |> List.reduce (fun a b -> a + b)
+                |> model.Grid.Inverse)
+
+        torch.stack (Array.init model.Maps map, 2L)
+
+    let private modes (model: CorrelatedMaps) (noise: Tensor) =
+        model.Grid.Forward(asMaps model "noise" noise)
+
+    /// Fields (n, shape…) from white noise of that shape and θ (n or 1, p).
+    let synthesise model (theta: Tensor) (noise: Tensor) =
+        Tensors.scoped (fun () ->
+            let factor = (factor model (theta.cpu ()) |> onGrid model noise).unsqueeze 1L
+            (mix model (modes model noise) factor).reshape(Array.append [| -1L |] (shape model)))
+
+    /// Fields (n, shape…) and their derivatives (n, p, shape…) from noise at θ (p): one forward transform of a map, one inverse for
+    /// the map and one for each parameter.
+    let synthesiseWithTangents model (theta: Tensor) (noise: Tensor) =
+        Tensors.scoped2 (fun () ->
+            let value, slopes =
+                Autodiff.fjacobian (fun t -> (factor model (t.unsqueeze 0L)).squeeze 0L) (theta.cpu ())
+
+            let all =
+                torch.cat ([| value.detach().unsqueeze 0L; slopes.detach().movedim([| -1L |], [| 0L |]) |], 0L)
+
+            let factors = (onGrid model noise all).unsqueeze 0L
+            let all = Array.append [| noise.shape[0]; 1L + theta.shape[0] |] (shape model)
+            let made = (mix model (modes model noise) factors).reshape all
+            struct (made.select (1L, 0L), made.narrow (1L, 1L, theta.shape[0])))
+
+    /// The simulator: fields of as many channels as there are maps. The spectra are evaluated on the CPU, in double precision, wherever
+    /// the fields are.
+    let simulator name (model: CorrelatedMaps) : Simulator =
+        let shape = shape model
+
+        { Name = name
+          Parameters = model.Parameters
+          FieldShape = shape
+          Channels = model.Maps
+          DrawNoise = fun keys -> Noise.Normal(keys, shape)
+          Field = synthesise model
+          Tangents = Some(synthesiseWithTangents model) }

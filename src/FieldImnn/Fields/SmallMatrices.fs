@@ -1,0 +1,79 @@
+namespace FieldImnn
+
+open FieldImnn.Core
+open TorchSharp
+
+/// Many small symmetric matrices at once, (b, c, c, m): one for each of b parameter vectors and m classes of modes. An element is a
+/// plane (b, m), and a step of a factorisation an operation on planes: c³/3 of them, whatever the number of matrices, each of which is
+/// rounded by itself.
+module internal SmallMatrices =
+    /// The lower Cholesky factor: L[i][j] (b, m), j ≤ i. Only the lower triangle is read. The subject names the matrices in the error of
+    /// one that is not positive definite.
+    let cholesky (subject: string) (matrices: Tensor) : Tensor[][] =
+        let c = int matrices.shape[1]
+
+        let element i j =
+            matrices.select(1L, int64 i).select(1L, int64 j)
+
+        let factor: Tensor[][] = Array.init c (fun i -> Array.zeroCreate (i + 1))
+
+        for i in 0 .. c - 1 do
+            let row = factor[i]
+
+            for j in 0..i do
+                let left =
+                    [ 0 .. j - 1 ]
+                    |> List.fold (fun sum k -> sum - row[k] * factor[j][k]) (element i j)
+
+                if i = j then
+                    // of the diagonal's own size, what is left must be more than rounding
+                    let least = (left / element i i).detach().min().ToDouble()
+
+                    if not (least > 1e-13) then
+                        raise (
+                            SingularMatrixException(
+                                subject,
+                                "positive definite at every mode: maps that are no combination of each other, or noise in them",
+                                $"one in which map {i + 1} leaves %.2g{least} of its power to itself"
+                            )
+                        )
+
+                    row[i] <- left.sqrt ()
+                else
+                    row[j] <- left / factor[j][j]
+
+        factor
+
+    /// ln|C| (b, m) of a factor.
+    let logDeterminant (factor: Tensor[][]) =
+        factor
+        |> Array.mapi (fun i row -> row[i].log() * 2.0)
+        |> Array.reduce (fun a b -> a + b)
+
+    /// The inverse of a factor, lower as well: M[i][j] (b, m), j ≤ i.
+    let invert (factor: Tensor[][]) : Tensor[][] =
+        let inverse: Tensor[][] =
+            factor |> Array.map (fun row -> Array.zeroCreate row.Length)
+
+        for i in 0 .. factor.Length - 1 do
+            let row, own = inverse[i], factor[i]
+            row[i] <- own[i].reciprocal()
+
+            for j in 0 .. i - 1 do
+                let sum =
+                    [ j .. i - 1 ]
+                    |> List.map (fun k -> own[k] * inverse[k][j])
+                    |> List.reduce (fun a b -> a + b)
+
+                row[j] <- (sum * row[i]).neg()
+
+        inverse
+
+    /// tr(C⁻¹S) (b, m) from the inverse factor M and symmetric S (c, c, m): Σ_i Σ_jk M_ij S_jk M_ik.
+    let traceAgainst (inverse: Tensor[][]) (s: Tensor) =
+        [| for row in inverse do
+               for j in 0 .. row.Length - 1 do
+                   for k in 0..j do
+                       let twice = if j = k then 1.0 else 2.0
+                       row[j] * row[k] * (s.select(0L, int64 j).select(0L, int64 k) * twice) |]
+        |> Array.reduce (fun a b -> a + b)
