@@ -38,6 +38,7 @@ let main argv =
               NetworkTests.tests
               ImnnTests.tests
               FeaturesTests.tests
+              LocalStatisticsTests.tests
               DoorTests.tests
               StoredTests.tests
               MalformedEntryTests.tests

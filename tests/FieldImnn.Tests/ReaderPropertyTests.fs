@@ -187,7 +187,7 @@ let private settings =
                       Chunk = number random }
 
               try
-                  let kept = ImnnSettings.validate 5 settings
+                  let kept = ImnnSettings.validate true 5 settings
 
                   kept.Simulations >= 8
                   && kept.DerivativeSimulations >= 1

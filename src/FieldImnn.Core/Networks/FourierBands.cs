@@ -8,8 +8,8 @@ using static TorchSharp.torch;
 namespace FieldImnn.Core.Networks;
 
 /// <summary>
-/// Bands of |k| on a grid of any sides, k in inverse pixels along each: hat functions of ln |k| that add up to one, so that any weighting
-/// which is linear in ln k between the nodes is a sum of bands. k = 0 is in none.
+/// Bands of |k| on a grid of any sides, k in inverse pixels along each: hat functions of x = ln(|k| + 3 k_f), k_f the fundamental, that add
+/// up to one, so that any weighting which is linear in x between the nodes is a sum of bands. k = 0 is in none.
 /// </summary>
 internal sealed class FourierBands : IDisposable
 {
@@ -21,7 +21,8 @@ internal sealed class FourierBands : IDisposable
     {
         using var scope = NewDisposeScope();
         var own = Wavenumber(sides);
-        var (least, most) = (Math.Log(2 * Math.PI / sides.Max()), Math.Log(own.max().ToDouble()));
+        var fundamental = 2 * Math.PI / sides.Max();
+        var (least, most) = (Math.Log(4 * fundamental), Math.Log(own.max().ToDouble() + 3 * fundamental));
         var kept = At(own).sum(0L).gt(0.5).nonzero().squeeze(1);
         var hats = At(Wavenumber(torus)).index_select(1, kept);
         var members = hats * Hermitian(torus).flatten().unsqueeze(1);
@@ -30,7 +31,7 @@ internal sealed class FourierBands : IDisposable
         {
             var inside = k.flatten() > 0;
             var scaled = wanted == 1 ? 0 : (wanted - 1) / Math.Max(most - least, 1e-9);
-            var position = ((k.flatten().where(inside, ones_like(inside, k.dtype)).log() - least) * scaled).clamp(0, wanted - 1);
+            var position = (((k.flatten() + 3 * fundamental).log() - least) * scaled).clamp(0, wanted - 1);
             var distance = (position.unsqueeze(1) - arange(wanted, k.dtype)).abs();
             return (1 - distance).clamp_min(0) * inside.to_type(k.dtype).unsqueeze(1);
         }

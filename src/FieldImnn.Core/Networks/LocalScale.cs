@@ -43,6 +43,9 @@ internal sealed class LocalScale : IDisposable
 
     internal long Features => pairs.Channels * settings.Means + pairs.Count * bands.Count + pairs.Channels * crossBands.Count * (settings.Orders - 1);
 
+    /// <summary>Which pixels are seen, 1 or 0: (c, sides…).</summary>
+    internal Tensor Seen => mask;
+
     /// <summary>Along which axes the field is periodic.</summary>
     internal bool[] Periodic => [.. covariance.Torus.Zip(Sides, (a, b) => a == b)];
 
@@ -84,8 +87,8 @@ internal sealed class LocalScale : IDisposable
             found[c] = Gaussianisation.Fit(some.data<double>().ToArray());
         }
         var fitted = stack(found).to_type(ScalarType.Float32);
-        var u = Gaussian(new Dual(x), fitted, seen).Primal;
-        var (sides, power) = HomogeneousCovariance.Fit(u.to_type(ScalarType.Float64), seen.to_type(ScalarType.Float64));
+        var u = Pieces.Map(new Dual(x), 1L << 20, piece => Gaussian(piece, fitted, seen)).Primal;
+        var (sides, power) = HomogeneousCovariance.Fit(u, seen.to_type(ScalarType.Float64));
         Replace(fitted, seen, tensor(sides), power);
     }
 

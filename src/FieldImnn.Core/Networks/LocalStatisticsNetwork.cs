@@ -27,14 +27,19 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
     /// <summary>The kind in a description.</summary>
     public const string KindName = "localStatistics";
 
+    /// <summary>What is in memory many times over: 32 fields of 128².</summary>
+    private const long PixelsAtOnce = 1L << 19;
+
     private readonly LocalScale[] scales;
 
     internal LocalStatisticsNetwork(NetworkDescription description)
         : base(description)
     {
-        var fine = new LocalSettings(
-            description.Setting("means"), description.Setting("bands"), description.Setting("orders"), description.Setting("crossBands"));
-        var coarse = new LocalSettings(Math.Min(fine.Means, 4), Math.Min(fine.Bands, 3), Math.Min(fine.Orders, 3), Math.Min(fine.CrossBands, 2));
+        // pairs of channels share the bands of one
+        var spread = Math.Sqrt(description.Channels * (description.Channels + 1) / 2.0);
+        var bands = Math.Max(Math.Min(9, description.Setting("bands")), (long)Math.Round(description.Setting("bands") / spread));
+        var fine = new LocalSettings(description.Setting("means"), bands, description.Setting("orders"), description.Setting("crossBands"));
+        var coarse = new LocalSettings(Math.Min(fine.Means, 4), Math.Min(bands, 3), Math.Min(fine.Orders, 3), Math.Min(fine.CrossBands, 2));
         var sides = description.Sides.ToArray();
         using var noGrad = no_grad();
         var made = new List<LocalScale>();
@@ -94,10 +99,14 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
     {
         using var scope = NewDisposeScope();
         var x = WithChannels(field);
+        return Pieces.Map(x, PixelsAtOnce, Statistics).MoveToOuterDisposeScope();
+    }
+
+    private Dual Statistics(Dual x)
+    {
         var made = new List<Dual>();
-        var seen = scales[0].Constants.First(c => c.Name == "mask").Value.to(x.Primal.dtype, x.Primal.device);
-        Walk(x, seen, (scale, at, _) => made.Add(scale.Evaluate(at)));
-        return DualOperations.Concatenate([.. made]).MoveToOuterDisposeScope();
+        Walk(x, scales[0].Seen.to(x.Primal.dtype, x.Primal.device), (scale, at, _) => made.Add(scale.Evaluate(at)));
+        return DualOperations.Concatenate([.. made]);
     }
 
     /// <inheritdoc/>

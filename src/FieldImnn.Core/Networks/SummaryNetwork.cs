@@ -58,7 +58,7 @@ public abstract class SummaryNetwork : IDisposable
     /// <summary>How many fields <see cref="Fit"/> wants; 0 where there is nothing to fit.</summary>
     public virtual long FitFields => 0;
 
-    /// <summary>Sets <see cref="Constants"/> to what suits fields (n, shape…) at the fiducial, float32: once, before training.</summary>
+    /// <summary>Sets <see cref="Constants"/> to what suits fields (n, shape…) at the fiducial, float32, on the CPU: once, before training.</summary>
     public virtual void Fit(Tensor fields)
     {
     }

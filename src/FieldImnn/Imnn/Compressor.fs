@@ -44,7 +44,7 @@ module Compressor =
     /// The compressor with summaries that inference compares beside its estimates.
     let comparing beside (compressor: Compressor) = { compressor with Beside = beside }
 
-    /// The compressor on a device: itself if it is there, else one of the same weights, and the old one stays as it is.
+    /// The compressor on a device: itself if it is there, else one of the same weights and constants, and the old one stays as it is.
     let on (device: torch.Device) (compressor: Compressor) =
         if Device.same device compressor.Device then
             compressor
@@ -57,6 +57,12 @@ module Compressor =
                     target.copy_ source |> ignore)
                 network.Parameters
                 compressor.Network.Parameters
+
+            network.Restore(
+                dict
+                    [ for struct (name, value) in compressor.Network.Constants -> name, value ]
+                |> System.Collections.Generic.Dictionary
+            )
 
             { compressor with
                 Network = network

@@ -79,8 +79,9 @@ module ImnnSettings =
     let steepness lambda epsilon =
         -log(epsilon * (lambda - 1.0) + epsilon * epsilon / (1.0 + epsilon)) / epsilon
 
-    /// The settings, or a typed error that names the impossible one.
-    let validate features settings =
+    /// The settings, or a typed error that names the impossible one: of a network with so many features, of which some are trained, or
+    /// else all fitted at once.
+    let validate trained features settings =
         let refuse what expected (received: obj) =
             raise (SettingException(what, expected, string received))
 
@@ -100,7 +101,8 @@ module ImnnSettings =
                     $"λ = {string lambda}, ε = {string epsilon}, a = %.4g{a}: the penalty would switch itself off"
         | ClosedForm -> ()
 
-        atLeast "n_s, simulations a step (more than the network's summaries + 2)" (features + 3) settings.Simulations
+        let batch = if trained then features + 3 else 1
+        atLeast "n_s, simulations a step (more than the network's summaries + 2)" batch settings.Simulations
 
         if
             settings.DerivativeSimulations < 1
@@ -116,7 +118,7 @@ module ImnnSettings =
 
         atLeast "patience" 1 settings.Patience
         atLeast "iterations between evaluations" 1 settings.EvaluateEvery
-        atLeast "held-out simulations" (2 * (features + 3)) settings.HeldOut
+        atLeast "held-out simulations" (2 * batch) settings.HeldOut
         atLeast "simulations to quote F on" (features + 3) settings.Quote
         atLeast "chunk" 1 settings.Chunk
         settings

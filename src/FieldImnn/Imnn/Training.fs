@@ -308,7 +308,8 @@ module Imnn =
 
         let simulator = Simulator.on settings.Device simulator
         let network = networkOn settings.Device settings.Features simulator settings.Seed
-        let settings = ImnnSettings.validate (int network.Features) settings
+        let trained = network.Parameters.Count > 0
+        let settings = ImnnSettings.validate trained (int network.Features) settings
         earlier |> Option.iter (fun c -> startFrom c network)
         Door.training simulator settings.Derivatives fiducial settings.Seed
         use _ = torch.NewDisposeScope()
