@@ -70,7 +70,6 @@ let main argv =
               InferencePlotTests.tests
               WritingTests.tests
               CultureTests.tests
-              LocalStatisticsTests.tests
               ModelTests.tests
               CommandTests.tests
               DeviceTests.tests
