@@ -142,18 +142,24 @@ let sbibm arguments =
     printfn $"Written to {shown out}."
     code
 
-/// Every method on every problem: do its posteriors hold the truth as often as they say, and how far are they from the exact ones?
-let calibration arguments =
-    let project = "benchmarks/FieldImnn.Calibration"
+/// A benchmark that keeps its cells in artifacts/NAME and goes on where it stopped.
+let resumed project name arguments =
+    let project = $"benchmarks/{project}"
 
     perform
         [ restoring
-          quiet "Building" (fun () -> dotnet "calibration" ([ "build"; at project ] @ release)) ]
+          quiet "Building" (fun () -> dotnet name ([ "build"; at project ] @ release)) ]
 
-    let out = artifacts "calibration"
+    let out = artifacts name
     let code = stream "dotnet" (program project :: out :: arguments)
     printfn $"Written to {shown out}."
     code
+
+/// Every method on every problem: do its posteriors hold the truth as often as they say, and how far are they from the exact ones?
+let calibration = resumed "FieldImnn.Calibration" "calibration"
+
+/// Every universe whose information is known exactly: how much of it do features keep?
+let information = resumed "FieldImnn.Information" "information"
 
 // ------------------------------------------------------------------------------------------------------------ pack
 
@@ -202,6 +208,8 @@ let help () =
     benchmark sbibm [--full]   neural likelihood against the published table, in artifacts/sbibm.json
     benchmark calibration [--only PROBLEM] [--methods NAME,NAME] [--fields N]
                                every method on every problem against the exact answer, in artifacts/calibration; goes on where it stopped
+    benchmark information [--only UNIVERSE] [--features NAME,NAME] [--change NAME=NUMBER] [--seeds N] [--quote N] [--halved N]
+                               what features keep of the exact information, in artifacts/information; goes on where it stopped
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
                                every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
@@ -225,6 +233,7 @@ let command arguments =
     | "bench" :: rest -> bench rest
     | "benchmark" :: "sbibm" :: rest -> sbibm rest
     | "benchmark" :: "calibration" :: rest -> calibration rest
+    | "benchmark" :: "information" :: rest -> information rest
     | [ "pack" ] -> pack ()
     | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)
     | "reproduce" :: study :: rest -> reproduce study rest

@@ -48,6 +48,7 @@ let train features =
             Features = features
             MinIterations = 100
             MaxIterations = (if quick then 100 else 300)
+            Fit = (if quick then 4000 else 20000)
             Quote = (if quick then 4000 else 20000) }
 
     Imnn.train settings simulator [| 1.0; 0.3 |]

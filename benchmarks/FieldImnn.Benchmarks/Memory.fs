@@ -18,6 +18,7 @@ let private peakAfter simulations chunk =
             MinIterations = 1
             EvaluateEvery = 1
             HeldOut = 12
+            Fit = 12
             Quote = 12 }
 
     Imnn.train settings problem.Simulator problem.Fiducial |> ignore

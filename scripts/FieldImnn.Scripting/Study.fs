@@ -42,6 +42,14 @@ module Study =
     let compressorWith settings fiducial options problem =
         kept options problem settings None fiducial
 
+    /// A compressor of settings of one's own, shortened and seeded as the study's options want it.
+    let trained (settings: ImnnSettings) fiducial options progress (problem: Problem) =
+        let own =
+            { problem with
+                Recipe = Recipe.ofSettings settings }
+
+        compressorWith ((recipe options progress own).Training fiducial) fiducial options problem
+
     /// The study's compressor at given parameters, trained by whichever script needs it first.
     let compressorAt fiducial options progress (problem: Problem) =
         compressorWith ((recipe options progress problem).Training fiducial) fiducial options problem

@@ -24,6 +24,7 @@ let private settings device features =
         MaxIterations = 2
         EvaluateEvery = 1
         HeldOut = 120
+        Fit = 120
         Quote = 120
         Device = device }
 
@@ -129,7 +130,7 @@ let private runs: (string * (torch.Device -> unit)) list =
               |> ignore
 
           let correlated = CorrelatedLogNormal.create 8
-          let axis = (correlated.Recipe.Training correlated.Fiducial).Features
+          let axis = (CorrelatedLogNormal.training correlated.Fiducial).Features
 
           train device "correlated" axis ClosedForm correlated.Simulator correlated.Fiducial Autodiff
           |> ignore

@@ -35,6 +35,7 @@ let short =
         Simulations = 60
         DerivativeSimulations = 60
         HeldOut = 100
+        Fit = 200
         Quote = 200
         MinIterations = 4
         MaxIterations = 4
@@ -199,7 +200,7 @@ let private mistakes =
 
               refuses<NonFiniteException>
                   [ "fields of white"; "index " ]
-                  (train { short with Quote = 5000 } rare fiducial)
+                  (train { short with Fit = 5000; Quote = 5000 } rare fiducial)
 
               refuses<NonFiniteException>
                   [ "derivatives by"; "parameter 2 (m)" ]

@@ -328,6 +328,7 @@ let private two =
                           MinIterations = 30
                           MaxIterations = 30
                           HeldOut = 1000
+                          Fit = 8000
                           Quote = 8000 }
 
                   let compressor = Imnn.train settings simulator fiducial
@@ -548,6 +549,7 @@ let private settings features =
         MaxIterations = 10
         EvaluateEvery = 5
         HeldOut = 400
+        Fit = 1000
         Quote = 1000 }
 
 let private hybrid () =

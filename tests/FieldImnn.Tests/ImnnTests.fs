@@ -21,6 +21,7 @@ let private quick =
         MaxIterations = 100
         MinIterations = 100
         HeldOut = 600
+        Fit = 4000
         Quote = 4000 }
 
 /// Trained once for all tests that need a compressor of the power-law field on 32² pixels.
@@ -77,7 +78,7 @@ let tests =
                   Noise.Normal(NoiseKey.Range(2UL, 0UL, 50), [| 2L; 2L |], ``type`` = torch.ScalarType.Float64)
                   + 1.0
 
-              let struct (value, detF, lambda, strength) = Imnn.loss (Regularised(10.0, 0.1)) x dx
+              let struct (value, detF, lambda, strength) = Optimisation.loss (Regularised(10.0, 0.1)) x dx
               // by hand in plain matrices
               let rows = Tensors.toMatrix x
               let centred = rows.MapIndexed(fun _ j v -> v - rows.Column(j).Sum() / 50.0)
@@ -116,7 +117,7 @@ let tests =
                           problem.Value.Fiducial
 
                   let struct (detF, _, _) =
-                      Imnn.accumulate network (Regularised(10.0, 0.1)) 2 (source.Draw Training 0UL 40 40)
+                      Optimisation.accumulate network (Regularised(10.0, 0.1)) 2 (source.Draw Training 0UL 40 40)
 
                   Array.append
                       [| detF |]
@@ -177,6 +178,7 @@ let tests =
                       MinIterations = 3
                       EvaluateEvery = 1
                       HeldOut = 100
+                      Fit = 100
                       Quote = 100 }
 
               let train seed =
@@ -192,6 +194,7 @@ let tests =
                   { quick with
                       MaxIterations = 60
                       MinIterations = 60
+                      Fit = 2000
                       Quote = 2000 }
 
               let differences =
@@ -263,6 +266,7 @@ let tests =
                   { quick with
                       EvaluateEvery = 1
                       HeldOut = 100
+                      Fit = 100
                       Quote = 100
                       Progress = progress }
 

@@ -106,6 +106,7 @@ let private hole n =
 let private settings quote =
     { ImnnSettings.Default with
         Features = Features.localStatistics
+        Fit = quote
         Quote = quote }
 
 let private kept settings simulator (fiducial: float[]) (fisher: Matrix<float>) =

@@ -14,12 +14,13 @@ open TorchSharp
 let private problem = CorrelatedLogNormal.create 8
 
 let private quick =
-    { problem.Recipe.Training problem.Fiducial with
+    { CorrelatedLogNormal.training problem.Fiducial with
         Simulations = 300
         DerivativeSimulations = 300
         MinIterations = 150
         MaxIterations = 150
         HeldOut = 2000
+        Fit = 10000
         Quote = 10000 }
 
 let private train settings =

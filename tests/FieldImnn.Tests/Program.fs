@@ -39,6 +39,7 @@ let main argv =
               ImnnTests.tests
               FeaturesTests.tests
               LocalStatisticsTests.tests
+              SelectionTests.tests
               DoorTests.tests
               StoredTests.tests
               MalformedEntryTests.tests

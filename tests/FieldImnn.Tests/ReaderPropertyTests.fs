@@ -183,6 +183,7 @@ let private settings =
                       Patience = number random
                       EvaluateEvery = number random
                       HeldOut = number random
+                      Fit = number random
                       Quote = number random
                       Chunk = number random }
 

@@ -16,6 +16,7 @@ open TorchSharp
 let private quick =
     { ImnnSettings.Default with
         HeldOut = 400
+        Fit = 3000
         Quote = 3000
         MaxIterations = 60
         MinIterations = 60 }

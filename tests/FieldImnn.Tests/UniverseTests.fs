@@ -20,6 +20,7 @@ let private trainOn quote features (model: Model) fiducial =
             MinIterations = 1
             MaxIterations = 1
             HeldOut = 500
+            Fit = quote
             Quote = quote }
 
     Imnn.train settings model.Simulator fiducial
@@ -229,6 +230,7 @@ let private settings =
         MinIterations = 1
         MaxIterations = 1
         HeldOut = 200
+        Fit = 200
         Quote = 200 }
 
 let private s (t: Tensor) = t.narrow(1L, 0L, 1L).unsqueeze -1L

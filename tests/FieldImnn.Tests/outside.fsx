@@ -75,6 +75,7 @@ let settings features =
         MinIterations = 40
         MaxIterations = 40
         HeldOut = 400
+        Fit = 2000
         Quote = 2000 }
 
 let recipe =

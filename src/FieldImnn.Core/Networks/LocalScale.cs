@@ -7,15 +7,18 @@ using static TorchSharp.torch;
 namespace FieldImnn.Core.Networks;
 
 /// <summary>How much a scale of <see cref="LocalStatisticsNetwork"/> looks at.</summary>
-internal readonly record struct LocalSettings(long Means, long Bands, long Orders, long CrossBands);
+internal readonly record struct LocalSettings(long Means, long Bins, long Bands, long Orders, long CrossBands);
 
 /// <summary>
 /// The statistics of one scale: of u, the pixels made Gaussian, h_j = He_j(u)/√j!, and v = C⁻¹u, with C the covariance of u at the
-/// fiducial and L L† its spectrum: means of h_1, h_2, …; means of |L†v_k|² in bands of |k| (of channels a ≤ b, Re of their products);
+/// fiducial and L L† its spectrum: means of h_1, h_2, …; a histogram of u, with smooth bins; means of |L†v_k|² in bands of |k| (of channels a ≤ b, Re of their products);
 /// and ⟨y_b h_j⟩, j ≥ 2, y_b the part of v in band b, of each channel.
 /// </summary>
 internal sealed class LocalScale : IDisposable
 {
+    /// <summary>The outermost nodes of the histogram, in u.</summary>
+    private const double Edge = 3.5;
+
     private readonly LocalSettings settings;
     private readonly ChannelPairs pairs;
     private Tensor knots, mask, torus, spectrum;
@@ -41,7 +44,7 @@ internal sealed class LocalScale : IDisposable
     /// <summary>Sides of the grid.</summary>
     internal long[] Sides { get; }
 
-    internal long Features => pairs.Channels * settings.Means + pairs.Count * bands.Count + pairs.Channels * crossBands.Count * (settings.Orders - 1);
+    internal long Features => pairs.Channels * (settings.Means + settings.Bins) + pairs.Count * bands.Count + pairs.Channels * crossBands.Count * (settings.Orders - 1);
 
     /// <summary>Which pixels are seen, 1 or 0: (c, sides…).</summary>
     internal Tensor Seen => mask;
@@ -98,7 +101,7 @@ internal sealed class LocalScale : IDisposable
         using var scope = NewDisposeScope();
         var u = Gaussian(x, knots, mask);
         var h = Hermite(u.Primal.flatten(2));
-        return DualOperations.Concatenate(Means(u, h), Powers(u, out var v), Cross(u, h, v)).MoveToOuterDisposeScope();
+        return DualOperations.Concatenate(Means(u, h), Histogram(u), Powers(u, out var v), Cross(u, h, v)).MoveToOuterDisposeScope();
     }
 
     public void Dispose()
@@ -143,6 +146,36 @@ internal sealed class LocalScale : IDisposable
             return new Dual(value);
         var change = einsum("npcx,ncjx->npcj", du.flatten(3), h.narrow(2, 0, settings.Means)) * Roots(1, settings.Means, h) / seen;
         return new Dual(value, change.flatten(0, 1).flatten(1));
+    }
+
+    /// <summary>
+    /// The parts of the seen pixels at nodes from −3.5 to 3.5, a pixel between two nodes counting for both by its distance: what a mean of any
+    /// function of u that is linear between the nodes is made of. (n, c · bins).
+    /// </summary>
+    private Dual Histogram(Dual u)
+    {
+        var (type, device) = (u.Primal.dtype, u.Primal.device);
+        if (settings.Bins == 0)
+            return new Dual(zeros([u.Primal.shape[0], 0], type, device), u.Tangent is null ? null : zeros([u.Tangent.shape[0], 0], type, device));
+        var seen = mask.flatten(1).to(type, device);
+        var total = seen.sum(1).unsqueeze(1).clamp_min(1);
+        var cells = settings.Bins - 1;
+        var place = (u.Primal.flatten(2) + Edge) * (cells / (2 * Edge));
+        var inside = place.clamp(0, cells);
+        var cell = inside.detach().floor().clamp_max(cells - 1).to_type(ScalarType.Int64);
+        var upper = Sum((inside - cell.to_type(type)) * seen, cell);
+        var value = Nodes(Sum(seen.expand_as(place), cell) - upper, upper) / total;
+        if (u.TangentByParameter is not { } du)
+            return new Dual(value.flatten(1));
+        var moving = place.eq(inside).to_type(type) * seen * (cells / (2 * Edge));
+        var change = Sum(du.flatten(3) * moving.unsqueeze(1), cell.unsqueeze(1).expand(du.flatten(3).shape));
+        return new Dual(value.flatten(1), (Nodes(-change, change) / total).flatten(0, 1).flatten(1));
+
+        Tensor Sum(Tensor values, Tensor at) => zeros([.. values.shape[..^1], cells], type, device).scatter_add(values.dim() - 1, at, values);
+
+        // what each cell gives to its lower and to its upper node
+        static Tensor Nodes(Tensor lower, Tensor higher) =>
+            nn.functional.pad(lower, [0, 1], PaddingModes.Constant, 0) + nn.functional.pad(higher, [1, 0], PaddingModes.Constant, 0);
     }
 
     /// <summary>Means of Re (L†v)_a* (L†v)_b in bands of |k|, of a field that is as at the fiducial 1 or 0; and v.</summary>

@@ -7,15 +7,16 @@ using static TorchSharp.torch;
 namespace FieldImnn.Core.Networks;
 
 /// <summary>
-/// Statistics for fields that nobody described: of pixels made Gaussian by the quantiles of simulations at the fiducial, means of Hermite
-/// polynomials, power in bands and cross power with the polynomials, weighted by the inverse covariance. Of the field itself, and with
-/// less detail of its averages over 2, 4, … pixels. See <see cref="LocalScale"/>.
+/// Statistics for fields that nobody described: of pixels made Gaussian by the quantiles of simulations at the fiducial, a histogram and
+/// means of Hermite polynomials, power in bands and cross power with the polynomials, weighted by the inverse covariance. Of the field
+/// itself, and with less detail of its averages over 2, 4, … pixels. See <see cref="LocalScale"/>.
 /// </summary>
 /// <remarks>
 /// <para>
 /// Where d = T_θ(g) is a monotone function of a Gaussian field of covariance C_θ, these hold the score: u is g at the fiducial, and
 /// ∂ ln p/∂θ = ½ vᵀ(∂C)v − vᵀ∂T⁻¹ + Σ ∂ ln |∂T⁻¹/∂d| − ½ tr C⁻¹∂C with v = C⁻¹u: band powers, cross power of v with a function of u, and the mean of
-/// another. The Hermite polynomials are a basis for these functions, orthonormal for Gaussian u. Nothing is told of T or C.
+/// another. The Hermite polynomials are a basis for the smooth function in the cross power, orthonormal for Gaussian u; the histogram, with
+/// nodes as close as a kink of T may be sharp, one for the mean, whose function may have steps. Nothing is told of T or C.
 /// </para>
 /// <para>
 /// There is nothing to train: <see cref="Fit"/> sets the constants, and the closed-form layer does the rest. Pixels that are the same in all
@@ -38,8 +39,8 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
         // pairs of channels share the bands of one
         var spread = Math.Sqrt(description.Channels * (description.Channels + 1) / 2.0);
         var bands = Math.Max(Math.Min(9, description.Setting("bands")), (long)Math.Round(description.Setting("bands") / spread));
-        var fine = new LocalSettings(description.Setting("means"), bands, description.Setting("orders"), description.Setting("crossBands"));
-        var coarse = new LocalSettings(Math.Min(fine.Means, 4), Math.Min(bands, 3), Math.Min(fine.Orders, 3), Math.Min(fine.CrossBands, 2));
+        var fine = new LocalSettings(description.Setting("means"), Bins(description.Setting("bins"), description.Channels), bands, description.Setting("orders"), description.Setting("crossBands"));
+        var coarse = new LocalSettings(Math.Min(fine.Means, 4), 0, Math.Min(bands, 3), Math.Min(fine.Orders, 3), Math.Min(fine.CrossBands, 2));
         var sides = description.Sides.ToArray();
         using var noGrad = no_grad();
         var made = new List<LocalScale>();
@@ -125,6 +126,13 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
                 scale.Dispose();
         }
         base.Dispose(disposing);
+    }
+
+    /// <summary>Bins of each histogram: those of one channel are shared by several, down to eleven; fewer than three are none.</summary>
+    private static long Bins(long wanted, long channels)
+    {
+        var each = Math.Max(Math.Min(11, wanted), (long)Math.Round((double)wanted / channels));
+        return each < 3 ? 0 : each;
     }
 
     private static bool Halves(long[] sides) => sides.All(n => n % 2 == 0);

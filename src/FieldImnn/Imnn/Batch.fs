@@ -15,6 +15,8 @@ type internal Part =
     | Fitting
     /// F, which is quoted.
     | Quoting
+    /// The choice between compressors that are trained.
+    | Choosing
 
 /// Where training takes its simulations from: a number of them, some with derivatives, in chunks that fit into memory.
 /// A chunk is a Dual of the network's statistics; without derivatives its tangent is null.
@@ -71,6 +73,7 @@ module internal Batch =
             | Validation -> "validation"
             | Fitting -> "statistics"
             | Quoting -> "quote"
+            | Choosing -> "choice"
 
         { Count = count
           Runs =
@@ -164,8 +167,9 @@ module internal Batch =
             let count =
                 function
                 | Training -> settings.Simulations
-                | Validation -> settings.HeldOut
-                | Fitting
+                | Validation
+                | Choosing -> settings.HeldOut
+                | Fitting -> settings.Fit
                 | Quoting -> settings.Quote
 
             simulated settings network simulator theta chunk count

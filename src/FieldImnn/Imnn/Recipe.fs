@@ -56,6 +56,7 @@ module Recipe =
                 MaxIterations = min 60 s.MaxIterations
                 MinIterations = min 60 s.MinIterations
                 HeldOut = 500
+                Fit = 4000
                 Quote = 2000 })
 
     /// Where the first round is trained.

@@ -33,8 +33,10 @@ type ImnnSettings =
         EvaluateEvery: int
         /// Simulations that choose the best weights. Of stored simulations, half of those held out do.
         HeldOut: int
-        /// Fresh simulations on which F is quoted (and as many again to fit the statistics). Of stored simulations, the other half of those
-        /// held out.
+        /// Simulations with derivatives that fit the closed-form layer and the statistics of the estimate. The layer loses about
+        /// features/Fit of the information of each parameter. Of stored simulations, those that choose.
+        Fit: int
+        /// Fresh simulations on which F is quoted. Of stored simulations, the other half of those held out.
         Quote: int
         /// Simulations in memory at a time, at most: fewer of fields of more than 128² pixels.
         Chunk: int
@@ -44,9 +46,9 @@ type ImnnSettings =
         Device: torch.Device
     }
 
-    /// The filter bank with the closed-form last layer.
+    /// Local statistics, which are told nothing of the field, with the closed-form last layer.
     static member Default =
-        { Features = Features.filterBank 8 7 3
+        { Features = Features.localStatistics
           Loss = ClosedForm
           Derivatives = Autodiff
           Simulations = 200
@@ -57,6 +59,7 @@ type ImnnSettings =
           Patience = 30
           EvaluateEvery = 10
           HeldOut = 2000
+          Fit = 20000
           Quote = 10000
           Chunk = 100
           Seed = 1UL
@@ -71,6 +74,7 @@ type ImnnSettings =
             LearningRate = 1e-3
             MaxIterations = 1000
             HeldOut = 500
+            Fit = 2000
             Quote = 2000 }
 
 /// Checks of settings.
@@ -119,6 +123,7 @@ module ImnnSettings =
         atLeast "patience" 1 settings.Patience
         atLeast "iterations between evaluations" 1 settings.EvaluateEvery
         atLeast "held-out simulations" (2 * batch) settings.HeldOut
+        atLeast "simulations to fit the statistics to" (features + 3) settings.Fit
         atLeast "simulations to quote F on" (features + 3) settings.Quote
         atLeast "chunk" 1 settings.Chunk
         settings

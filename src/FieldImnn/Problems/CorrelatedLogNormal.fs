@@ -22,7 +22,8 @@ module CorrelatedLogNormal =
     /// Where the network is trained first.
     let fiducial = [| 0.95; 0.55 |]
 
-    /// The network and training at a fiducial, where fields end at −1/α.
+    /// A network that is trained at a fiducial, and told that fields end at −1/α there. The problem's recipe has the default features, which
+    /// are not.
     let training (fiducial: float[]) =
         { ImnnSettings.Default with
             Features = Features.axisFilters (1.0 / fiducial[0]) 0.01 1 12 2 5
@@ -33,6 +34,7 @@ module CorrelatedLogNormal =
             MaxIterations = 350
             EvaluateEvery = 25
             HeldOut = 4000
+            Fit = 20000
             Quote = 20000
             Chunk = 250 }
 
@@ -44,7 +46,7 @@ module CorrelatedLogNormal =
 
     let private edgeFeatures = Features.own "lowest pixel's edge" 1 edge
 
-    /// The problem on N × N pixels with the network trained at a given fiducial. The quoted Fisher matrix is that of f = e^{αg}, which
+    /// The problem on N × N pixels compressed at a given fiducial first. The quoted Fisher matrix is that of f = e^{αg}, which
     /// the authors' notebooks hold against this field.
     let createAt n fiducial =
         let model = CorrelatedLogNormalField n
@@ -57,13 +59,12 @@ module CorrelatedLogNormal =
                     (CorrelatedLogNormalLikelihood.logLikelihood model)
             )
           Recipe =
-            { Training = training
-              Fiducial = Some fiducial
-              Rounds = 4
-              Beside =
-                Some
-                    { Features = edgeFeatures
-                      Edges = [ { Summary = 0; Parameter = 0 } ] } }
+            { Recipe.Default with
+                Fiducial = Some fiducial
+                Beside =
+                    Some
+                        { Features = edgeFeatures
+                          Edges = [ { Summary = 0; Parameter = 0 } ] } }
           Example = [| 1.0; 0.5 |]
           QuotedFisher =
             Some(CorrelatedLogNormalLikelihood.fisher (CorrelatedLogNormalField(n, LogNormalForm.Exponential))) }

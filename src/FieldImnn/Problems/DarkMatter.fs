@@ -75,14 +75,16 @@ module DarkMatter =
     /// the logarithm of negative numbers and cannot be reproduced; the exact values are 25 times larger at (0.6, 0.6).
     let quotedDeterminants = [ [| 0.6; 0.6 |], 245524.0; [| 0.4; 0.6 |], 656706.0 ]
 
-    /// Filters at three scales on ln(1 + δ), or at as many as leave the coarsest field wider than a filter.
+    /// A network that is trained, as the paper's is, and told that the fields are log-normal: filters at three scales on ln(1 + δ), or at as
+    /// many as leave the coarsest field wider than a filter. The problem's recipe has the default features, which are not trained.
     let training n =
         let levels =
             [ 3; 2; 1 ]
             |> List.find (fun l -> l = 1 || n % (1 <<< (l - 1)) = 0 && n >>> (l - 1) >= 8)
 
         { ImnnSettings.Default with
-            Features = Features.ofLogarithm (Features.filterBank 8 7 levels) }
+            Features = Features.ofLogarithm (Features.filterBank 8 7 levels)
+            Fit = 10000 }
 
     /// The exact answer of a field model.
     let exact model =
@@ -96,7 +98,7 @@ module DarkMatter =
             Model.create (LogNormalModel.simulator "dark-matter" model) (prior convention)
             |> Model.withExact (exact model)
           Recipe =
-            { Recipe.ofSettings (training n) with
+            { Recipe.Default with
                 Fiducial = Some [| 0.6; 0.6 |] }
           Example = [| 0.2589; 0.8159 |]
           QuotedFisher = None }

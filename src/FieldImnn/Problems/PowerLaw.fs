@@ -24,6 +24,12 @@ module PowerLaw =
     let model n convention =
         SpectrumField.create spectrum (FourierGrid(2, n, float n)) convention
 
+    /// A network that is trained, as the paper's is: filters at three scales. The problem's recipe has the default features, which are not.
+    let training =
+        { ImnnSettings.Default with
+            Features = Features.filterBank 8 7 3
+            Fit = 10000 }
+
     /// The problem on N × N pixels: the paper's is 128.
     let create n convention =
         let model = model n convention

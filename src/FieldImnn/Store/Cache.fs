@@ -55,7 +55,7 @@ module Cache =
                 "\n"
                 [ $"{CompressorFile.version} {described} %A{settings.Loss} {derivatives}"
                   $"{settings.Simulations} {settings.DerivativeSimulations} {exact settings.LearningRate} {settings.MinIterations}"
-                  $"{settings.MaxIterations} {settings.Patience} {settings.EvaluateEvery} {settings.HeldOut} {settings.Quote}"
+                  $"{settings.MaxIterations} {settings.Patience} {settings.EvaluateEvery} {settings.HeldOut} {settings.Fit} {settings.Quote}"
                   $"{settings.Chunk} {settings.Seed} %A{Map.toList notes}"
                   String.concat " " (Array.map exact fiducial)
                   ofOwn settings simulator fiducial

@@ -1,0 +1,105 @@
+/// One universe by one candidate: what is kept of the exact information, for every seed.
+module Cell
+
+open System.IO
+open System.Text.Json.Nodes
+open FieldImnn
+open FieldImnn.Core
+open MathNet.Numerics.Statistics
+open Universe
+open Candidate
+
+/// One training.
+type Run =
+    { Kept: float
+      PerParameter: float
+      Features: int
+      Seconds: float
+      Simulations: int }
+
+/// Trains with a seed, quoting F on so many fresh simulations.
+let run (universe: Universe) candidate fit quote seed progress =
+    let settings =
+        { candidate.Settings with
+            Fit = fit |> Option.defaultValue candidate.Settings.Fit
+            Quote = quote
+            Seed = seed
+            Progress = progress }
+
+    let compressor = Imnn.train settings universe.Simulator universe.Fiducial
+    let kept = Fisher.retained compressor.Fisher (universe.Exact.Fisher universe.Fiducial)
+
+    { Kept = kept
+      PerParameter = kept ** (1.0 / float universe.Fiducial.Length)
+      Features = int compressor.Network.Features
+      Seconds = compressor.Seconds
+      Simulations = compressor.Simulations }
+
+let private goal universe candidate =
+    if candidate.Name = byDefault.Name then
+        Some universe.Goal
+    else
+        universe.GoalTold
+
+let json (universe: Universe) candidate quote (runs: Run[]) =
+    let median (f: Run -> float) = runs |> Array.map f |> Statistics.Median
+    let kept = median (if universe.PerParameter then _.PerParameter else _.Kept)
+
+    Report.fields
+        [ "universe", Report.value universe.Name
+          "features", Report.value candidate.Name
+          "parameters", Report.value universe.Fiducial.Length
+          "fiducial", Report.numbers universe.Fiducial
+          "quotedOn", Report.value quote
+          "kept", Report.value (median _.Kept)
+          "keptPerParameter", Report.value (median _.PerParameter)
+          "keptOfSeeds", Report.numbers (runs |> Array.map _.Kept)
+          match goal universe candidate with
+          | Some wanted ->
+              "goal", Report.value wanted
+              "goalIsPerParameter", Report.value universe.PerParameter
+              "reached", Report.value (kept >= wanted)
+          | None -> ()
+          "featureCount", Report.value runs[0].Features
+          "simulations", Report.value runs[0].Simulations
+          "seconds", Report.value (median _.Seconds)
+          "cannotSee", Report.value (Features.cannotSee candidate.Settings.Features) ]
+
+/// A candidate that cannot compress the universe, and why.
+let refused (universe: Universe) candidate (error: FieldImnnException) =
+    Report.fields
+        [ "universe", Report.value universe.Name
+          "features", Report.value candidate.Name
+          "refused", Report.value error.Message ]
+
+/// The table of cells, as they were written, in Markdown.
+let table (cells: JsonNode list) =
+    let number (cell: JsonNode) (key: string) = cell[key].GetValue<float>()
+
+    [ "| universe | features | share of det F | of seeds | a parameter | goal | number of features | seconds |"
+      "|---|---|---|---|---|---|---|---|"
+      for c in cells do
+          let text (key: string) = c[key].GetValue<string>()
+
+          if isNull c["refused"] then
+              let seeds =
+                  c["keptOfSeeds"].AsArray()
+                  |> Seq.map (fun v -> $"%.3f{v.GetValue<float>()}")
+                  |> String.concat " "
+
+              let goal =
+                  if isNull c["goal"] then
+                      "–"
+                  else
+                      let missed = if c["reached"].GetValue<bool>() then "" else " (missed)"
+                      $"""%.2f{number c "goal"}{missed}"""
+
+              $"""| {text "universe"} | {text "features"} | %.3f{number c "kept"} | {seeds} | %.3f{number c "keptPerParameter"} | {goal} | {c["featureCount"]} | %.0f{number c "seconds"} |"""
+          else
+              $"""| {text "universe"} | {text "features"} | refused: {text "refused"} | | | | | |""" ]
+
+let path folder (universe: Universe) candidate =
+    let plain (text: string) =
+        text |> String.map (fun c -> if System.Char.IsLetterOrDigit c then c else '-')
+
+    Path.Combine(folder, "cells", $"{plain universe.Name}-{plain candidate.Name}.json")
