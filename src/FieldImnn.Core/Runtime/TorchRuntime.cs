@@ -1,4 +1,5 @@
 using System;
+using System.Runtime;
 using System.Runtime.InteropServices;
 using System.Threading;
 using TorchSharp;
@@ -7,8 +8,9 @@ namespace FieldImnn.Core.Runtime;
 
 /// <summary>The tensor library in this process: its native libraries, and settings that hold for the whole process.</summary>
 /// <remarks>
-/// Native libraries are loaded when the first tensor is made. Nothing else of the process is changed but by <see cref="Configure"/>,
-/// which programs and scripts call (<c>scripts/load.fsx</c> does) and libraries do not.
+/// Native libraries are loaded when the first tensor is made, and garbage is no longer collected in the background from then on. Nothing
+/// else of the process is changed but by <see cref="Configure"/>, which programs and scripts call (<c>scripts/load.fsx</c> does) and
+/// libraries do not.
 /// </remarks>
 public static partial class TorchRuntime
 {
@@ -81,8 +83,21 @@ public static partial class TorchRuntime
     private static bool Start()
     {
         NativeLibraries.Load();
+        CollectInTheForeground();
         torch.InitializeDeviceType(DeviceType.CPU); // touches TorchSharp, so that a fault shows here and not later
         return true;
+    }
+
+    /// <summary>
+    /// TorchSharp holds the number of <c>tensor * 2</c> in an object with a finaliser that nothing keeps alive while native code reads it
+    /// (a tensor outside of dispose scopes, too). A collection in the background can therefore free it under the reader: "Unknown scalar
+    /// type", or a wrong number. A collection in the foreground runs on the thread that allocates, which is then not in native code.
+    /// A mode of the user's stands.
+    /// </summary>
+    private static void CollectInTheForeground()
+    {
+        if (GCSettings.LatencyMode == GCLatencyMode.Interactive)
+            GCSettings.LatencyMode = GCLatencyMode.Batch;
     }
 
     private static bool ConfigureProcess()
