@@ -44,7 +44,7 @@ module internal Batch =
         network.Prepare(Dual(single fields, tangent))
 
     let private freed (make: unit -> Dual) =
-        use scope = torch.NewDisposeScope()
+        use _ = Tensors.scope ()
         use _ = torch.no_grad ()
         let made = make ()
         let primal = made.Primal.MoveToOuterDisposeScope()
@@ -146,8 +146,8 @@ module internal Batch =
                     let able = window |> Array.filter (Stored.hasDerivative heldOut)
                     take heldOut window able.Length }
 
-    /// Pixels in memory at a time, all fields of a chunk together: 100 of 128².
-    let private mostPixels = 1_638_400L
+    /// Pixels in memory at a time, all fields of a chunk together: 25 of 128². More are no faster, since they do not fit into caches.
+    let private mostPixels = 409_600L
 
     let private chunkOf settings (simulator: Simulator) =
         let pixels = Array.fold (*) 1L simulator.FieldShape
