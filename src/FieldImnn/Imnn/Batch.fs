@@ -231,11 +231,29 @@ module internal Batch =
     let features (network: SummaryNetwork) parameters (chunks: Dual[]) =
         chunks |> Array.map network.Evaluate |> assemble network parameters
 
-    /// As features, a chunk at a time, without a graph and freeing what each made.
+    /// A chunk in pieces of so many rows that what a network makes of them fits into memory.
+    let private pieces (chunk: Dual) =
+        let n, p = chunk.Primal.shape[0], int64 chunk.Parameters
+        let numbers = max 1L (chunk.Primal.numel () / n)
+
+        Tensors.chunks (int (max 1L (mostPixels / numbers))) (int n)
+        |> Array.map (fun struct (start, length) ->
+            let start, length = int64 start, int64 length
+
+            let tangent =
+                if isNull chunk.Tangent then
+                    null
+                else
+                    chunk.Tangent.narrow (0L, start * p, length * p)
+
+            Dual(chunk.Primal.narrow (0L, start, length), tangent))
+
+    /// As features, a piece at a time, without a graph and freeing what each made.
     let evaluate (network: SummaryNetwork) parameters (chunks: Dual[]) =
         Tensors.scoped2 (fun () ->
             use _ = torch.no_grad ()
 
             chunks
+            |> Array.collect pieces
             |> Array.map (fun c -> freed (fun () -> network.Evaluate c))
             |> assemble network parameters)
