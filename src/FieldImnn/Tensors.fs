@@ -38,20 +38,25 @@ module Device =
 
 /// Lifetimes of tensors, and the way between tensors and arrays.
 module Tensors =
+    /// A dispose scope; before it begins, memory of freed tensors goes back to the system if there is much.
+    let internal scope () =
+        TorchRuntime.GiveBackMemory()
+        torch.NewDisposeScope()
+
     /// Runs a computation, frees every tensor it made but its result, and hands that to the caller's scope.
     let scoped (compute: unit -> Tensor) : Tensor =
-        use _ = torch.NewDisposeScope()
+        use _ = scope ()
         (compute ()).MoveToOuterDisposeScope()
 
     /// As scoped, for a pair of results.
     let scoped2 (compute: unit -> struct (Tensor * Tensor)) : struct (Tensor * Tensor) =
-        use _ = torch.NewDisposeScope()
+        use _ = scope ()
         let struct (a, b) = compute ()
         struct (a.MoveToOuterDisposeScope(), b.MoveToOuterDisposeScope())
 
     /// Runs a computation whose result holds no tensor, and frees every tensor it made.
     let using (compute: unit -> 'result) : 'result =
-        use _ = torch.NewDisposeScope()
+        use _ = scope ()
         compute ()
 
     /// A tensor that no dispose scope frees: for constants that live as long as what holds them.

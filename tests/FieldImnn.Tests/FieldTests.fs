@@ -76,6 +76,38 @@ let private publishedByLoops (noise: float[,,]) (theta: float[]) n =
 
         sum / float n)
 
+/// Number i of a key's normal noise by its definition, in double precision: Philox's block of four, Box and Muller's formula. Eight blocks
+/// lie side by side: first numbers, second, third, fourth.
+let private normalByDefinition (key: NoiseKey) i =
+    let lane, part, block = i % 8, i / 8 % 4, 8 * (i / 32)
+
+    let struct (a, b, c, d) =
+        Philox.Block(
+            uint32 (block + lane),
+            0u,
+            uint32 key.Index,
+            uint32 (key.Index >>> 32),
+            uint32 key.Seed,
+            uint32 (key.Seed >>> 32)
+        )
+
+    let a, b = if part < 2 then a, b else c, d
+    // the uniform number is one of single precision below 1
+    let u = min (float (float32 (a >>> 1) + 0.5f) / 2147483648.0) 0.99999994
+    let angle = 2.0 * Math.PI * float b / 4294967296.0
+    sqrt (-2.0 * log u) * (if part % 2 = 0 then cos angle else sin angle)
+
+/// The largest relative error of a key's noise against its definition, each number changed before.
+let private largestError (change: float -> float) =
+    let key = NoiseKey(0x123456789abcdefUL, 0xfedcba987654321UL)
+    let drawn = Noise.Normal([| key |], [| 100_000L |]) |> Tensors.toArray
+
+    drawn
+    |> Array.mapi (fun i z ->
+        let exact = normalByDefinition key i
+        abs (change z - exact) / (abs exact + 1e-12))
+    |> Array.max
+
 let tests =
     testList
         "fields"
@@ -101,6 +133,49 @@ let tests =
                   (struct (0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u))
                   (struct (0xa4093822u, 0x299f31d0u))
                   (struct (0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u)))
+
+          tensorTest "derivatives are those of the θ that is asked for, whatever was asked before" (fun () ->
+              let keys = NoiseKey.Range(2UL, 0UL, 2)
+
+              let gaussian () =
+                  SpectrumField.simulator "gaussian" (power 2 16 16.0)
+
+              let darkMatter () =
+                  (DarkMatter.create 16 ModeConvention.Ideal).Simulator
+
+              let tangents simulator (theta: float[]) =
+                  let struct (_, t) =
+                      Simulator.withDerivatives simulator Autodiff (Tensors.ofVector theta) keys
+
+                  Tensors.toArray t
+
+              for make in [ gaussian; darkMatter ] do
+                  let simulator = make ()
+                  let first, second = [| 0.5; 0.6 |], [| 0.5; 0.7 |]
+                  let all = [ first; first; second; first ] |> List.map (tangents simulator)
+                  Expect.equal all[0] (tangents (make ()) first) "the first"
+                  Expect.equal all[2] (tangents (make ()) second) "another"
+                  Expect.equal (all[1], all[3]) (all[0], all[0]) "the first again"
+                  Expect.notEqual all[0] all[2] "derivatives differ between them")
+
+          tensorTest "fields whose sum overflows are finite; infinity and NaN among them are refused" (fun () ->
+              let constant (value: float) =
+                  Simulator.create "constant" [ "a" ] [ 4; 4 ] [ 4; 4 ] (fun theta noise ->
+                      let a = theta.unsqueeze(-1L).to_type torch.ScalarType.Float32
+                      noise * 0.0 + a * value)
+
+              let draw value =
+                  Simulator.fields (constant value) (Tensors.ofVector [| 1.0 |]) (NoiseKey.Range(1UL, 0UL, 3))
+
+              let drawn = Tensors.toArray (draw 3e38)
+              Expect.equal drawn[0] (float 3e38f) "near the largest number"
+
+              for value in [ infinity; nan; 1e39 ] do
+                  Expect.throwsT<NonFiniteException> (fun () -> draw value |> ignore) $"{value}")
+
+          tensorTest "normal noise is that of its definition in double precision; an error of 10⁻⁵ is seen" (fun () ->
+              Expect.isLessThan (largestError id) 1e-6 "relative error"
+              Expect.isGreaterThan (largestError (fun z -> z * 1.00001)) 5e-6 "relative error with a planted fault")
 
           tensorTest "normal noise is normal, and a planted bias of 1 % is caught" (fun () ->
               let draws =

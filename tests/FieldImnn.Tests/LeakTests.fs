@@ -2,13 +2,67 @@
 module LeakTests
 
 open System
+open System.Diagnostics
+open System.IO
+open System.Reflection
+open System.Threading
 open Expecto
 open FieldImnn
 open FieldImnn.Core
+open FieldImnn.Core.Runtime
 open DoorTests
 open MathNet.Numerics.LinearAlgebra
 open TestSupport
 open TorchSharp
+
+/// The argument that makes the test program split its free memory and print what it then holds instead of running tests.
+let argument = "--split-memory"
+
+/// What the argument is followed by where the fault is planted: nothing is given back.
+let private planted = "planted"
+
+/// Resident memory of this process, MB.
+let private resident () =
+    use me = Process.GetCurrentProcess()
+    float me.WorkingSet64 / 1e6
+
+/// Tensors of a gigabyte and a quarter, freed all but a small one after each large one, which keeps the large holes apart.
+let private split () =
+    use _ = torch.NewDisposeScope()
+
+    [| for _ in 1..80 do
+           torch.zeros(4_000_000L).add_(1.0.ToScalar()) |> ignore
+           Tensors.keep (torch.zeros 1000L) |]
+
+/// What the test program does with the argument: prints resident memory before and after a piece of work that follows.
+let printMemory (rest: string[]) =
+    TorchRuntime.Configure()
+    let kept = split ()
+    let before = resident ()
+    Thread.Sleep 1000 // memory is looked at twice a second
+
+    if not (Array.contains planted rest) then
+        Tensors.using (fun () -> torch.zeros 3L |> ignore)
+
+    Console.Out.WriteLine $"%.0f{before} %.0f{resident ()}"
+    kept |> Array.iter _.Dispose()
+    0
+
+/// Resident memory, MB, before and after a piece of work in a child process whose free memory is split.
+let private afterSplitting (rest: string list) =
+    let program = Assembly.GetExecutingAssembly().Location
+
+    let info =
+        ProcessStartInfo("dotnet", [ program; argument ] @ rest, RedirectStandardOutput = true)
+
+    use child = Process.Start info
+    let output = child.StandardOutput.ReadToEnd()
+    child.WaitForExit()
+    Expect.equal child.ExitCode 0 output
+
+    match output.Split ' ' with
+    | [| before; after |] -> float before, float after
+    | _ -> failtest $"not two numbers: {output}"
 
 /// Tensors that live, in scopes and out of them.
 let private alive () =
@@ -36,7 +90,18 @@ let tests =
     testSequenced
     <| testList
         "leaks"
-        [ testCase "a planted leak is seen" (fun () ->
+        [ testCase "free memory that small tensors hold apart goes back to the system before the next work" (fun () ->
+              if not (File.Exists "/proc/self/statm") then
+                  skiptest "resident memory is looked at on Linux only"
+
+              let before, after = afterSplitting []
+              Expect.isGreaterThan before 1200.0 "MB, of 80 tensors of 16 MB that were freed"
+              Expect.isLessThan after 400.0 "MB after it"
+
+              let before, after = afterSplitting [ planted ]
+              Expect.isGreaterThan after (0.9 * before) "MB where nothing gives it back")
+
+          testCase "a planted leak is seen" (fun () ->
               let kept = ResizeArray<Tensor>()
 
               let leak () = kept.Add(torch.ones (3L))
@@ -62,7 +127,9 @@ let tests =
                     { short with
                         Loss = Regularised(10.0, 0.1) }
                     { short with
-                        Features = Features.filterBank 2 3 2 } ] do
+                        Features = Features.filterBank 2 3 2 }
+                    { short with
+                        Features = Features.localStatistics } ] do
                   Expect.equal (leaked (train settings)) 0L $"%A{settings.Features} %A{settings.Derivatives}")
 
           testCase "estimates, checks, fingerprints and files leave none" (fun () ->

@@ -223,7 +223,7 @@ let private fields =
                   let modes =
                       model.Map.Grid.Forward g * (support / (amplitude + (support.neg () + 1.0)))
 
-                  let again = model.Gaussian.Field.Synthesise(modes, amplitude)
+                  let again = model.Map.Grid.Inverse(modes * amplitude)
                   let struct (contrast, _) = model.Map.Contrast(again, Tensors.ofVector [| 0.0 |])
                   close 2e-6 (Tensors.toArray contrast) (Tensors.toArray target) $"target {i}"))
 

@@ -4,12 +4,45 @@ module NativeTests
 open System
 open System.Diagnostics
 open System.IO
+open System.Reflection
+open System.Runtime
 open System.Threading
 open Expecto
 open FieldImnn.Core
 open FieldImnn.Core.Runtime
 open TestSupport
 open TorchSharp
+
+/// The argument that makes the test program print how many collections ran in the background instead of running tests.
+let argument = "--collections"
+
+/// What the argument is followed by where the fault is planted: collecting in the background, as .NET does of itself.
+let private planted = "planted"
+
+/// What the test program does with the argument: full collections after loading, asked for as the runtime itself would start them.
+let printCollections (rest: string[]) =
+    TorchRuntime.Load()
+
+    if Array.contains planted rest then
+        GCSettings.LatencyMode <- GCLatencyMode.Interactive
+
+    // a heap of a few megabytes is never collected in the background
+    let held = Array.init 100_000 (fun _ -> Array.zeroCreate<byte> 200)
+
+    let background () =
+        GC.GetGCMemoryInfo(GCKind.Background).Index
+
+    let before = background ()
+    let mutable asked = 0
+
+    while asked < 100 && background () = before do
+        GC.Collect(2, GCCollectionMode.Forced, false)
+        Thread.Sleep 20
+        asked <- asked + 1
+
+    GC.KeepAlive held
+    Console.Out.WriteLine(background () - before)
+    0
 
 let private onLinux body =
     fun () ->
@@ -138,4 +171,26 @@ let private threads =
               later.Join()
               Expect.equal (TorchRuntime.Threads, fresh) (before, before) "here and in a thread that starts now") ]
 
-let tests = testSequenced <| testList "native" [ threads; processes ]
+/// Collections in the background of a child process that has loaded the tensor library.
+let private collections (rest: string list) =
+    let program = Assembly.GetExecutingAssembly().Location
+
+    let info =
+        ProcessStartInfo("dotnet", [ program; argument ] @ rest, RedirectStandardOutput = true)
+
+    use child = Process.Start info
+    let output = child.StandardOutput.ReadToEnd()
+    child.WaitForExit()
+    Expect.equal child.ExitCode 0 output
+    int64 (output.Trim())
+
+let private garbage =
+    testList
+        "garbage"
+        [ testCase "nothing is collected in the background while native code reads a number" (fun () ->
+              Expect.equal (collections []) 0L "collections in the background")
+
+          testCase "a process that collects in the background is seen" (fun () ->
+              Expect.isGreaterThan (collections [ planted ]) 0L "collections in the background") ]
+
+let tests = testSequenced <| testList "native" [ threads; processes; garbage ]

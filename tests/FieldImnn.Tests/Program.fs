@@ -9,6 +9,8 @@ let main argv =
     // some tests run this program again: under other instruction sets, or where there is no room for a file
     match List.ofArray argv with
     | first :: rest when first = BitsTests.argument -> BitsTests.printAll (Array.ofList rest)
+    | first :: rest when first = NativeTests.argument -> NativeTests.printCollections (Array.ofList rest)
+    | first :: rest when first = LeakTests.argument -> LeakTests.printMemory (Array.ofList rest)
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
     | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
     | _ ->

@@ -24,15 +24,7 @@ internal static class RealTransform
     internal static Tensor Forward(Tensor field, int dimensions)
     {
         using var scope = NewDisposeScope();
-        var side = field.shape[^1];
-        // asked for a real tensor, fft_ would take the real algorithm and mirror its result
-        var lines = field.to_type(field.dtype == ScalarType.Float64 ? ScalarType.ComplexFloat64 : ScalarType.ComplexFloat32).contiguous();
-        var modes = fft.fft_(lines).narrow(-1, 0, side / 2 + 1);
-        if (dimensions == 1)
-            modes = modes.contiguous();
-        for (var axis = -dimensions; axis < -1; axis++)
-            modes = Along(modes, axis, line => fft.fft_(line));
-        return modes.MoveToOuterDisposeScope();
+        return Reversed(ForwardReversed(field, dimensions), dimensions).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -42,19 +34,48 @@ internal static class RealTransform
     internal static Tensor Inverse(Tensor modes, int dimensions, long side)
     {
         using var scope = NewDisposeScope();
-        for (var axis = -dimensions; axis < -1; axis++)
-            modes = Along(modes, axis, line => fft.ifft(line));
-        var weighted = modes.contiguous() * Mirrors(side, modes);
-        return fft.ifft(weighted, side).real.contiguous().MoveToOuterDisposeScope();
+        var weighted = modes * Mirrors(side, modes);
+        return InverseReversed(Reversed(weighted, dimensions), dimensions, side).contiguous().MoveToOuterDisposeScope();
     }
 
-    private static Tensor Along(Tensor values, int axis, Func<Tensor, Tensor> transform) =>
-        transform(values.transpose(axis, -1).contiguous()).transpose(axis, -1).contiguous();
-
-    /// <summary>w (n/2 + 1): 1 where a mode is its own mirror image, else 2.</summary>
-    private static Tensor Mirrors(long side, Tensor modes)
+    /// <summary>As <see cref="Forward"/>, with the axes in reverse, (…, n_D/2 + 1, …, n_1): as the transforms leave them.</summary>
+    internal static Tensor ForwardReversed(Tensor field, int dimensions)
     {
-        var type = modes.dtype == ScalarType.ComplexFloat64 ? ScalarType.Float64 : ScalarType.Float32;
+        using var scope = NewDisposeScope();
+        var side = field.shape[^1];
+        // asked for a real tensor, fft_ would take the real algorithm and mirror its result
+        var lines = field.to_type(field.dtype == ScalarType.Float64 ? ScalarType.ComplexFloat64 : ScalarType.ComplexFloat32).contiguous();
+        var modes = fft.fft_(lines).narrow(-1, 0, side / 2 + 1);
+        // the axis that was transformed goes before those that were before it, and the one in front of these becomes the last
+        for (var axis = 1; axis < dimensions; axis++)
+            modes = fft.fft_(modes.movedim([-1], [axis - 1 - dimensions]).contiguous());
+        return modes.contiguous().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The inverse of modes (…, n_D/2 + 1, …, n_1) that are weighted by <see cref="Mirrors"/>; a view of complex numbers.</summary>
+    internal static Tensor InverseReversed(Tensor weighted, int dimensions, long side)
+    {
+        using var scope = NewDisposeScope();
+        var modes = weighted;
+        for (var axis = dimensions - 1; axis > 0; axis--)
+            modes = fft.ifft(modes.contiguous()).movedim([axis - 1 - dimensions], [-1]);
+        // filled up with zeros, lines become contiguous on the way
+        var lines = modes.shape[^1] == side ? modes.contiguous() : nn.functional.pad(modes, [0, side - modes.shape[^1]]);
+        return fft.ifft(lines).real.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The last <paramref name="dimensions"/> axes in reverse order, contiguous.</summary>
+    internal static Tensor Reversed(Tensor values, int dimensions)
+    {
+        var kept = values.dim() - dimensions;
+        long[] order = [.. Enumerable.Range(0, (int)kept).Select(i => (long)i), .. Enumerable.Range(0, dimensions).Select(i => values.dim() - 1 - i)];
+        return values.permute(order).contiguous();
+    }
+
+    /// <summary>w (n/2 + 1): 1 where a mode is its own mirror image, else 2; real, in the precision of the modes.</summary>
+    internal static Tensor Mirrors(long side, Tensor modes)
+    {
+        var type = modes.dtype is ScalarType.ComplexFloat64 or ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
         return tensor([.. Enumerable.Range(0, (int)(side / 2 + 1)).Select(k => k == 0 || 2 * k == side ? 1.0 : 2.0)], type, modes.device);
     }
 }

@@ -125,11 +125,13 @@ public sealed class FilterBankNetwork : SummaryNetwork
     {
         using var scope = NewDisposeScope();
         var sides = x.Primal.shape[2..];
-        var modes = RealTransform.Forward(x.Primal, Dimensions);
+        // modes and their products have the halved axis first: no matter to a product, and two transpositions less
+        var modes = RealTransform.ForwardReversed(x.Primal, Dimensions);
+        var mirrors = RealTransform.Mirrors(sides[^1], modes).reshape([-1, .. Enumerable.Repeat(1L, Dimensions - 1)]);
         var value = Crop(Product(modes, modes, 1));
         if (x.TangentByParameter is not { } tangent)
             return new Dual(value).MoveToOuterDisposeScope();
-        var (fixedModes, changed) = (modes.unsqueeze(1), RealTransform.Forward(tangent, Dimensions));
+        var (fixedModes, changed) = (modes.unsqueeze(1), RealTransform.ForwardReversed(tangent, Dimensions));
         var derivative = pairs.Count == 1
             ? Product(fixedModes, changed, 2).mul(2)
             : Product(fixedModes, changed, 2) + Product(changed, fixedModes, 2);
@@ -142,7 +144,7 @@ public sealed class FilterBankNetwork : SummaryNetwork
 
         Tensor Crop(Tensor spectrum)
         {
-            var image = RealTransform.Inverse(spectrum.to_type(modes.dtype), Dimensions, sides[^1]);
+            var image = RealTransform.InverseReversed((spectrum * mirrors).to_type(modes.dtype), Dimensions, sides[^1]);
             for (var axis = 0; axis < Dimensions; axis++)
             {
                 var lags = arange(1 - size, size, dtype: ScalarType.Int64, device: image.device).remainder(sides[axis]);

@@ -76,34 +76,16 @@ public static class Noise
     private static void UniformStep(uint block, uint stream, NoiseKey key, Span<float> target)
     {
         var (a, b, c, d) = Philox.EightBlocks(block, stream, key);
-        Store(Unit(a), Unit(b), Unit(c), Unit(d), target);
+        Store(BoxMuller.Unit(a), BoxMuller.Unit(b), BoxMuller.Unit(c), BoxMuller.Unit(d), target);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // the first, unoptimised tier is thirty times slower
     private static void NormalStep(uint block, uint stream, NoiseKey key, Span<float> target)
     {
         var (a, b, c, d) = Philox.EightBlocks(block, stream, key);
-        var (x, y) = BoxMuller(a, b);
-        var (z, w) = BoxMuller(c, d);
+        var (x, y) = BoxMuller.Pair(a, b);
+        var (z, w) = BoxMuller.Pair(c, d);
         Store(x, y, z, w, target);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static (Vector256<float>, Vector256<float>) BoxMuller(Vector256<uint> a, Vector256<uint> b)
-    {
-        var radius = Vector256.Sqrt(Vector256.Log(Unit(a)) * Vector256.Create(-2f));
-        var (sin, cos) = Vector256.SinCos(Unit(b) * Vector256.Create(2f * MathF.PI));
-        return (radius * cos, radius * sin);
-    }
-
-    /// <summary>
-    /// To (0, 1): a 24-bit mantissa, with the lowest bits kept near zero so that the normal's tail reaches 6.7σ; never 0 or 1.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Unit(Vector256<uint> bits)
-    {
-        var half = Vector256.ConvertToSingle(Vector256.ShiftRightLogical(bits, 1).AsInt32()); // signed conversion is one instruction
-        return Vector256.Min((half + Vector256.Create(0.5f)) * Vector256.Create(1f / 2147483648f), Vector256.Create(0.99999994f));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -224,7 +224,7 @@ module EnsembleTraining =
 
         while history.Count < settings.MaxEpochs
               && members |> Array.exists (_.Finished >> not) do
-            use _ = torch.NewDisposeScope()
+            use _ = Tensors.scope ()
             settings.Progress.Cancellation.ThrowIfCancellationRequested()
 
             let order = torch.rand([| int64 count; int64 n |], generator = generator).argsort 1L

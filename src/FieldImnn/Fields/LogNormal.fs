@@ -63,6 +63,11 @@ module LogNormalModel =
 
     /// The simulator. The spectrum is evaluated on the CPU, in double precision, wherever the fields are.
     let simulator name model =
+        let remembered =
+            Remembered.last (fun theta ->
+                let struct (lnP, sigma2, slopes, sigma2Slopes) = spectrumWithSlopes model theta
+                [| lnP; sigma2; slopes; sigma2Slopes |])
+
         { SpectrumField.simulator name model.Gaussian with
             Field =
                 fun theta noise ->
@@ -72,11 +77,10 @@ module LogNormalModel =
                     contrast
             Tangents =
                 Some(fun theta noise ->
-                    let struct (lnP, sigma2, slopes, sigma2Slopes) =
-                        spectrumWithSlopes model (theta.cpu ())
+                    let made = remembered (theta.cpu ())
 
                     let struct (g, dg) =
-                        SpectrumField.synthesiseWithTangents model.Gaussian lnP slopes noise
+                        SpectrumField.synthesiseWithTangents model.Gaussian made[0] made[2] noise
 
-                    let struct (contrast, tangent) = model.Map.Contrast(g, sigma2, dg, sigma2Slopes)
+                    let struct (contrast, tangent) = model.Map.Contrast(g, made[1], dg, made[3])
                     struct (contrast, tangent)) }

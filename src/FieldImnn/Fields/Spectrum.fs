@@ -41,6 +41,27 @@ module Spectrum =
 
                 fun theta -> theta.log().index_select(1L, band) + logShape }
 
+/// What depends on θ alone, for simulations that come in chunks of the same θ.
+module internal Remembered =
+    /// The function θ (p) → float64 tensors, computed anew where θ is not that of the last time. Kept as arrays, so that threads and dispose
+    /// scopes do not matter; the results are no part of a graph.
+    let last (compute: Tensor -> Tensor[]) : Tensor -> Tensor[] =
+        let held = ref (struct ([||], [||]))
+        let gate = obj ()
+
+        fun theta ->
+            let at = Tensors.toArray theta
+            let struct (known, values) = lock gate (fun () -> held.Value)
+
+            if known.Length > 0 && known = at then
+                values
+                |> Array.map (fun (shape: int64[], v) -> (Tensors.ofVector v).reshape shape)
+            else
+                let made = compute theta |> Array.map _.detach()
+                let values = made |> Array.map (fun t -> t.shape, Tensors.toArray t)
+                lock gate (fun () -> held.Value <- struct (at, values))
+                made
+
 /// Random fields of a parametrised power spectrum.
 module SpectrumField =
     /// Wavenumbers at which a spectrum is evaluated: the origin, where P is zero by convention or the power of the box's mean, takes
@@ -98,7 +119,7 @@ module SpectrumField =
 
     /// Fields (n, N, …) from noise (n, …) and ln P (1 or n, classes).
     let synthesise model (lnP: Tensor) (noise: Tensor) =
-        model.Field.Synthesise(model.Field.Modes noise, amplitude model noise lnP)
+        model.Field.Fields(noise, (amplitude model noise lnP).unsqueeze 1L).squeeze 1L
 
     /// Fields (n, N, …) and their derivatives (n, p, N, …) from noise, ln P (classes) and its slopes (classes, p): one forward
     /// transform, one inverse for the field and one for each parameter.
@@ -109,7 +130,7 @@ module SpectrumField =
             model.Classes.Spread(slopes.t () * 0.5).``to``(noise.dtype, noise.device)
 
         let all = torch.cat ([| value; value * factors |], 0L)
-        let made = model.Field.Synthesise((model.Field.Modes noise).unsqueeze 1L, all)
+        let made = model.Field.Fields(noise, all.unsqueeze 0L)
         struct (made.select (1L, 0L), made.narrow (1L, 1L, slopes.shape[1]))
 
     /// Homogeneous Gaussian noise on a periodic grid, of power spectrum P_N(k): wavenumbers (m) > 0 → P_N (m), float64; P_N(0) = 0.
@@ -126,6 +147,11 @@ module SpectrumField =
 
     /// The simulator. The spectrum is evaluated on the CPU, in double precision, wherever the fields are.
     let simulator name model =
+        let spectrum =
+            Remembered.last (fun theta ->
+                let lnP, slopes = logPowerWithSlopes model theta
+                [| lnP; slopes |])
+
         { Name = name
           Parameters = model.Parameters
           FieldShape = model.Field.Grid.Shape
@@ -134,5 +160,5 @@ module SpectrumField =
           Field = fun theta noise -> synthesise model (logPower model (theta.cpu ())) noise
           Tangents =
             Some(fun theta noise ->
-                let lnP, slopes = logPowerWithSlopes model (theta.cpu ())
-                synthesiseWithTangents model (lnP.detach ()) (slopes.detach ()) noise) }
+                let made = spectrum (theta.cpu ())
+                synthesiseWithTangents model made[0] made[1] noise) }

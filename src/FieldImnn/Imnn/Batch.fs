@@ -46,7 +46,7 @@ module internal Batch =
         network.Prepare(Dual(single fields, tangent))
 
     let private freed (make: unit -> Dual) =
-        use scope = torch.NewDisposeScope()
+        use _ = Tensors.scope ()
         use _ = torch.no_grad ()
         let made = make ()
         let primal = made.Primal.MoveToOuterDisposeScope()
@@ -149,8 +149,8 @@ module internal Batch =
                     let able = window |> Array.filter (Stored.hasDerivative heldOut)
                     take heldOut window able.Length }
 
-    /// Pixels in memory at a time, all fields of a chunk together: 100 of 128².
-    let private mostPixels = 1_638_400L
+    /// Pixels in memory at a time, all fields of a chunk together: 25 of 128². More are no faster, since they do not fit into caches.
+    let private mostPixels = 409_600L
 
     let private chunkOf settings (simulator: Simulator) =
         let pixels = Array.fold (*) 1L simulator.FieldShape
@@ -235,11 +235,29 @@ module internal Batch =
     let features (network: SummaryNetwork) parameters (chunks: Dual[]) =
         chunks |> Array.map network.Evaluate |> assemble network parameters
 
-    /// As features, a chunk at a time, without a graph and freeing what each made.
+    /// A chunk in pieces of so many rows that what a network makes of them fits into memory.
+    let private pieces (chunk: Dual) =
+        let n, p = chunk.Primal.shape[0], int64 chunk.Parameters
+        let numbers = max 1L (chunk.Primal.numel () / n)
+
+        Tensors.chunks (int (max 1L (mostPixels / numbers))) (int n)
+        |> Array.map (fun struct (start, length) ->
+            let start, length = int64 start, int64 length
+
+            let tangent =
+                if isNull chunk.Tangent then
+                    null
+                else
+                    chunk.Tangent.narrow (0L, start * p, length * p)
+
+            Dual(chunk.Primal.narrow (0L, start, length), tangent))
+
+    /// As features, a piece at a time, without a graph and freeing what each made.
     let evaluate (network: SummaryNetwork) parameters (chunks: Dual[]) =
         Tensors.scoped2 (fun () ->
             use _ = torch.no_grad ()
 
             chunks
+            |> Array.collect pieces
             |> Array.map (fun c -> freed (fun () -> network.Evaluate c))
             |> assemble network parameters)

@@ -109,8 +109,16 @@ module Simulator =
     /// For each row of a tensor (n, …), whether all of it is finite.
     let internal finiteRows (made: Tensor) : bool[] =
         use _ = torch.NewDisposeScope()
+        let made = made.detach ()
+        let n = made.shape[0]
 
-        made.detach().isfinite().reshape(made.shape[0], -1L).all(1L).cpu().contiguous().data<bool>().ToArray()
+        // a sum is read once, and finite only if all of it is; one that has overflowed is looked at again
+        let sums = made.sum [| for axis in 1L .. made.dim () - 1L -> axis |]
+
+        if made.dim () > 1L && sums.isfinite().all().ToBoolean() then
+            Array.create (int n) true
+        else
+            made.isfinite().reshape(n, -1L).all(1L).cpu().contiguous().data<bool>().ToArray()
 
     /// Refuses a NaN or infinity, with the simulation that has it: its place, θ (1 or n rows) and key.
     let internal refuseNonFinite simulator what (rows: float[][]) (keys: NoiseKey[]) (finite: bool[]) : unit =
