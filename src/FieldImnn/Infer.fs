@@ -1,6 +1,7 @@
 namespace FieldImnn
 
 open MathNet.Numerics.LinearAlgebra
+open TorchSharp
 
 /// An exact posterior beside an approximate one, and what lies between them.
 type Comparison =
@@ -53,6 +54,16 @@ module Infer =
             [ for edge in compressor.Beside |> Option.map _.Edges |> Option.defaultValue [] ->
                   { edge with
                       Summary = edge.Summary + compressor.Parameters.Length } ] }
+
+    /// What inference by a model knows of a compressor: where a failed simulation stops it, what fails has a name.
+    let private compressionOf (model: Model) compressor =
+        let compression = compression compressor
+
+        match model.Simulator.Failures with
+        | SkipFailures _ -> compression
+        | StopAtFailure ->
+            { compression with
+                Estimates = FeatureDoor.estimates compressor }
 
     /// The exact answers for fields, and what the compressor keeps: before a simulation is spent, should they fail.
     let private exacts (model: Model) (compressor: Compressor) (fields: Tensor list) =
@@ -120,6 +131,7 @@ module Infer =
     /// Simulations are made and compressed on the compressor's device.
     let all name (method: Method) (model: Model) (compressor: Compressor) (fields: Tensor list) : InferenceResult list =
         require model compressor
+        FeatureDoor.observed compressor fields
         let exacts = exacts model compressor fields
         let unseen = unseen model compressor
 
@@ -136,7 +148,7 @@ module Infer =
                   Failed = found.Failed })
             fields
             exacts
-            (method (placed compressor model) (compression compressor) fields)
+            (method (placed compressor model) (compressionOf model compressor) fields)
 
     /// The posterior of one field (shape…) by a method of a name: one of Method's, or your own.
     let by name method model compressor field =
@@ -165,7 +177,7 @@ module Infer =
     /// Where a compressor places fields (n, shape…): rows of θ. The estimates; where these do not hold enough, the mean of a posterior
     /// from a few simulations.
     let locate seed (model: Model) (compressor: Compressor) (fields: Tensor) : float[][] =
-        let compression = compression compressor
+        let compression = compressionOf model compressor
 
         if compression.Further.IsNone then
             compression.Estimates fields
@@ -200,10 +212,24 @@ module Infer =
                 MinIterations = settings.MinIterations / 2
                 MaxIterations = settings.MaxIterations / 2 }
 
+    /// What is looked at before anything is trained: fields all over the prior, and the features of them and of the observed fields. Stored
+    /// simulations have no simulator to ask.
+    let private door (model: Model) (recipe: Recipe) (settings: ImnnSettings) (observed: Tensor) =
+        match settings.Derivatives with
+        | Precomputed _ -> ()
+        | _ ->
+            use _ = torch.NewDisposeScope()
+            let simulator = Simulator.on settings.Device model.Simulator
+            let theta, keys, fields = Door.fields simulator model.Prior settings.Seed
+
+            for features in settings.Features :: (recipe.Beside |> Option.map _.Features |> Option.toList) do
+                FeatureDoor.training simulator settings.Device features theta keys fields observed
+
     /// Rounds of training for observed fields (n, shape…) by a recipe: first where it begins, then where the fields are, until that
     /// stands. `make` trains, or remembers, a compressor: settings → the one to start from → fiducial.
     let refitBy make (model: Model) (recipe: Recipe) (fields: Tensor) : RefitRound list =
         let first = recipe.Training(Recipe.fiducial model recipe)
+        door model recipe first fields
 
         let train (earlier: RefitRound list) fiducial =
             let before = earlier |> List.tryHead |> Option.map _.Compressor

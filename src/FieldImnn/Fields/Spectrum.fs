@@ -135,4 +135,5 @@ module SpectrumField =
           Tangents =
             Some(fun theta noise ->
                 let lnP, slopes = logPowerWithSlopes model (theta.cpu ())
-                synthesiseWithTangents model (lnP.detach ()) (slopes.detach ()) noise) }
+                synthesiseWithTangents model (lnP.detach ()) (slopes.detach ()) noise)
+          Failures = StopAtFailure }
