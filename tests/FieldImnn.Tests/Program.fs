@@ -71,6 +71,7 @@ let main argv =
               WritingTests.tests
               CultureTests.tests
               ModelTests.tests
+              OutputTests.tests
               CommandTests.tests
               DeviceTests.tests
               PackTests.tests ]
