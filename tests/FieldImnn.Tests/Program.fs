@@ -72,6 +72,7 @@ let main argv =
               CultureTests.tests
               ModelTests.tests
               OutputTests.tests
+              DocsTests.tests
               CommandTests.tests
               DeviceTests.tests
               PackTests.tests ]
