@@ -19,6 +19,7 @@ type InferArguments =
     | Compressor of string
     | Rounds of int
     | Device of string
+    | Skip_Failures of part: float
     | Quick
 
     interface IArgParserTemplate with
@@ -29,7 +30,7 @@ type InferArguments =
             | Theta _ ->
                 "parameters of the field to simulate when there is no --field, with commas between them; within the prior (default: the model's example, or the prior's median)."
             | Out _ ->
-                "the folder for posterior.csv, summary.json, corner.html, corner.png and compressor.imnn; a run that was stopped goes on from it."
+                "the folder for posterior.csv, summary.json, field.npy, corner.html, corner.png and compressor.imnn; a run that was stopped goes on from it."
             | Method _ ->
                 "abc (default): rejection with regression adjustment; delfi: sequential neural likelihood; pmc: population Monte Carlo; npe: neural posterior; gaussian: the Gaussian approximation; or one of the script's own. What was simulated is kept in OUT/simulations: a run that was stopped goes on from there."
             | Seed _ -> "seed of the training, the simulations and the simulated field (default 1)."
@@ -38,6 +39,8 @@ type InferArguments =
             | Rounds _ ->
                 "rounds of training at the most, each where the one before places the field; they end by themselves when that moves by less than its error."
             | Device _ -> "where fields and networks are: cpu (default), cuda, cuda:1, mps."
+            | Skip_Failures _ ->
+                "leaves out simulations of the inference that are NaN or infinite, and counts them, up to this part of all, such as 0.05 (default: the first of them stops everything)."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 /// An inference as a command: a model, how it is compressed, and what its users are told.
@@ -98,6 +101,14 @@ module CommandLine =
                 numbers |> Array.map snd |> Prior.require "--theta" command.Model.Prior
             | _ -> raise (SettingException("--theta", "numbers with commas between them", text))
 
+    /// θ by name: "A = 0.9, B = 0.6".
+    let private at (model: Model) (theta: float[]) =
+        Array.map2
+            (fun name (value: float) -> name + " = " + value.ToString("G4", CultureInfo.InvariantCulture))
+            model.Simulator.Parameters
+            theta
+        |> String.concat ", "
+
     /// The observed field, and where it was simulated if it was.
     let private observed command (arguments: ParseResults<InferArguments>) =
         let simulator = command.Model.Simulator
@@ -110,7 +121,7 @@ module CommandLine =
                 None
             | None ->
                 let theta = theta command arguments
-                printfn $"No --field: simulating one at %A{theta}."
+                printfn $"No --field: simulating one at {at command.Model theta}."
                 let seed = NoiseKey.SeedFor(arguments.GetResult(Seed, 1UL), "target")
                 Simulator.field simulator theta seed, Some theta
 
@@ -143,36 +154,42 @@ module CommandLine =
         |> Recipe.withProgress progress
         |> Recipe.on (device arguments)
 
-    /// The compressor: a given one, or trained in rounds, which are kept in the output folder, so that the same run, started again after a
-    /// stop, does not train again.
-    let private compressor command (arguments: ParseResults<InferArguments>) progress out (field: Tensor) =
-        match arguments.TryGetResult Compressor with
-        | Some path ->
+    /// The compressor that was given, if one was.
+    let private given command (arguments: ParseResults<InferArguments>) =
+        arguments.TryGetResult Compressor
+        |> Option.map (fun path ->
             CompressorFile.loadOn (device arguments) path
-            |> Cache.require command.Notes path
-        | None ->
-            let keep settings earlier fiducial =
-                Cache.trainOrLoad
-                    (Path.Combine(out, "compressors"))
-                    command.Notes
-                    settings
-                    command.Model.Simulator
-                    earlier
-                    fiducial
+            |> Cache.require command.Notes path)
 
-            let rounds =
-                field.unsqueeze 0L
-                |> Infer.refitBy keep command.Model (recipe command arguments progress)
+    /// Trains a compressor in rounds, which are kept in the output folder, so that the same run, started again after a stop, does not train
+    /// again. The compressor is that of the last round.
+    let private train command (arguments: ParseResults<InferArguments>) progress out (field: Tensor) =
+        let keep settings earlier fiducial =
+            Cache.trainOrLoad
+                (Path.Combine(out, "compressors"))
+                command.Notes
+                settings
+                command.Model.Simulator
+                earlier
+                fiducial
 
-            for i, round in List.indexed rounds do
-                printfn
-                    $"round {i + 1}: trained at %A{round.Compressor.Fiducial}, estimate %A{round.Estimates[0]}, {round.Moved:F2} standard errors away"
+        let rounds =
+            field.unsqueeze 0L
+            |> Infer.refitBy keep command.Model (recipe command arguments progress)
 
-            { (List.last rounds).Compressor with
-                Notes = Map.ofList command.Notes }
+        let last = (List.last rounds).Compressor
 
-    let private caption command (result: InferenceResult) =
+        { last with
+            Notes = Map.ofList command.Notes },
+        rounds
+
+    let private caption command truth (result: InferenceResult) =
         let told = command.Notes |> List.map snd |> String.concat ", "
+
+        let field =
+            match truth with
+            | Some theta -> $"a field simulated at {at command.Model theta} (dashed)"
+            | None -> "the observed field"
 
         let exact =
             match result.Exact with
@@ -180,7 +197,7 @@ module CommandLine =
                 $" Area over the exact area: {exact.AreaRatio:F3}; the compression kept {exact.FisherRetained:P1} of the field's information at its fiducial."
             | None -> ""
 
-        $"Posterior of the observed field, {told}; contours hold 68 %% and 95 %%.{exact}"
+        $"Posterior of {field}, {told}; contours hold 68 %% and 95 %%.{exact}"
 
     /// Prints the moments of a result, beside the exact ones where they are known, and its warnings.
     let print (model: Model) (result: InferenceResult) =
@@ -190,11 +207,11 @@ module CommandLine =
             [ for k, name in Array.indexed model.Simulator.Parameters -> $"{name} ± {sqrt expected[k, k]:G3}" ]
             |> String.concat ", "
 
-        printfn $"the compressor's errors at %A{result.Fiducial}: {errors}"
+        printfn $"the compressor's errors at {at model result.Fiducial}: {errors}"
 
         for i, name in Array.indexed model.Simulator.Parameters do
             let moments posterior =
-                $"{(Posterior.mean posterior)[i]:F4} ± {(Posterior.sd posterior)[i]:F4}"
+                Report.measured ((Posterior.mean posterior)[i]) ((Posterior.sd posterior)[i])
 
             let exact =
                 match result.Exact with
@@ -207,32 +224,65 @@ module CommandLine =
         |> Option.iter (fun exact ->
             printfn $"area over exact {exact.AreaRatio:F3}, information kept {exact.FisherRetained:P1}")
 
+        if result.Failed > 0 then
+            printfn $"{result.Failed} simulations of the inference failed and were left out"
+
         for warning in result.Warnings do
             printfn $"warning: {warning.Message}"
 
         for warning in result.Exact |> Option.map _.Warnings |> Option.defaultValue [] do
             printfn $"warning of the exact posterior: {warning.Message}"
 
-    let private run command (arguments: ParseResults<InferArguments>) =
-        let clock = Stopwatch.StartNew()
-        let out = arguments.GetResult Out
-        let progress = ConsoleProgress.create ()
-        let name, method = methodOf command arguments progress out
-        device arguments |> ignore // one that is not there is refused before anything is simulated
-        let field, truth = observed command arguments
-        Files.ensureWritableFolder out
-        let compressor = compressor command arguments progress out field
-        // what was stopped before its last round is not the compressor that was asked for
-        progress.Cancellation.ThrowIfCancellationRequested()
-        CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
-        let result = Infer.by name method command.Model compressor field
-        ConsoleProgress.finish ()
+    /// The command as the arguments want it: failed simulations left out.
+    let private skipping (arguments: ParseResults<InferArguments>) (command: InferCommand) =
+        match arguments.TryGetResult Skip_Failures with
+        | None -> command
+        | Some part ->
+            { command with
+                Model =
+                    { command.Model with
+                        Simulator = Simulator.skippingFailures part command.Model.Simulator } }
+
+    /// The field that was inferred from, as a file of its own precision.
+    let private writeField path (field: Tensor) =
+        let shape = field.shape |> Array.map int
+
+        if field.dtype = TorchSharp.torch.ScalarType.Float64 then
+            Npy.double shape (Tensors.toArray field)
+        else
+            Npy.single shape (Tensors.toArray field |> Array.map float32)
+        |> Npy.write path
+
+    /// What summary.json says of the run, before what came out.
+    let private told command (arguments: ParseResults<InferArguments>) truth rounds =
+        [ yield! command.Notes |> List.map (fun (name, text) -> name, Report.value text)
+          "quick", Report.value (arguments.Contains Quick)
+          match command.Model.Simulator.Failures with
+          | SkipFailures part -> "skipFailures", Report.value part
+          | StopAtFailure -> ()
+          "prior", Report.prior command.Model.Prior
+          yield!
+              truth
+              |> Option.map (fun theta -> "truth", Report.numbers theta)
+              |> Option.toList
+          "rounds", Report.rounds rounds ]
+
+    /// Writes what came out: posterior.csv, summary.json and the corner.
+    let private write
+        command
+        (arguments: ParseResults<InferArguments>)
+        out
+        truth
+        rounds
+        seconds
+        (result: InferenceResult)
+        =
         PosteriorFile.write (Path.Combine(out, "posterior.csv")) result.Posterior
 
         Report.summary
-            command.Notes
+            (told command arguments truth rounds)
             command.Model.Simulator.Parameters
-            clock.Elapsed.TotalSeconds
+            seconds
             (arguments.GetResult(Seed, 1UL))
             result
         |> Report.writeJson (Path.Combine(out, "summary.json"))
@@ -243,9 +293,36 @@ module CommandLine =
               | None -> ()
               result.Method, result.Posterior ]
             truth
-        |> Plot.withCaption (caption command result)
+        |> Plot.withCaption (caption command truth result)
         |> Export.figure out "corner"
 
+    let private run command (arguments: ParseResults<InferArguments>) =
+        let clock = Stopwatch.StartNew()
+        let out = arguments.GetResult Out
+        let progress = ConsoleProgress.create ()
+        let command = skipping arguments command
+        let name, method = methodOf command arguments progress out
+        device arguments |> ignore // one that is not there is refused before anything is simulated
+
+        Guard.AtLeast("rounds", 1L, int64 (recipe command arguments progress).Rounds)
+        |> ignore
+
+        let field, truth = observed command arguments
+        let given = given command arguments
+        Files.ensureWritableFolder out
+        writeField (Path.Combine(out, "field.npy")) field
+
+        let compressor, rounds =
+            match given with
+            | Some compressor -> compressor, []
+            | None -> train command arguments progress out field
+
+        // what was stopped before its last round is not the compressor that was asked for
+        progress.Cancellation.ThrowIfCancellationRequested()
+        CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
+        let result = Infer.by name method command.Model compressor field
+        ConsoleProgress.finish ()
+        write command arguments out truth rounds clock.Elapsed.TotalSeconds result
         print command.Model result
 
     /// Runs a part of a program, and returns its exit code: 0, 2 after a clear message on standard error, or 130 when it was stopped.
@@ -264,19 +341,22 @@ module CommandLine =
             eprintfn $"{fault.Message}"
             2
         | :? FieldImnnException as error ->
+            ConsoleProgress.finish ()
             eprintfn $"error: {error.Message}"
             2
         | :? OperationCanceledException ->
+            ConsoleProgress.finish ()
             eprintfn "stopped; what was finished is in the output folder, and the same command goes on from it"
             130
 
-    /// Runs a command with its arguments (without the script's own name): posterior.csv, summary.json, a corner and the compressor in --out.
+    /// Runs a command with its arguments (without the script's own name): what docs/outputs.md lists, in --out.
     let runCommand command (arguments: string[]) =
         let parser = ArgumentParser.Create<InferArguments>(programName = command.Program)
         parser.Parse arguments |> run command
 
     /// From the command line of a script (fsi.CommandLineArgs, the script's name first) to the posterior of an observed field, for a model
-    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --device, --quick, --help. Returns the exit code.
+    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --device, --skip-failures, --quick, --help. Returns the
+    /// exit code.
     let infer model recipe (arguments: string[]) : int =
         let program = $"dotnet fsi {Array.head arguments}"
 

@@ -4,8 +4,9 @@ open System
 open System.Diagnostics
 open System.Threading
 
-/// A progress bar on standard error: what is being done, how far it is and the time left. Where standard error is not a terminal
-/// it prints a line every ten seconds instead. Ctrl-C asks the work to stop and keep what it has; a second one ends the program.
+/// Progress on standard error: what is being done, how far it is and the time left. On a terminal that is a bar; in a pipe or a file, a line
+/// when a stage begins, one every ten seconds of it, and one with its seconds when it ends. Ctrl-C asks the work to stop and keep what
+/// it has; a second one ends the program.
 module ConsoleProgress =
     let private span (seconds: float) =
         let s = int (ceil seconds)
@@ -23,7 +24,89 @@ module ConsoleProgress =
 
         $"%-28s{report.Stage} [{String('█', full)}{String('·', width - full)}] %3.0f{100.0 * report.Fraction} %%  %-14s{left} {report.Note}"
 
-    /// A progress bar that cancels on Ctrl-C.
+    /// What a stage came to, behind its name.
+    let private noted (report: ProgressReport) =
+        if report.Note = "" then "" else $", {report.Note}"
+
+    /// A stage that is told of once, when it has ended: what a round of training came to, say.
+    let private isNews (report: ProgressReport) = report.Fraction >= 1.0
+
+    /// The reports as lines: to `report`, and to be called at the end, from a clock of seconds and a place for text.
+    let private inLines (seconds: unit -> float) (write: string -> unit) =
+        let mutable running: (ProgressReport * float) option = None
+        let mutable printed = -infinity
+
+        let finish () =
+            match running with
+            | Some(last, started) ->
+                write $"{last.Stage}: done in {seconds () - started:F1} s{noted last}\n"
+                running <- None
+            | None -> ()
+
+        let report (r: ProgressReport) =
+            let now = seconds ()
+
+            match running with
+            | Some(last, started) when last.Stage = r.Stage ->
+                running <- Some(r, started)
+
+                if now - printed > 10.0 then
+                    printed <- now
+                    write $"{line r (now - started)}\n"
+            | _ when isNews r ->
+                finish ()
+                write $"{r.Stage}: {r.Note}\n"
+            | _ ->
+                finish ()
+                running <- Some(r, now)
+                printed <- now
+                write $"{r.Stage} …\n"
+
+        report, finish
+
+    /// The reports as a bar that stays in its line, one for each stage.
+    let private asBar (seconds: unit -> float) (write: string -> unit) =
+        let mutable stage = ""
+        let mutable started = 0.0
+        let mutable printed = -infinity
+
+        let finish () =
+            if stage <> "" then
+                write "\n"
+
+            stage <- ""
+
+        let report (r: ProgressReport) =
+            let now = seconds ()
+
+            if r.Stage <> stage then
+                finish ()
+
+                if isNews r then
+                    write $"{r.Stage}: {r.Note}\n"
+                else
+                    stage <- r.Stage
+                    started <- now
+                    printed <- -infinity
+
+            if stage <> "" && (now - printed > 0.1 || r.Fraction >= 1.0) then
+                printed <- now
+                write $"\r{line r (now - started)}\u001b[K"
+
+        report, finish
+
+    /// A function that takes reports, and one that ends what it writes: as a bar or in lines, by a clock of seconds.
+    let writing
+        (live: bool)
+        (seconds: unit -> float)
+        (write: string -> unit)
+        : (ProgressReport -> unit) * (unit -> unit) =
+        if live then asBar seconds write else inLines seconds write
+
+    // there is one standard error, and at most one bar on it
+    let mutable private ending: unit -> unit = ignore
+
+    /// Progress on standard error that cancels on Ctrl-C.
     let create () : Progress =
         let cancel = new CancellationTokenSource()
 
@@ -34,35 +117,14 @@ module ConsoleProgress =
                 cancel.Cancel())
 
         let clock = Stopwatch.StartNew()
-        let mutable stage = ""
-        let mutable started = 0.0
-        let mutable printed = -infinity
-        let live = not Console.IsErrorRedirected
 
-        let report (r: ProgressReport) =
-            let now = clock.Elapsed.TotalSeconds
+        let report, finish =
+            writing (not Console.IsErrorRedirected) (fun () -> clock.Elapsed.TotalSeconds) (eprintf "%s")
 
-            if r.Stage <> stage then
-                if live && stage <> "" then
-                    eprintfn ""
-
-                stage <- r.Stage
-                started <- now
-                printed <- -infinity
-
-            if now - printed > (if live then 0.1 else 10.0) || (live && r.Fraction >= 1.0) then
-                printed <- now
-                let text = line r (now - started)
-
-                if live then
-                    eprintf "\r%s\u001b[K" text
-                else
-                    eprintfn "%s" text
+        ending <- finish
 
         { Report = report
           Cancellation = cancel.Token }
 
-    /// Ends the bar's line, so that what is printed next starts on its own.
-    let finish () =
-        if not Console.IsErrorRedirected then
-            eprintfn ""
+    /// Ends the last stage, so that what is printed next starts on its own line.
+    let finish () = ending ()

@@ -11,6 +11,20 @@ open MathNet.Numerics.LinearAlgebra
 module Report =
     let private node (value: 'v) : JsonNode = JsonValue.Create value
 
+    /// A number with its error, to three digits of the error: "0.8123 ± 0.0216", "1.2345E-09 ± 2.16E-11".
+    let measured (value: float) (error: float) =
+        let decade v =
+            if v = 0.0 then 0 else int (floor (log10 (abs v)))
+
+        let decimals = 2 - decade error
+
+        if decimals <= 6 then
+            let form = $"F{max 0 decimals}"
+            $"{value.ToString form} ± {error.ToString form}"
+        else
+            let form = $"G{max 3 (decade value - decade error + 3)}"
+            $"{value.ToString form} ± {error:G3}"
+
     /// A JSON list of numbers.
     let numbers (values: float seq) : JsonNode =
         JsonArray(values |> Seq.map node |> Seq.toArray)
@@ -85,11 +99,39 @@ module Report =
           "fisherRetained", node exact.FisherRetained
           "fisherRetainedPerParameter", node exact.FisherRetainedPerParameter ]
 
-    /// The summary of an inference: what the caller tells of the model and the run (problem, modes), then the result. `exact`, `areaRatio`,
-    /// `fisherRetained` and `fisherRetainedPerParameter` are there only where an exact answer is known.
-    let summary (told: (string * string) list) (parameters: string[]) seconds (seed: uint64) (result: InferenceResult) =
+    /// The bounds of a prior, by parameter; null where there is none.
+    let prior (prior: Prior) : JsonNode =
+        let bound (value: float) : JsonNode =
+            if System.Double.IsFinite value then node value else null
+
+        JsonArray(
+            Array.map2
+                (fun name (lower, upper) -> fields [ "name", node name; "lower", bound lower; "upper", bound upper ])
+                prior.Names
+                (Prior.bounds prior)
+        )
+
+    /// Rounds of training: where each was trained, where it places the field, and how far away that is.
+    let rounds (made: RefitRound list) : JsonNode =
+        JsonArray(
+            [| for round in made ->
+                   fields
+                       [ "fiducial", numbers round.Compressor.Fiducial
+                         "estimate", numbers round.Estimates[0]
+                         "standardErrorsAway", node round.Moved ] |]
+        )
+
+    /// The summary of an inference: what the caller tells of the model and the run (problem, modes, prior), then the result. `exact`,
+    /// `areaRatio`, `fisherRetained` and `fisherRetainedPerParameter` are there only where an exact answer is known.
+    let summary
+        (told: (string * JsonNode) list)
+        (parameters: string[])
+        seconds
+        (seed: uint64)
+        (result: InferenceResult)
+        =
         fields
-            [ yield! told |> List.map (fun (name, text) -> name, node text)
+            [ yield! told
               "method", node result.Method
               "parameters", JsonArray(parameters |> Array.map (fun n -> node n)) :> JsonNode
               "estimate", numbers result.Estimate

@@ -105,7 +105,8 @@ module Study =
     /// The summary of a result, as JSON.
     let summary (options: StudyOptions) (problem: Problem) seconds (result: StudyResult) =
         Report.summary
-            [ "problem", problem.Simulator.Name; "modes", options.ModesName ]
+            [ "problem", Report.value problem.Simulator.Name
+              "modes", Report.value options.ModesName ]
             problem.Simulator.Parameters
             seconds
             options.Seed

@@ -44,8 +44,8 @@ public sealed class SettingException(string subject, string expected, string rec
     : FieldImnnException(subject, expected, received);
 
 /// <summary>A simulator, or a set of stored simulations, that cannot be learned from: what it does wrong, and by which parameter.</summary>
-public sealed class SimulatorException(string subject, string expected, string received)
-    : FieldImnnException(subject, expected, received);
+public sealed class SimulatorException(string subject, string expected, string received, Exception? inner = null)
+    : FieldImnnException(subject, expected, received, inner);
 
 /// <summary>A matrix that must be inverted and has no inverse (or none that double precision can hold).</summary>
 public sealed class SingularMatrixException(string subject, string expected, string received)

@@ -95,7 +95,10 @@ module internal Contours =
         let changes =
             [ for panel, _, _, _, ranges in placed do
                   let axis i =
-                      axes[i], Style.range ranges[i] >> Style.ticks 6
+                      let ticks =
+                          Ticks.choose (i = 1) (if i = 0 then panel.Width else panel.Height) 6 ranges[i]
+
+                      Ticks.title axes[i] ticks, Style.range ranges[i] >> Ticks.on ticks
 
                   Style.withPanel frame panel (axis 0) (axis 1) ]
 

@@ -231,18 +231,23 @@ module internal Corner =
               dashed (panel row row) (row = 0) [| t[row]; t[row] |] [| 0.0; 2.0 * tops[row] |] ]
 
     /// The axes of all panels: names along the left and the bottom, densities without numbers.
-    let private axes frame panel (names: string[]) (ranges: (float * float)[]) (tops: float[]) =
+    let private axes frame panel side (names: string[]) (ranges: (float * float)[]) (tops: float[]) =
         let p = names.Length
-        let ticks = Style.ticks (if p <= 2 then 6 else 5)
+        let most = if p <= 2 then 6 else 5
+        let across = ranges |> Array.map (Ticks.choose false side most)
+        let up = ranges |> Array.map (Ticks.choose true side most)
 
         [ for row in 0 .. p - 1 do
               for column in 0..row do
                   let bottom, left, diagonal = (row = p - 1), (column = 0), (row = column)
 
                   let x =
-                      (if bottom then names[column] else ""),
+                      (if bottom then
+                           Ticks.title names[column] across[column]
+                       else
+                           ""),
                       Style.range ranges[column]
-                      >> ticks
+                      >> Ticks.on across[column]
                       >> (if bottom then id else Style.noTickLabels)
 
                   let y =
@@ -252,8 +257,10 @@ module internal Corner =
                           >> Style.noTickLabels
                           >> LayoutObjects.LinearAxis.style (Ticks = StyleParam.TickOptions.Empty)
                       else
-                          (if left then names[row] else ""),
-                          Style.range ranges[row] >> ticks >> (if left then id else Style.noTickLabels)
+                          (if left then Ticks.title names[row] up[row] else ""),
+                          Style.range ranges[row]
+                          >> Ticks.on up[row]
+                          >> (if left then id else Style.noTickLabels)
 
                   Style.withPanel frame (panel row column) x y ]
 
@@ -293,7 +300,7 @@ module internal Corner =
         Style.figure
             frame
             traces
-            (axes frame panel names ranges tops
+            (axes frame panel side names ranges tops
              @ [ Layout.style (ShowLegend = true)
                  Layout.setLegend (
                      StyleParam.SubPlotId.Legend 1,

@@ -35,6 +35,7 @@ module Plot =
 
     /// Posteriors over each other: marginal densities, and below the diagonal the 68 % and 95 % credible regions (HPD). The first
     /// layer is filled; the truth is dashed. Axes are shared, and a layer six times wider than the narrowest does not set their range.
+    /// One layer alone is `[ ("ABC", posterior) ]`: without the parentheses the compiler wonders about a list of one pair (FS3886).
     let corner (layers: (string * Posterior) list) (truth: float[] option) : GenericChart = Corner.chart layers truth
 
     /// Observed fields in a row on one colour scale, and under each the 68 % and 95 % credible regions (HPD) of its two parameters, on

@@ -89,6 +89,8 @@ module internal Targets =
             Style.range (-0.5, float n - 0.5) >> Style.ticks 5
 
         let labels = if k = 0 then id else Style.noTickLabels
+        let across = Ticks.choose false side 5 ranges[0]
+        let up = Ticks.choose true side 5 ranges[1]
 
         [ Style.withPanel
               frame
@@ -99,8 +101,8 @@ module internal Targets =
           Style.withPanel
               frame
               (panel 1 k)
-              (parameters[0], Style.range ranges[0] >> Style.ticks 5)
-              ((if k = 0 then parameters[1] else ""), Style.range ranges[1] >> Style.ticks 5 >> labels) ]
+              (Ticks.title parameters[0] across, Style.range ranges[0] >> Ticks.on across)
+              ((if k = 0 then Ticks.title parameters[1] up else ""), Style.range ranges[1] >> Ticks.on up >> labels) ]
 
     let chart (targets: Target list) (truth: float[] option) (fiducials: (string * float[]) list) =
         check targets

@@ -1,6 +1,8 @@
 namespace FieldImnn
 
+open System.Globalization
 open MathNet.Numerics.LinearAlgebra
+open TorchSharp
 
 /// An exact posterior beside an approximate one, and what lies between them.
 type Comparison =
@@ -54,6 +56,16 @@ module Infer =
                   { edge with
                       Summary = edge.Summary + compressor.Parameters.Length } ] }
 
+    /// What inference by a model knows of a compressor: where a failed simulation stops it, what fails has a name.
+    let private compressionOf (model: Model) compressor =
+        let compression = compression compressor
+
+        match model.Simulator.Failures with
+        | SkipFailures _ -> compression
+        | StopAtFailure ->
+            { compression with
+                Estimates = FeatureDoor.estimates compressor }
+
     /// The exact answers for fields, and what the compressor keeps: before a simulation is spent, should they fail.
     let private exacts (model: Model) (compressor: Compressor) (fields: Tensor list) =
         match model.Exact with
@@ -105,14 +117,16 @@ module Infer =
     /// How far from its fiducial a compressor is still itself, in standard errors of a field.
     let private near = 3.0
 
+    /// How far θ lies from where a compressor was trained, in standard errors of one field: √[(θ − θ_fid)ᵀ F (θ − θ_fid)/p].
+    let private away (compressor: Compressor) (theta: float[]) =
+        let step =
+            Array.map2 (-) theta compressor.Fiducial |> Vector<float>.Build.DenseOfArray
+
+        sqrt (step.DotProduct(compressor.Fisher * step) / float compressor.Fiducial.Length)
+
     /// A field whose posterior lies far from where the compressor was trained.
     let private far (compressor: Compressor) posterior =
-        let away =
-            Array.map2 (-) (Posterior.mean posterior) compressor.Fiducial
-            |> Vector<float>.Build.DenseOfArray
-
-        let errors =
-            sqrt (away.DotProduct(compressor.Fisher * away) / float compressor.Fiducial.Length)
+        let errors = away compressor (Posterior.mean posterior)
 
         if errors <= near then [] else [ FarFromFiducial errors ]
 
@@ -120,6 +134,7 @@ module Infer =
     /// Simulations are made and compressed on the compressor's device.
     let all name (method: Method) (model: Model) (compressor: Compressor) (fields: Tensor list) : InferenceResult list =
         require model compressor
+        FeatureDoor.observed compressor fields
         let exacts = exacts model compressor fields
         let unseen = unseen model compressor
 
@@ -136,7 +151,7 @@ module Infer =
                   Failed = found.Failed })
             fields
             exacts
-            (method (placed compressor model) (compression compressor) fields)
+            (method (placed compressor model) (compressionOf model compressor) fields)
 
     /// The posterior of one field (shape…) by a method of a name: one of Method's, or your own.
     let by name method model compressor field =
@@ -165,7 +180,7 @@ module Infer =
     /// Where a compressor places fields (n, shape…): rows of θ. The estimates; where these do not hold enough, the mean of a posterior
     /// from a few simulations.
     let locate seed (model: Model) (compressor: Compressor) (fields: Tensor) : float[][] =
-        let compression = compression compressor
+        let compression = compressionOf model compressor
 
         if compression.Further.IsNone then
             compression.Estimates fields
@@ -198,27 +213,61 @@ module Infer =
         else
             { settings with
                 MinIterations = settings.MinIterations / 2
-                MaxIterations = settings.MaxIterations / 2 }
+                MaxIterations = max 1 (settings.MaxIterations / 2) }
+
+    /// θ in few digits, for those who watch.
+    let private short (names: string[]) (theta: float[]) =
+        Array.map2
+            (fun name (value: float) -> name + " = " + value.ToString("G4", CultureInfo.InvariantCulture))
+            names
+            theta
+        |> String.concat ", "
+
+    /// Tells those who watch what a round came to: where it was trained, and where it places the fields (rows of θ).
+    let private tell (progress: Progress) number (compressor: Compressor) (estimates: float[][]) =
+        let mean =
+            Array.init compressor.Fiducial.Length (fun a -> estimates |> Array.averageBy (fun e -> e[a]))
+
+        let errors = (away compressor mean).ToString("F2", CultureInfo.InvariantCulture)
+        let names = compressor.Parameters
+
+        $"trained at {short names compressor.Fiducial}; estimate {short names mean}, {errors} standard errors away"
+        |> Progress.report progress $"round {number}" 1 1
+
+    /// What is looked at before anything is trained: fields all over the prior, and the features of them and of the observed fields. Stored
+    /// simulations have no simulator to ask.
+    let private door (model: Model) (recipe: Recipe) (settings: ImnnSettings) (observed: Tensor) =
+        match settings.Derivatives with
+        | Precomputed _ -> ()
+        | _ ->
+            use _ = torch.NewDisposeScope()
+            let simulator = Simulator.on settings.Device model.Simulator
+            let theta, keys, fields = Door.fields simulator model.Prior settings.Seed
+
+            for features in settings.Features :: (recipe.Beside |> Option.map _.Features |> Option.toList) do
+                FeatureDoor.training simulator settings.Device features theta keys fields observed
 
     /// Rounds of training for observed fields (n, shape…) by a recipe: first where it begins, then where the fields are, until that
-    /// stands. `make` trains, or remembers, a compressor: settings → the one to start from → fiducial.
+    /// stands. `make` trains, or remembers, a compressor: settings → the one to start from → fiducial. Progress is told of each round's end.
     let refitBy make (model: Model) (recipe: Recipe) (fields: Tensor) : RefitRound list =
         let first = recipe.Training(Recipe.fiducial model recipe)
+        door model recipe first fields
+
+        let mutable number = 0
 
         let train (earlier: RefitRound list) fiducial =
+            number <- earlier.Length + 1
             let before = earlier |> List.tryHead |> Option.map _.Compressor
 
             make (round recipe earlier fiducial) before fiducial
             |> Compressor.comparing recipe.Beside
 
-        Refit.run
-            first.Progress
-            train
-            (locate first.Seed model)
-            model.Prior
-            (Recipe.fiducial model recipe)
-            recipe.Rounds
-            fields
+        let located compressor fields =
+            let estimates = locate first.Seed model compressor fields
+            tell first.Progress number compressor estimates
+            estimates
+
+        Refit.run first.Progress train located model.Prior (Recipe.fiducial model recipe) recipe.Rounds fields
 
     /// Rounds of training for observed fields (n, shape…) by a recipe; the compressor of the last is the one to infer with.
     let refit model recipe fields =

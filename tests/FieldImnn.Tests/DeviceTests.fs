@@ -241,21 +241,17 @@ let private runs: (string * (torch.Device -> unit)) list =
               { small.Simulator with
                   Name = "failing"
                   Tangents = None
+                  Failures = SkipFailures 0.9
                   Field =
                       fun theta noise ->
                           let d = small.Simulator.Field theta noise
                           let bad = d.select(1L, 0L).select(1L, 0L).gt(1.0.ToScalar())
                           d.masked_fill (bad.reshape (-1L, 1L, 1L), nan.ToScalar()) }
 
-          let skipping =
-              { SimulationSettings.Default with
-                  Failures = SkipFailures 0.9 }
-
           let result =
               Infer.abc
                   { AbcSettings.Default with
-                      Budget = 1200
-                      Simulations = skipping }
+                      Budget = 1200 }
                   { model with Simulator = failing }
                   compressor
                   field

@@ -114,7 +114,7 @@ let tests =
                   Posterior.ofSamples [| "a"; "b" |] [| 0.0, 1.0; 0.0, 1.0 |] samples (Array.create 100 1.0)
 
               refuses<SingularMatrixException> [ "a and b"; "line" ] (fun () ->
-                  FieldImnn.Plots.Plot.corner [ "line", line ] None |> ignore))
+                  FieldImnn.Plots.Plot.corner [ ("line", line) ] None |> ignore))
 
           testCase "a prior cut to a box is the prior given that θ lies there" (fun () ->
               let prior =

@@ -38,7 +38,6 @@ let tests =
                               Simulations =
                                   { Chunk = 100
                                     Folder = folder
-                                    Failures = StopAtFailure
                                     Progress =
                                       { Progress.silent with
                                           Cancellation = token } } }

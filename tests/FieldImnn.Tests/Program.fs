@@ -74,6 +74,8 @@ let main argv =
               WritingTests.tests
               CultureTests.tests
               ModelTests.tests
+              OutputTests.tests
+              DocsTests.tests
               CommandTests.tests
               DeviceTests.tests
               PackTests.tests ]

@@ -215,32 +215,48 @@ module DensityEstimator =
             let highest = Array.max terms
             highest + log (terms |> Array.sumBy (fun t -> exp (t - highest))))
 
+    /// What networks are trained on, single precision: residuals of x, and whitened conditions within their range (n, d + c).
+    let private prepared whitening x condition =
+        let whitened = Whitening.condition whitening (Tensors.ofRows condition)
+        let residual = Whitening.residual whitening (Tensors.ofRows x) whitened
+        torch.cat([| residual; Whitening.within whitening whitened |], 1L).``to`` torch.float32
+
+    /// Which simulations are held out, and which are trained on: drawn anew, so that rounds of simulations count alike.
+    let private split seed (part: float) n : struct (Tensor * Tensor) =
+        use generator = new torch.Generator(NoiseKey.SeedFor(seed, "held out"))
+        let order = torch.randperm (int64 n, generator = generator)
+        let count = max 1L (int64 (part * float n))
+        struct (order.narrow (0L, 0L, count), order.narrow (0L, count, int64 n - count))
+
+    /// ln q of rows of x given their condition, from that of residuals: less the logarithm of the volume, with the edges' Jacobian.
+    let private unwhitened whitening edges (x: float[][]) (condition: float[][]) (rows: int[]) (logDensities: float[]) =
+        let volumes =
+            rows
+            |> Array.map (fun i -> condition[i])
+            |> Tensors.ofRows
+            |> Whitening.condition whitening
+            |> Whitening.logVolume whitening
+            |> Tensors.toArray
+
+        Array.map3 (fun q volume row -> q - volume + SummaryEdge.logJacobian edges x[row]) logDensities volumes rows
+
     /// Learns an ensemble of one kind behind a whitening.
     let private fitKind (settings: EstimatorSettings) whitening edges (x: float[][]) (condition: float[][]) =
         let d, c = whitening.Target.Kept.Length, whitening.Condition.Kept.Length
-        let n, seed = x.Length, settings.Training.Seed
+        let seed = settings.Training.Seed
         let density = create settings.Kind settings.Members d c seed
 
         EnsembleTraining.singleThreaded (fun () ->
             use _ = torch.NewDisposeScope()
-
-            let data =
-                let whitened = Whitening.condition whitening (Tensors.ofRows condition)
-                let residual = Whitening.residual whitening (Tensors.ofRows x) whitened
-                torch.cat([| residual; Whitening.within whitening whitened |], 1L).``to`` torch.float32
+            let data = prepared whitening x condition
 
             let logDensity (batch: Tensor) =
                 density.LogDensity(batch.narrow (2L, 0L, int64 d), batch.narrow (2L, int64 d, int64 c))
 
-            // which simulations are held out is drawn anew, so that rounds of simulations count alike
-            use generator = new torch.Generator(NoiseKey.SeedFor(seed, "held out"))
-            let order = torch.randperm (int64 n, generator = generator)
-            let count = max 1L (int64 (settings.HeldOut * float n))
+            let struct (heldOut, trained) = split seed settings.HeldOut x.Length
 
-            let rows first length =
-                order.narrow(0L, first, length).unsqueeze(0L).expand(int64 settings.Members, -1L)
-
-            let held = rows 0L count
+            let forAll (rows: Tensor) =
+                rows.unsqueeze(0L).expand(int64 settings.Members, -1L)
 
             let history =
                 EnsembleTraining.train
@@ -249,28 +265,19 @@ module DensityEstimator =
                     (fun batch -> -(logDensity batch).mean [| 1L |])
                     0.0
                     data
-                    (rows count (int64 n - count))
-                    held
+                    (forAll trained)
+                    (forAll heldOut)
 
             use _ = torch.no_grad ()
-            let byMember = logDensity (EnsembleTraining.pick data held) |> Tensors.toRows
-            let stacking = stack byMember
-            let rows = Tensors.toArray (order.narrow (0L, 0L, count)) |> Array.map int
 
-            let volumes =
-                rows
-                |> Array.map (fun i -> condition[i])
-                |> Tensors.ofRows
-                |> Whitening.condition whitening
-                |> Whitening.logVolume whitening
-                |> Tensors.toArray
+            let byMember =
+                logDensity (EnsembleTraining.pick data (forAll heldOut)) |> Tensors.toRows
+
+            let stacking = stack byMember
 
             let mixed =
-                Array.map3
-                    (fun q volume row -> q - volume + SummaryEdge.logJacobian edges x[row])
-                    (mix stacking byMember)
-                    volumes
-                    rows
+                mix stacking byMember
+                |> unwhitened whitening edges x condition (Tensors.toArray heldOut |> Array.map int)
 
             { Kind = settings.Kind
               Density = density

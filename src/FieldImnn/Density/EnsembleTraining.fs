@@ -182,6 +182,49 @@ module EnsembleTraining =
 
             torch.stack(parts).sum(0L) |> Tensors.toArray)
 
+    /// Weights, which are not copied, with an optimiser that remembers nothing yet.
+    let private snapshot (bank: WeightBank) weights =
+        { Weights = weights
+          Adam =
+            { First = torch.zeros_like bank.Values
+              Second = torch.zeros_like bank.Values
+              Steps = Array.zeroCreate bank.Members } }
+
+    /// A member before the first epoch, by its loss on the held-out rows.
+    let private beginning rate lowest =
+        { Lowest = (if Double.IsFinite lowest then lowest else infinity)
+          Stale = 0
+          Reduced = 0
+          Rate = rate
+          Finished = false }
+
+    /// The losses of an epoch, and what has become of the members after it.
+    let private record epoch (members: Member[]) training held =
+        let running =
+            Array.map2 (fun state loss -> if state.Finished then nan else loss) members
+
+        { Epoch = epoch
+          Training = running training
+          HeldOut = running held }
+
+    /// Says how far training is.
+    let private tell settings epoch (training: float[]) (members: Member[]) =
+        Progress.report
+            settings.Progress
+            "training networks"
+            epoch
+            settings.MaxEpochs
+            $"loss %.3f{Array.average training}, best held out %.3f{members |> Array.averageBy _.Lowest}"
+
+    /// Leaves every member at its best; one that never had a finite loss is an error.
+    let private settle (members: Member[]) best current =
+        for i in 0 .. members.Length - 1 do
+            if Double.IsPositiveInfinity members[i].Lowest then
+                raise (NonFiniteException("loss of a density estimator", "finite numbers", "none in any epoch"))
+
+            // those that had finished, too: a step of rate 0 along a gradient of NaN is NaN
+            copyMember i best current
+
     /// Trains on rows (members, n) of the data (all rows, columns), with the loss of a batch (members, b, columns) → (members), a mean
     /// over b. The weights that are best on the held-out rows (members, m) win; better is what is lower by the tolerance. A member whose loss
     /// is not finite goes back to its best weights, with the optimiser's memory of that time; if one never had a finite
@@ -202,24 +245,9 @@ module EnsembleTraining =
         use generator = new torch.Generator(NoiseKey.SeedFor(settings.Seed, "shuffles"))
         let all = pick data heldOut
 
-        let snapshot weights =
-            { Weights = weights
-              Adam =
-                { First = torch.zeros_like bank.Values
-                  Second = torch.zeros_like bank.Values
-                  Steps = Array.zeroCreate count } }
+        let current, best = snapshot bank bank.Values, snapshot bank (bank.Values.clone ())
 
-        let current, best = snapshot bank.Values, snapshot (bank.Values.clone ())
-
-        let members =
-            evaluate loss all
-            |> Array.map (fun lowest ->
-                { Lowest = (if Double.IsFinite lowest then lowest else infinity)
-                  Stale = 0
-                  Reduced = 0
-                  Rate = settings.LearningRate
-                  Finished = false })
-
+        let members = evaluate loss all |> Array.map (beginning settings.LearningRate)
         let history = ResizeArray<EnsembleRecord>()
 
         while history.Count < settings.MaxEpochs
@@ -228,38 +256,19 @@ module EnsembleTraining =
             settings.Progress.Cancellation.ThrowIfCancellationRequested()
 
             let order = torch.rand([| int64 count; int64 n |], generator = generator).argsort 1L
-
             let rates = members |> Array.map _.Rate
 
             let training =
                 epoch bank settings.Clip loss current.Adam rates batch (pick data (rows.gather (1L, order)))
 
             let held = evaluate loss all
-
-            let running =
-                Array.map2 (fun state loss -> if state.Finished then nan else loss) members
-
-            history.Add
-                { Epoch = history.Count + 1
-                  Training = running training
-                  HeldOut = running held }
+            history.Add(record (history.Count + 1) members training held)
 
             for i in 0 .. count - 1 do
                 if not members[i].Finished then
                     members[i] <- advance settings tolerance best current i training[i] held[i] members[i]
 
-            Progress.report
-                settings.Progress
-                "training networks"
-                history.Count
-                settings.MaxEpochs
-                $"loss %.3f{Array.average training}, best held out %.3f{members |> Array.averageBy _.Lowest}"
+            tell settings history.Count training members
 
-        for i in 0 .. count - 1 do
-            if Double.IsPositiveInfinity members[i].Lowest then
-                raise (NonFiniteException("loss of a density estimator", "finite numbers", "none in any epoch"))
-
-            // those that had finished, too: a step of rate 0 along a gradient of NaN is NaN
-            copyMember i best current
-
+        settle members best current
         history.ToArray()

@@ -116,26 +116,37 @@ type Columns =
 
 /// Choosing columns of data by their rank.
 module Columns =
-    /// Of rows (n, d), wild ones apart: a column is dropped where its spread is lost in rounding (10⁻¹² of its size), or where what the columns before it
-    /// leave of its variance is below 10⁻¹⁰, the rounding of single precision.
-    let choose (rows: float[][]) : Columns =
-        let all = Matrix<float>.Build.DenseOfRowArrays rows
-        // beside a wild row all columns look alike
-        let data = Robust.select all (Robust.screen all)
-        let n, d = data.RowCount, data.ColumnCount
-        let mean = data.ColumnSums() / float n
-        let centred = data.MapIndexed(fun _ j v -> v - mean[j])
+    /// Rows of data about their mean, with the mean and the spread of every column.
+    type private Centred =
+        { Data: Matrix<float>
+          Mean: Vector<float>
+          Away: Matrix<float>
+          Sd: Vector<float> }
 
-        let sd =
-            Vector<float>.Build.Dense(d, fun j -> centred.Column(j).L2Norm() / sqrt (float n))
+    let private rms (v: Vector<float>) = v.L2Norm() / sqrt (float v.Count)
 
-        // modified Gram–Schmidt, in the given order: of two equal columns the first stays
+    let private centred (data: Matrix<float>) =
+        let mean = data.ColumnSums() / float data.RowCount
+        let away = data.MapIndexed(fun _ j v -> v - mean[j])
+
+        { Data = data
+          Mean = mean
+          Away = away
+          Sd = Vector<float>.Build.Dense(data.ColumnCount, fun j -> rms (away.Column j)) }
+
+    /// A column's spread is not lost in rounding.
+    let private varies rows j =
+        rows.Sd[j] > 1e-12 * abs rows.Mean[j] && rows.Sd[j] > 0.0
+
+    /// Columns that carry something of their own: modified Gram–Schmidt, in the given order: of two equal columns the first stays.
+    let private independent rows =
+        let n = rows.Data.RowCount
         let basis = ResizeArray<Vector<float>>()
         let kept = ResizeArray<int>()
 
-        for j in 0 .. d - 1 do
-            if sd[j] > 1e-12 * abs mean[j] && sd[j] > 0.0 then
-                let scaled = centred.Column(j) / (sd[j] * sqrt (float n))
+        for j in 0 .. rows.Data.ColumnCount - 1 do
+            if varies rows j then
+                let scaled = rows.Away.Column(j) / (rows.Sd[j] * sqrt (float n))
                 let mutable left = scaled
 
                 for b in basis do
@@ -147,7 +158,56 @@ module Columns =
                     basis.Add(left / norm)
                     kept.Add j
 
-        let kept = kept.ToArray()
+        kept.ToArray()
+
+    /// How all columns follow from the kept ones, by least squares: (kept, all).
+    let private following rows (kept: int[]) =
+        let map = Matrix<float>.Build.Dense(kept.Length, rows.Data.ColumnCount)
+
+        if kept.Length > 0 then
+            let own =
+                Matrix<float>.Build.DenseOfColumnVectors(kept |> Array.map (fun k -> rows.Away.Column(k) / rows.Sd[k]))
+
+            let qr = own.QR()
+
+            for j in 0 .. rows.Data.ColumnCount - 1 do
+                match Array.IndexOf(kept, j) with
+                | -1 when varies rows j ->
+                    let slope = qr.Solve(rows.Away.Column j)
+                    map.SetColumn(j, Vector<float>.Build.Dense(kept.Length, fun i -> slope[i] / rows.Sd[kept[i]]))
+                | -1 -> ()
+                | i -> map[i, j] <- 1.0
+
+        map
+
+    /// The columns of which some follow from others.
+    let private dependent rows (kept: int[]) =
+        let d = rows.Data.ColumnCount
+        let map = following rows kept
+
+        let keptMean = Vector<float>.Build.Dense(kept.Length, fun i -> rows.Mean[kept[i]])
+
+        let offset = rows.Mean - keptMean * map
+
+        let fitted =
+            Matrix<float>.Build.Dense(rows.Data.RowCount, kept.Length, fun i k -> rows.Data[i, kept[k]])
+            * map
+
+        let away = rows.Data - fitted.MapIndexed(fun _ j v -> v + offset[j])
+
+        { Kept = kept
+          Offset = offset
+          Map = map
+          Departure = Vector<float>.Build.Dense(d, fun j -> rms (away.Column j)) }
+
+    /// Of rows (n, d), wild ones apart: a column is dropped where its spread is lost in rounding (10⁻¹² of its size), or where what the columns before it
+    /// leave of its variance is below 10⁻¹⁰, the rounding of single precision.
+    let choose (rows: float[][]) : Columns =
+        let all = Matrix<float>.Build.DenseOfRowArrays rows
+        // beside a wild row all columns look alike
+        let rows = centred (Robust.select all (Robust.screen all))
+        let d = rows.Data.ColumnCount
+        let kept = independent rows
 
         if kept.Length = d then
             { Kept = kept
@@ -155,34 +215,7 @@ module Columns =
               Map = Matrix<float>.Build.DenseIdentity d
               Departure = Vector<float>.Build.Dense d }
         else
-            let map, offset = Matrix<float>.Build.Dense(kept.Length, d), mean.Clone()
-
-            if kept.Length > 0 then
-                let own =
-                    Matrix<float>.Build.DenseOfColumnVectors(kept |> Array.map (fun k -> centred.Column(k) / sd[k]))
-
-                let qr = own.QR()
-
-                for j in 0 .. d - 1 do
-                    match Array.IndexOf(kept, j) with
-                    | -1 when sd[j] > 1e-12 * abs mean[j] && sd[j] > 0.0 ->
-                        let slope = qr.Solve(centred.Column j)
-                        map.SetColumn(j, Vector<float>.Build.Dense(kept.Length, fun i -> slope[i] / sd[kept[i]]))
-                    | -1 -> ()
-                    | i -> map[i, j] <- 1.0
-
-            let keptMean = Vector<float>.Build.Dense(kept.Length, fun i -> mean[kept[i]])
-            let offset = offset - keptMean * map
-
-            let fitted =
-                Matrix<float>.Build.Dense(n, kept.Length, fun i k -> data[i, kept[k]]) * map
-
-            let away = data - fitted.MapIndexed(fun _ j v -> v + offset[j])
-
-            { Kept = kept
-              Offset = offset
-              Map = map
-              Departure = Vector<float>.Build.Dense(d, fun j -> away.Column(j).L2Norm() / sqrt (float n)) }
+            dependent rows kept
 
     /// Columns that are not kept.
     let dropped columns =

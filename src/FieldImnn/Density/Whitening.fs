@@ -267,62 +267,75 @@ module Whitening =
           Whitened = whitened
           Kept = kept }
 
+    /// The ways to whiten the conditions that there are: as they come, and through warps where every column has one.
+    let private ways (raw: Matrix<float>) screened =
+        let warps =
+            raw.EnumerateColumns()
+            |> Seq.map (fun v -> Warp.fit (v.ToArray()))
+            |> Seq.toArray
+
+        [ None
+          if warps |> Array.forall Option.isSome then
+              Some(warps |> Array.map Option.get) ]
+        |> List.map (way raw screened)
+
+    /// A regression that may be fitted: behind a way, of a degree, with widths that change with the condition or do not; and its design.
+    type private Candidate =
+        { Way: Way
+          OfDegree: int
+          Changing: bool
+          Rows: Matrix<float> }
+
+    /// The regressions for which n rows are enough, the simplest first.
+    let private candidates n (ways: Way list) =
+        let c = ways.Head.Whitened.ColumnCount
+
+        let enough degree =
+            n >= 10 * (1 + c + (products degree c).Length)
+
+        [ for degree in 1..3 do
+              if degree = 1 || enough degree then
+                  for way in ways do
+                      let rows = design degree way.Range way.Whitened
+
+                      for changing in [ false; true ] do
+                          if not changing || (n >= rowsForWidth && enough 2) then
+                              { Way = way
+                                OfDegree = degree
+                                Changing = changing
+                                Rows = rows } ]
+
+    /// What widths depend on, behind a way; within the range only: a width must not be extrapolated.
+    let private widths (way: Way) =
+        way.Whitened.MapIndexed(fun _ j v -> clamped way.Range j v)
+        |> design 2 way.Range
+
+    /// The best of the regressions on rows that were not fitted; what is less simple must be worth it.
+    let private simplest (target: Matrix<float>) several =
+        let value candidate =
+            crossValidated candidate.Changing candidate.Rows (widths candidate.Way) target candidate.Way.Kept
+
+        match several with
+        | [ only ] -> only
+        | several ->
+            several
+            |> List.map (fun candidate -> value candidate, candidate)
+            |> List.reduce (fun (best, chosen) (value, other) ->
+                if value < best - 0.02 * float target.ColumnCount then
+                    value, other
+                else
+                    best, chosen)
+            |> snd
+
     /// From rows of x (n, d) and conditions (n, c).
     let fit (x: float[][]) (condition: float[][]) =
         check x condition
         let targets, conditions = columns "x" x, columns "conditions" condition
         let target, raw = keep targets x, keep conditions condition
         let screened = Array.map2 (&&) (Robust.screen raw) (Robust.screen target)
-        let c, n = raw.ColumnCount, x.Length
-
-        let warps =
-            raw.EnumerateColumns()
-            |> Seq.map (fun v -> Warp.fit (v.ToArray()))
-            |> Seq.toArray
-
-        let ways =
-            [ None
-              if warps |> Array.forall Option.isSome then
-                  Some(warps |> Array.map Option.get) ]
-            |> List.map (way raw screened)
-
-        // within the range only: a width must not be extrapolated
-        let widths (way: Way) =
-            way.Whitened.MapIndexed(fun _ j v -> clamped way.Range j v)
-            |> design 2 way.Range
-
-        let enough degree =
-            n >= 10 * (1 + c + (products degree c).Length)
-
-        let possible =
-            [ for degree in 1..3 do
-                  if degree = 1 || enough degree then
-                      for way in ways do
-                          let rows = design degree way.Range way.Whitened
-
-                          for changing in [ false; true ] do
-                              if not changing || (n >= rowsForWidth && enough 2) then
-                                  way, degree, changing, rows ]
-
-        let fitted (way, _, changing, rows) =
-            regress changing rows (widths way) target way.Kept
-
-        let way, degree, changing, rows =
-            match possible with
-            | [ only ] -> only
-            | several ->
-                several
-                |> List.map (fun (way, degree, changing, rows) ->
-                    crossValidated changing rows (widths way) target way.Kept, (way, degree, changing, rows))
-                // what is less simple must be worth it
-                |> List.reduce (fun (best, chosen) (value, other) ->
-                    if value < best - 0.02 * float target.ColumnCount then
-                        value, other
-                    else
-                        best, chosen)
-                |> snd
-
-        let found = fitted (way, degree, changing, rows)
+        let chosen = ways raw screened |> candidates x.Length |> simplest target
+        let way = chosen.Way
+        let found = regress chosen.Changing chosen.Rows (widths way) target way.Kept
 
         { Target = targets
           Condition = conditions
@@ -330,7 +343,7 @@ module Whitening =
           ConditionMean = way.Mean
           ConditionMap = way.Map
           Range = way.Range
-          Degree = degree
+          Degree = chosen.OfDegree
           Regression = found.Mean
           Scale = found.LogScale
           Residual = found.Lower }

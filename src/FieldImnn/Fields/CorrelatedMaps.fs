@@ -154,4 +154,5 @@ module CorrelatedMaps =
           Channels = model.Maps
           DrawNoise = fun keys -> Noise.Normal(keys, shape)
           Field = synthesise model
-          Tangents = Some(synthesiseWithTangents model) }
+          Tangents = Some(synthesiseWithTangents model)
+          Failures = StopAtFailure }

@@ -161,4 +161,5 @@ module SpectrumField =
           Tangents =
             Some(fun theta noise ->
                 let made = spectrum (theta.cpu ())
-                synthesiseWithTangents model made[0] made[1] noise) }
+                synthesiseWithTangents model made[0] made[1] noise)
+          Failures = StopAtFailure }

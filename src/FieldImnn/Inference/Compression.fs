@@ -50,7 +50,7 @@ module Compression =
 
             let covariance =
                 Tensors.using (fun () ->
-                    Simulator.fields simulator (Tensors.ofVector compression.Fiducial) keys
+                    Simulator.survivors simulator (Tensors.ofVector compression.Fiducial) keys
                     |> summaries compression)
                 |> covariance
 

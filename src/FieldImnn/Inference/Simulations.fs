@@ -7,14 +7,6 @@ open FieldImnn.Core
 open FieldImnn.Core.Random
 open TorchSharp
 
-/// What is done about a simulation that fails: whose field, or whose summaries, are NaN or infinite.
-type FailurePolicy =
-    /// Everything stops, with an error that names its θ, seed and index.
-    | StopAtFailure
-    /// It is left out and counted, as long as no larger part of the simulations fails than this, 0 < most < 1. What is inferred then has for
-    /// its prior the prior without the parameters at which the simulator fails.
-    | SkipFailures of most: float
-
 /// How the many simulations of an inference are run.
 type SimulationSettings =
     {
@@ -22,15 +14,13 @@ type SimulationSettings =
         Chunk: int
         /// Where finished chunks are kept, so that a run that was stopped or killed goes on from them.
         Folder: string option
-        Failures: FailurePolicy
         Progress: Progress
     }
 
-    /// 200 at a time, kept nowhere; a failure stops them.
+    /// 200 at a time, kept nowhere.
     static member Default =
         { Chunk = 200
           Folder = None
-          Failures = StopAtFailure
           Progress = Progress.silent }
 
 /// Simulations that were made for rows of θ, without those that failed.
@@ -124,41 +114,88 @@ module Simulations =
             with :? StoreException ->
                 None
 
-    let private checkPolicy =
-        function
-        | SkipFailures most when not (most > 0.0 && most < 1.0) ->
-            raise (SettingException("part of the simulations that may fail", "a number between 0 and 1", $"{most}"))
-        | _ -> ()
+    /// Refuses another number of summaries than of fields, and summaries of several lengths.
+    let private requireRows count (made: float[][]) =
+        if
+            made.Length <> count
+            || Array.exists (fun (x: float[]) -> x.Length <> made[0].Length) made
+        then
+            let lengths = made |> Array.map Array.length |> Array.distinct |> Array.map string
+            let came = String.concat ", " lengths
+            raise (ShapeException("summaries", $"{count} rows of one length", $"{made.Length}, of lengths {came}"))
+
+        made
+
+    /// Summaries of one field after the other: rows, or what refused them.
+    let private each (compress: Tensor -> float[][]) (fields: Tensor) : Result<float[], exn>[] =
+        [| for i in 0 .. int fields.shape[0] - 1 ->
+               try
+                   Tensors.rows [| i |] fields |> compress |> Array.head |> Ok
+               with
+               | :? NonFiniteException
+               | :? RangeException as fault -> Error fault |]
+
+    /// Summaries of fields (n, shape…). Who refuses one of them (features with a logarithm of what is not positive) names itself; here the
+    /// simulation is added to that, or left out.
+    let private compressed simulator (compress: Tensor -> float[][]) rows keys (fields: Tensor) =
+        try
+            compress fields
+        with
+        | :? NonFiniteException
+        | :? RangeException ->
+            let found = each compress fields
+
+            match simulator.Failures, found |> Array.tryFindIndex _.IsError with
+            | _, None -> reraise ()
+            | StopAtFailure, Some i ->
+                let fault =
+                    match found[i] with
+                    | Error fault -> fault
+                    | Ok _ -> null
+
+                raise (
+                    SimulatorException(
+                        $"summaries of fields of {simulator.Name}",
+                        $"features of every field (others that are finite there; {Simulator.skipping})",
+                        $"\"{fault.Message}\" of the field of {Simulator.simulation simulator rows keys i}",
+                        fault
+                    )
+                )
+            | SkipFailures _, Some _ ->
+                let width = found |> Array.tryPick Result.toOption |> Option.map _.Length
+                let none = Array.create (defaultArg width 1) nan
+                found |> Array.map (Result.defaultValue none)
 
     /// Simulates and compresses rows of θ with their keys; fingerprints the fields of some of them.
     let private simulate settings simulator compress (keys: NoiseKey[]) (rows: float[][]) (probes: int[]) =
         Tensors.using (fun () ->
             let struct (fields, finite) = Simulator.attempt simulator (Tensors.ofRows rows) keys
+            let stops = (simulator.Failures = StopAtFailure)
 
-            if settings.Failures = StopAtFailure then
-                Simulator.refuseNonFinite simulator "fields" rows keys finite
+            let refuse what where =
+                if stops then
+                    Simulator.refuseNonFinite
+                        simulator
+                        what
+                        $"finite numbers in every simulation ({Simulator.skipping})"
+                        rows
+                        keys
+                        where
 
+            refuse "fields" finite
             let good = [| 0 .. rows.Length - 1 |] |> Array.filter (fun i -> finite[i])
+            let pick (all: 'v[]) = good |> Array.map (fun i -> all[i])
 
             let made: float[][] =
-                if good.Length = rows.Length then compress fields
-                elif good.Length = 0 then [||]
-                else compress (Tensors.rows good fields)
-
-            if
-                made.Length <> good.Length
-                || Array.exists (fun (x: float[]) -> x.Length <> made[0].Length) made
-            then
-                let lengths = made |> Array.map Array.length |> Array.distinct |> Array.map string
-                let came = String.concat ", " lengths
-
-                raise (
-                    ShapeException(
-                        "summaries",
-                        $"{good.Length} rows of one length",
-                        $"{made.Length}, of lengths {came}"
-                    )
-                )
+                if good.Length = 0 then
+                    [||]
+                else
+                    (if good.Length = rows.Length then
+                         fields
+                     else
+                         Tensors.rows good fields)
+                    |> compressed simulator compress (pick rows) (pick keys)
+                    |> requireRows good.Length
 
             let x = Array.create rows.Length [||]
 
@@ -169,10 +206,7 @@ module Simulations =
                 good
                 made
 
-            if settings.Failures = StopAtFailure then
-                x
-                |> Array.map (fun row -> row.Length > 0)
-                |> Simulator.refuseNonFinite simulator "summaries of fields" rows keys
+            x |> Array.map (fun row -> row.Length > 0) |> refuse "summaries of fields"
 
             { X = x
               Fingerprint =
@@ -182,13 +216,13 @@ module Simulations =
                     "" })
 
     /// Refuses a part of failures that is more than the policy allows.
-    let private checkFailures settings simulator purpose made failed =
-        match settings.Failures with
+    let private checkFailures simulator purpose made failed =
+        match simulator.Failures with
         | SkipFailures most when float failed > most * float made ->
             raise (
                 SimulatorException(
                     $"simulations of {simulator.Name}, {purpose}",
-                    $"at most a part of {most} that fail",
+                    $"at most a part of {most} that fail ({Simulator.skipping})",
                     $"{failed} of {made} NaN or infinite"
                 )
             )
@@ -245,7 +279,7 @@ module Simulations =
         (theta: float[][])
         : Simulated =
         Guard.AtLeast("chunk", 1L, int64 settings.Chunk) |> ignore
-        checkPolicy settings.Failures
+        Simulator.checkPolicy simulator.Failures |> ignore
         let seed = NoiseKey.SeedFor(seed, $"fields of {purpose}")
         let clock = Stopwatch.StartNew()
         let rows, summaries = ResizeArray<int>(), ResizeArray<float[]>()
@@ -283,7 +317,7 @@ module Simulations =
 
             start <- start + length
 
-        checkFailures settings simulator purpose made (made - summaries.Count)
+        checkFailures simulator purpose made (made - summaries.Count)
         let rows = rows.ToArray()
 
         { Theta = rows |> Array.map (fun i -> theta[i])

@@ -17,7 +17,8 @@ module CorrelatedLogNormal =
           Channels = 1
           DrawNoise = fun keys -> model.DrawNoise keys
           Field = fun theta noise -> model.Simulate(theta, noise)
-          Tangents = Some(fun theta noise -> model.SimulateWithDerivatives(theta, noise)) }
+          Tangents = Some(fun theta noise -> model.SimulateWithDerivatives(theta, noise))
+          Failures = StopAtFailure }
 
     /// Where the network is trained first.
     let fiducial = [| 0.95; 0.55 |]

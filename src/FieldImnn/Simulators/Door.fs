@@ -277,10 +277,97 @@ module Door =
                     $"a combination of {together} has no effect: their derivatives are linearly dependent"
             | None -> ()
 
-    /// What an inference asks of a simulator and a prior.
-    let inference (simulator: Simulator) (prior: Prior) seed =
+    /// Corners of the prior, at the quantiles 0.005 and 0.995 of each parameter: all of up to three parameters; of more, four and their
+    /// opposites, so that each parameter is tried at both ends. Of dependent parameters, those that have a density.
+    let private corners (prior: Prior) seed =
+        let ends = [| 0.005; 0.995 |]
+
+        let corner (high: int -> bool) =
+            prior.Marginals
+            |> Array.mapi (fun k marginal -> Marginal.quantile marginal ends[if high k then 1 else 0])
+
+        let p = prior.Names.Length
+
+        if p <= 3 then
+            Array.init (1 <<< p) (fun bits -> corner (fun k -> (bits >>> k) &&& 1 = 1))
+        else
+            Prior.uniform [ for name in prior.Names -> name, 0.0, 1.0 ]
+            |> Prior.sample (NoiseKey.IntSeedFor(seed, "door corners")) 0L 4
+            |> Array.collect (fun u -> [| corner (fun k -> u[k] > 0.5); corner (fun k -> u[k] <= 0.5) |])
+        |> Array.filter (Prior.contains prior)
+
+    /// Draws of the prior that are tried beside its corners.
+    let private draws = 4
+
+    /// What the simulator says against one θ, where it says so by an exception.
+    let private objection simulator (theta: float[]) key : exn option =
+        try
+            use _ = torch.NewDisposeScope()
+            Simulator.attempt simulator (Tensors.ofRows [| theta |]) [| key |] |> ignore
+            None
+        with fault ->
+            Some fault
+
+    /// Simulations at some θ, one each, with an error that names the θ at which the simulator throws; which of them are finite.
+    let private attempted simulator (theta: float[][]) (keys: NoiseKey[]) : struct (Tensor * bool[]) =
+        try
+            Simulator.attempt simulator (Tensors.ofRows theta) keys
+        with _ ->
+            match
+                Seq.zip theta keys
+                |> Seq.tryPick (fun (t, key) -> objection simulator t key |> Option.map (fun said -> t, said))
+            with
+            | None -> reraise () // of the batch, and of no θ in it
+            | Some(_, said) when (said :? ShapeException) -> raise said // of any θ
+            | Some(at, said) ->
+                let kind =
+                    match said with
+                    | :? FieldImnnException -> ""
+                    | other -> other.GetType().Name + ": "
+
+                raise (
+                    SimulatorException(
+                        $"simulator {simulator.Name}",
+                        "a field at every θ of the prior; a narrower prior leaves out where there is none",
+                        $"\"{kind}{said.Message}\" at {Simulator.describe simulator at}",
+                        said
+                    )
+                )
+
+    /// Fields at a handful of θ all over the prior, its corners and some draws, with their rows and keys: all finite, or, where those that
+    /// fail are left out, at least one.
+    let private acrossPrior (simulator: Simulator) (prior: Prior) seed : float[][] * NoiseKey[] * Tensor =
+        let theta =
+            Array.append (corners prior seed) (Prior.sample (NoiseKey.IntSeedFor(seed, "door draws")) 0L draws prior)
+
+        let keys =
+            NoiseKey.Range(NoiseKey.SeedFor(seed, "door of the prior"), 0UL, theta.Length)
+
+        let struct (made, finite) = attempted simulator theta keys
+
+        if simulator.Failures = StopAtFailure || not (Array.contains true finite) then
+            Simulator.refuseNonFinite
+                simulator
+                "fields"
+                $"finite numbers all over the prior ({Simulator.skipping})"
+                theta
+                keys
+                finite
+
+        let good = [| 0 .. theta.Length - 1 |] |> Array.filter (fun i -> finite[i])
+        let pick (all: 'v[]) = good |> Array.map (fun i -> all[i])
+        pick theta, pick keys, Tensors.rows good made
+
+    /// As `inference`, with the rows, the keys and the fields all over the prior that it has looked at.
+    let internal fields (simulator: Simulator) (prior: Prior) seed =
         names simulator prior
         batch simulator (Prior.sample (NoiseKey.IntSeedFor(seed, "door")) 0L 2 prior) seed
+        acrossPrior simulator prior seed
+
+    /// What an inference asks of a simulator and a prior: names in one order, rows that do not mix, fields all over the prior.
+    let inference (simulator: Simulator) (prior: Prior) seed =
+        use _ = torch.NewDisposeScope()
+        fields simulator prior seed |> ignore
 
     /// What training at the fiducial parameters (p) asks of a simulator: finite fields that differ, the same in a batch and alone,
     /// with derivatives that are right, of which none is zero and no two the same. Stored simulations are checked where they are read.

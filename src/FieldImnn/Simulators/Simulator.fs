@@ -28,6 +28,15 @@ type Derivatives =
     /// and fit the estimate; F is quoted on the other half, which nothing else sees.
     | Precomputed of training: StoredSimulations * heldOut: StoredSimulations
 
+/// What an inference does about a simulation that fails: whose field, or whose summaries, are NaN or infinite. Training has no policy: a
+/// failure at the fiducial stops it.
+type FailurePolicy =
+    /// Everything stops, with an error that names its θ, seed and index.
+    | StopAtFailure
+    /// It is left out and counted, as long as no larger part of the simulations fails than this, 0 < most < 1. What is inferred then has for
+    /// its prior the prior without the parameters at which the simulator fails.
+    | SkipFailures of most: float
+
 /// A universe as a function: parameters and noise to a field. Everything downstream knows a simulator by this alone.
 type Simulator =
     {
@@ -46,6 +55,8 @@ type Simulator =
         /// A forward rule, if there is one cheaper than automatic differentiation:
         /// θ (parameters) → noise → fields (n, shape…) and ∂d/∂θ (n, parameters, shape…).
         Tangents: (Tensor -> Tensor -> struct (Tensor * Tensor)) option
+        /// What an inference does about a simulation that fails.
+        Failures: FailurePolicy
     }
 
 /// Making and running simulators.
@@ -60,7 +71,21 @@ module Simulator =
           Channels = 1
           DrawNoise = fun keys -> Noise.Normal(keys, shape)
           Field = field
-          Tangents = None }
+          Tangents = None
+          Failures = StopAtFailure }
+
+    /// The policy itself, if a part that may fail is one.
+    let internal checkPolicy =
+        function
+        | SkipFailures most when not (most > 0.0 && most < 1.0) ->
+            let came = most.ToString("R", CultureInfo.InvariantCulture)
+            raise (SettingException("part of the simulations that may fail", "a number between 0 and 1", came))
+        | policy -> policy
+
+    /// The same simulator, whose failed simulations an inference leaves out and counts, up to this part of all, 0 < most < 1.
+    let skippingFailures most simulator =
+        { simulator with
+            Failures = checkPolicy (SkipFailures most) }
 
     /// The same simulator, the first axis of its fields' shape being that of channels: two maps of 64² have the shape (2, 64, 64), which
     /// otherwise is a volume.
@@ -120,19 +145,28 @@ module Simulator =
         else
             made.isfinite().reshape(n, -1L).all(1L).cpu().contiguous().data<bool>().ToArray()
 
-    /// Refuses a NaN or infinity, with the simulation that has it: its place, θ (1 or n rows) and key.
-    let internal refuseNonFinite simulator what (rows: float[][]) (keys: NoiseKey[]) (finite: bool[]) : unit =
+    /// A simulation as errors call it: its key and its θ.
+    let internal simulation simulator (rows: float[][]) (keys: NoiseKey[]) i =
+        $"seed {keys[i].Seed}, index {keys[i].Index}, at {describe simulator rows[min i (rows.Length - 1)]}"
+
+    let private everySimulation = "finite numbers in every simulation"
+
+    /// What is to be done about simulations that fail, for errors of those who have a policy.
+    let internal skipping =
+        "a narrower prior, or Simulator.skippingFailures 0.05 (on the command line --skip-failures 0.05), which leaves them out up to that part of all"
+
+    /// Refuses a NaN or infinity, with the simulation that has it: its place, θ (1 or n rows) and key; with what is expected instead.
+    let internal refuseNonFinite simulator what expected (rows: float[][]) (keys: NoiseKey[]) (finite: bool[]) : unit =
         match Array.tryFindIndex not finite with
         | None -> ()
         | Some i ->
             let count = finite |> Array.filter not |> Array.length
-            let at = describe simulator rows[min i (rows.Length - 1)]
 
             raise (
                 NonFiniteException(
                     $"{what} of {simulator.Name}",
-                    "finite numbers in every simulation",
-                    $"NaN or infinity in {count} of {finite.Length}, first in the one of seed {keys[i].Seed}, index {keys[i].Index}, at {at}"
+                    expected,
+                    $"NaN or infinity in {count} of {finite.Length}, first in the one of {simulation simulator rows keys i}"
                 )
             )
 
@@ -193,9 +227,22 @@ module Simulator =
 
         if Array.contains false finite then
             let rows = Tensors.using (fun () -> Tensors.toRows (asRows simulator theta keys))
-            refuseNonFinite simulator "fields" rows keys finite
+            refuseNonFinite simulator "fields" everySimulation rows keys finite
 
         made
+
+    /// Fields (m, shape…), m ≤ n, as an inference takes them: without those of failed simulations, where these are left out.
+    let internal survivors simulator (theta: Tensor) (keys: NoiseKey[]) =
+        match simulator.Failures with
+        | StopAtFailure -> fields simulator theta keys
+        | SkipFailures _ ->
+            let struct (made, finite) = attempt simulator theta keys
+
+            Tensors.rows
+                [| for i in 0 .. finite.Length - 1 do
+                       if finite[i] then
+                           i |]
+                made
 
     /// One field (shape…) at θ: simulation 0 of a seed.
     let field simulator (theta: float[]) (seed: uint64) =
@@ -316,7 +363,7 @@ module Simulator =
         let finite = finiteRows d
 
         if Array.contains false finite then
-            refuseNonFinite simulator "fields" rows.Value keys finite
+            refuseNonFinite simulator "fields" everySimulation rows.Value keys finite
 
         let finite = finiteRows tangents
 
@@ -327,7 +374,7 @@ module Simulator =
                           parameter simulator a ]
                 |> String.concat ", "
 
-            refuseNonFinite simulator $"derivatives by {by}" rows.Value keys finite
+            refuseNonFinite simulator $"derivatives by {by}" everySimulation rows.Value keys finite
 
     /// Fields (n, shape…) and their derivatives ∂d/∂θ (n, p, shape…) at θ (p), same noise for both. All finite: an error names the
     /// parameter, θ and the key of the first simulation that is not.

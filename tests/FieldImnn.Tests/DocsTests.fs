@@ -1,0 +1,157 @@
+/// The pages: their code is the text of scripts or type-checks by itself, their tables hold what there is, the scripts that they read run.
+module DocsTests
+
+open System
+open System.Diagnostics
+open System.IO
+open System.Text.RegularExpressions
+open Expecto
+open FieldImnn
+open Microsoft.FSharp.Reflection
+open TestSupport
+
+let private pages =
+    lazy
+        [ yield Path.Combine(root, "README.md")
+          yield! Directory.GetFiles(Path.Combine(root, "docs"), "*.md") ]
+
+/// Runs F# Interactive in a folder: its exit code, output and errors.
+let private fsi folder (arguments: string list) =
+    let info =
+        ProcessStartInfo(
+            "dotnet",
+            "fsi" :: arguments,
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true
+        )
+
+    use child = Process.Start info
+    let output = child.StandardOutput.ReadToEndAsync()
+    let errors = child.StandardError.ReadToEnd()
+    child.WaitForExit()
+    child.ExitCode, output.Result, errors
+
+let private script name = Path.Combine(root, "scripts", name)
+
+/// A text without what its indentation and empty lines say.
+let private lines (text: string) =
+    text.Split('\n', StringSplitOptions.RemoveEmptyEntries ||| StringSplitOptions.TrimEntries)
+    |> String.concat "\n"
+
+/// The F# code of a page, block by block.
+let private blocks (page: string) =
+    [ for found in Regex.Matches(File.ReadAllText page, "```fsharp\n(.*?)```", RegexOptions.Singleline) ->
+          found.Groups[1].Value ]
+
+let private code =
+    testCase "all F# in the pages is the text of a script, or type-checks by itself without a warning" (fun () ->
+        let scripts =
+            Directory.GetFiles(Path.Combine(root, "scripts"), "*.fsx", SearchOption.AllDirectories)
+            |> Array.map (File.ReadAllText >> lines)
+
+        let ofNoScript =
+            [ for page in pages.Value do
+                  for block in blocks page do
+                      if not (scripts |> Array.exists _.Contains(lines block)) then
+                          block ]
+
+        Expect.isNonEmpty ofNoScript "the README's ten lines"
+
+        inFolder (fun folder ->
+            let files =
+                [ for i, block in List.indexed ofNoScript do
+                      let path = Path.Combine(folder, $"Block{i}.fsx")
+                      let load = script "load.fsx"
+                      let body = block.Replace("#load \"scripts/load.fsx\"", "")
+
+                      File.WriteAllText(
+                          path,
+                          $"#load \"{load}\"\nopen FieldImnn\nopen FieldImnn.Plots\nopen TorchSharp\n{body}"
+                      )
+
+                      path ]
+
+            let all = Path.Combine(folder, "all.fsx")
+            File.WriteAllLines(all, files |> List.map (fun path -> $"#load \"{path}\""))
+
+            let code, output, errors = fsi folder [ "--typecheck-only"; "--warnaserror+"; all ]
+
+            Expect.equal code 0 $"{output}{errors}"
+            Expect.isFalse (Regex.IsMatch(output + errors, @"(info|warning) FS\d")) $"{output}{errors}"
+
+            // planted: a block that does not type-check
+            File.AppendAllText(files[0], "\nlet planted: int = \"text\"\n")
+            let code, _, _ = fsi folder [ "--typecheck-only"; "--warnaserror+"; all ]
+            Expect.notEqual code 0 "planted"))
+
+/// A warning of every kind.
+let private everyWarning =
+    [ for kind in FSharpType.GetUnionCases typeof<Warning> do
+          let fields =
+              [| for field in kind.GetFields() ->
+                     if field.PropertyType = typeof<float> then box 5.0
+                     elif field.PropertyType = typeof<int> then box 5
+                     elif field.PropertyType = typeof<int list> then box [ 1 ]
+                     else box [ "A" ] |]
+
+          FSharpValue.MakeUnion(kind, fields) :?> Warning ]
+
+let private tables =
+    testList
+        "tables"
+        [ test "docs/your-universe.md says of every kind of warning what it means and what to do" {
+              let page = File.ReadAllText(Path.Combine(root, "docs", "your-universe.md"))
+              let page = page.Substring(page.IndexOf "## What warnings mean")
+
+              let documented =
+                  [ for row in Regex.Matches(page, @"^\| `([a-z-]+)` \| .+ \| .+ \|$", RegexOptions.Multiline) ->
+                        row.Groups[1].Value ]
+
+              Expect.equal (Set.ofList documented) (everyWarning |> List.map _.Kind |> Set.ofList) "kinds"
+          }
+
+          test "files and pages that the pages name are there" {
+              for page in pages.Value do
+                  for found in
+                      Regex.Matches(File.ReadAllText page, @"(?<![\w/])((?:scripts|docs|tests|src)/[\w./-]*[\w/])") do
+                      let named = found.Groups[1].Value.TrimEnd '/'
+                      let path = Path.Combine(root, named)
+                      Expect.isTrue (File.Exists path || Directory.Exists path) $"{Path.GetFileName page}: {named}"
+          } ]
+
+let private runs =
+    testList
+        "scripts that the pages read"
+        [ testCase "docs/your-universe.md: from the simulator to the posterior" (fun () ->
+              inFolder (fun folder ->
+                  let code, output, errors =
+                      fsi
+                          folder
+                          [ script "your-universe.fsx"
+                            "--out"
+                            "out"
+                            "--quick"
+                            "--method"
+                            "gaussian" ]
+
+                  Expect.equal code 0 $"{output}{errors}"
+                  Expect.isFalse (output.Contains "warning") output
+
+                  // the truth is the prior's median: no parameter is far from it
+                  let posterior = PosteriorFile.read (Path.Combine(folder, "out", "posterior.csv"))
+                  Expect.equal posterior.Names [| "R"; "Q"; "σ" |] "parameters"
+                  let sd = Posterior.sd posterior
+                  Expect.isLessThan sd[2] 0.02 "σ is known well"
+                  Expect.isTrue (errors.Contains "round 1: trained at") errors))
+
+          testCase "scripts/extend-command.fsx: exit codes and messages of a command of one's own" (fun () ->
+              inFolder (fun folder ->
+                  let code, _, errors = fsi folder [ script "extend-command.fsx"; "show"; "5"; "0" ]
+                  Expect.equal code 2 "outside the prior"
+                  Expect.stringContains errors "error: show: expected σ in the prior's support" "message"
+                  let code, output, _ = fsi folder [ script "extend-command.fsx"; "--"; "--help" ]
+                  Expect.equal code 0 "help"
+                  Expect.stringContains output "--skip-failures" "options")) ]
+
+let tests = testSequenced <| testList "docs" [ code; tables; runs ]
