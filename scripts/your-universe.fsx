@@ -52,7 +52,7 @@ let prior =
 
 let model = Model.create simulator prior
 
-// 4. What is looked at: the default serves fields that nobody described; what you know of yours stands beside it.
+// 4. What is looked at: statistics that serve fields that nobody described; what you know of yours stands beside them.
 let edges =
     Features.own "mean and gradient" 2 (fun fields ->
         let along axis =

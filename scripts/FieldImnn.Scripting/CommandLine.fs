@@ -201,10 +201,11 @@ module CommandLine =
 
     /// Prints the moments of a result, beside the exact ones where they are known, and its warnings.
     let print (model: Model) (result: InferenceResult) =
-        let expected = result.Fisher.PseudoInverse()
-
         let errors =
-            [ for k, name in Array.indexed model.Simulator.Parameters -> $"{name} ± {sqrt expected[k, k]:G3}" ]
+            Array.map2
+                (fun name error -> $"{name} ± {error:G3}")
+                model.Simulator.Parameters
+                (Matrices.errors result.Fisher)
             |> String.concat ", "
 
         printfn $"the compressor's errors at {at model result.Fiducial}: {errors}"

@@ -104,11 +104,11 @@ module Infer =
 
     /// Parameters whose error at the fiducial, √(F⁻¹)ₖₖ, is three times as wide as the prior.
     let private unseen (model: Model) (compressor: Compressor) =
-        let covariance = compressor.Fisher.PseudoInverse()
+        let errors = Matrices.errors compressor.Fisher
 
         match
             [ for k, width in Array.indexed (Prior.width model.Prior) do
-                  if not (covariance[k, k] <= 9.0 * width * width) then
+                  if not (errors[k] <= 3.0 * width) then
                       compressor.Parameters[k] ]
         with
         | [] -> []

@@ -174,6 +174,46 @@ module Matrices =
          * evd.EigenVectors.Transpose())
             .MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
 
+    /// The errors that a Fisher matrix (p, p) leaves to the parameters, √(F⁻¹)ₖₖ, in whatever units they are: ∞ of those that it says nothing
+    /// of, or does not tell from others (a direction of less than 10⁻¹³ of the information, in units of the parameters' own).
+    let errors (fisher: Matrix<float>) : float[] =
+        let scale = fisher.Diagonal().PointwiseAbs().PointwiseSqrt()
+
+        let told =
+            [| for k in 0 .. scale.Count - 1 do
+                   if scale[k] > 0.0 then
+                       k |]
+
+        let errors = Array.create scale.Count infinity
+
+        if told.Length > 0 then
+            let evd =
+                Matrix<float>
+                    .Build.Dense(
+                        told.Length,
+                        told.Length,
+                        fun i j -> fisher[told[i], told[j]] / (scale[told[i]] * scale[told[j]])
+                    )
+                    .Evd(Symmetricity.Symmetric)
+
+            let values = evd.EigenValues.Real()
+
+            let variance i =
+                Seq.init told.Length (fun m ->
+                    let part = evd.EigenVectors[i, m] ** 2.0
+
+                    if values[m] > 1e-13 * values.Maximum() then
+                        part / values[m]
+                    elif part > 1e-12 then
+                        infinity
+                    else
+                        0.0)
+                |> Seq.sum
+
+            told |> Array.iteri (fun i k -> errors[k] <- sqrt (variance i) / scale[k])
+
+        errors
+
     /// The inverse of a symmetric positive definite matrix.
     let inverse (name: string) (matrix: Matrix<float>) =
         let scale, correlation = correlated name matrix

@@ -174,6 +174,26 @@ let tests =
               Expect.isTrue (Prior.sample 3 0L 50 cut |> Array.forall (fun t -> t[0] >= -0.5)) "within the bounds"
           }
 
+          test "the errors of a Fisher matrix do not depend on units; what it cannot tell has none" {
+              let fisher =
+                  Matrix<float>
+                      .Build.DenseOfRowArrays([| [| 4.0; 1.0; 0.5 |]; [| 1.0; 2.0; -0.3 |]; [| 0.5; -0.3; 1.0 |] |])
+
+              let expected = fisher.Inverse().Diagonal().PointwiseSqrt().ToArray()
+              close 1e-12 (Matrices.errors fisher) expected "of one size"
+              let units = [| 1e-9; 1.0; 1e12 |]
+              let scaled = fisher.MapIndexed(fun i j v -> v / (units[i] * units[j]))
+              close 1e-12 (Array.map2 (/) (Matrices.errors scaled) units) expected "in other units"
+
+              let together =
+                  Matrix<float>
+                      .Build.DenseOfRowArrays([| [| 4.0; 2.0; 0.0 |]; [| 2.0; 1.0; 0.0 |]; [| 0.0; 0.0; 4.0 |] |])
+
+              Expect.equal (Matrices.errors together) [| infinity; infinity; 0.5 |] "two of one effect"
+              let nothing = Matrix<float>.Build.DenseOfDiagonalArray [| 4.0; 0.0 |]
+              Expect.equal (Matrices.errors nothing) [| 0.5; infinity |] "nothing of the second"
+          }
+
           tensorTest "an own method stands beside those of the house" (fun () ->
               let own: Method =
                   fun model compression fields ->

@@ -161,6 +161,17 @@ let tests =
                   let output = run "outside.fsx" (references folder version + added)
                   Expect.stringContains output "outside: all well" "what is added from outside"
 
+                  // docs/your-universe.md: a script whose first tensor is torch's own, as far as the command's help
+                  let page =
+                      File
+                          .ReadAllText(Path.Combine(root.Value, "scripts", "your-universe.fsx"))
+                          .Replace("#load \"load.fsx\"", "FieldImnn.Core.Runtime.TorchRuntime.Configure()")
+
+                  let path = Path.Combine(folder, "universe.fsx")
+                  File.WriteAllText(path, references folder version + page)
+                  let output = dotnet folder (Some cache) [ "fsi"; path; "--"; "--help" ]
+                  Expect.stringContains output "--skip-failures" "the help of a command outside"
+
                   // where the own features are not registered, the error names them
                   let output =
                       references folder version
