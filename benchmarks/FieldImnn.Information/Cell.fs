@@ -5,6 +5,7 @@ open System.IO
 open System.Text.Json.Nodes
 open FieldImnn
 open FieldImnn.Core
+open FieldImnn.Plots
 open MathNet.Numerics.Statistics
 open Universe
 open Candidate
@@ -97,6 +98,40 @@ let table (cells: JsonNode list) =
               $"""| {text "universe"} | {text "features"} | %.3f{number c "kept"} | {seeds} | %.3f{number c "keptPerParameter"} | {goal} | {c["featureCount"]} | %.0f{number c "seconds"} |"""
           else
               $"""| {text "universe"} | {text "features"} | refused: {text "refused"} | | | | | |""" ]
+
+/// The table as a figure: of six parameters the share a parameter, as wanted there, of all others that of det F.
+let figure (cells: JsonNode list) =
+    let measured = cells |> List.filter (fun c -> isNull c["refused"])
+    let text (cell: JsonNode) (key: string) = cell[key].GetValue<string>()
+
+    let each (cell: JsonNode) =
+        let power =
+            if cell["parameters"].GetValue<int>() > 4 then
+                1.0 / cell["parameters"].GetValue<float>()
+            else
+                1.0
+
+        cell["keptOfSeeds"].AsArray()
+        |> Seq.map (fun v -> v.GetValue<float>() ** power)
+        |> Array.ofSeq
+
+    let row (universe, cells: JsonNode list) =
+        { Label = universe
+          Goal =
+            cells
+            |> List.tryFind (fun c -> text c "features" = byDefault.Name && not (isNull c["goal"]))
+            |> Option.map (fun c -> c["goal"].GetValue<float>())
+          Measured = [ for c in cells -> text c "features", each c ] }
+
+    let seeds =
+        measured |> List.map (fun c -> c["keptOfSeeds"].AsArray().Count) |> List.max
+
+    measured
+    |> List.groupBy (fun c -> text c "universe")
+    |> List.map row
+    |> Plot.shares "det <b>F</b> / det <b>F</b><sub>exact</sub>"
+    |> Plot.withCaption
+        $"What features keep of the exact Fisher information of fields, on simulations that nothing else has seen: large, the median of {seeds} seeds; small, each seed; arrows, below the axis. The default is told nothing of the field in any row. Of six band amplitudes the share is that of one parameter, the sixth root."
 
 let path folder (universe: Universe) candidate =
     let plain (text: string) =

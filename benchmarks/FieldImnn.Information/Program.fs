@@ -10,6 +10,7 @@ open System.Text.Json.Nodes
 open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Runtime
+open FieldImnn.Plots
 
 type private Options =
     { Only: string option
@@ -83,6 +84,8 @@ let private summarise out chosen =
     Report.writeJson
         (Path.Combine(out, "information.json"))
         (JsonArray(cells |> List.map (fun c -> c.DeepClone()) |> Array.ofList))
+
+    cells |> Cell.figure |> Export.figure out "information"
 
     if cells |> List.forall (fun c -> isNull c["reached"] || c["reached"].GetValue<bool>()) then
         0
