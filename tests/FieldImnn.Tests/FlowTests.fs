@@ -243,10 +243,16 @@ let private training =
               Expect.isLessThan (abs (sd / 0.01 - 1.0)) 0.07 "sd"
               let fewer = DensityEstimator.sample learned 3UL (Array.create 10 at[0])
 
-              Expect.equal
-                  (Array.map Array.head fewer)
-                  (Array.take 10 draws)
-                  "draw i is the same in any number of them")
+              // products of matrices of another size round otherwise in single precision, whose 10⁻⁷ are of the sd 0.01
+              let largestDifference (others: float[]) =
+                  Array.map2 (fun (a: float[]) b -> abs (a[0] - b)) fewer others |> Array.max
+
+              Expect.isLessThan
+                  (largestDifference (Array.take 10 draws))
+                  1e-7
+                  "draw i is the same in any number of them"
+
+              Expect.isGreaterThan (largestDifference draws[1..10]) 1e-3 "and draw i + 1 is another")
 
           testCase "the same seed gives the same weights with one thread and with two" (fun () ->
               let x, theta, _ = wave 400

@@ -166,7 +166,8 @@ module DensityEstimator =
 
             values
 
-    /// x distributed as q(x | c), one for each row of conditions; draw i is a function of the seed, i and its condition.
+    /// x distributed as q(x | c), one for each row of conditions; draw i is a function of the seed, i and its condition,
+    /// within the rounding of single precision.
     let sample estimator (seed: uint64) (condition: float[][]) : float[][] =
         let d = int64 estimator.Density.Dimensions
         let members = estimator.Stacking.Length
