@@ -11,8 +11,7 @@ let problem = Catalogue.problem "power-law" options.Modes
 let progress = ConsoleProgress.create ()
 let default' = Study.compressor options progress problem
 
-let ours =
-    Study.trained PowerLaw.training problem.Fiducial options progress problem
+let ours = Study.trained PowerLaw.training problem.Fiducial options progress problem
 
 let publishedSettings =
     { ImnnSettings.Published with

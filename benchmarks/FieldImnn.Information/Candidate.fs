@@ -5,7 +5,8 @@ open FieldImnn
 open FieldImnn.Core
 
 /// Features with their settings for one universe.
-type Candidate = { Name: string; Settings: ImnnSettings }
+type Candidate =
+    { Name: string; Settings: ImnnSettings }
 
 /// The default, told nothing.
 let byDefault =
@@ -21,7 +22,14 @@ let changed (text: string) =
                 Settings = features.Settings.Add(name, float value) }
         | _ ->
             let known = ImnnSettings.Default.Features.Settings.Keys |> String.concat ", "
-            raise (SettingException("changed setting of the default features", $"NAME=NUMBER, NAME one of {known}", assignment))
+
+            raise (
+                SettingException(
+                    "changed setting of the default features",
+                    $"NAME=NUMBER, NAME one of {known}",
+                    assignment
+                )
+            )
 
     { Name = text
       Settings =

@@ -28,7 +28,9 @@ let run (universe: Universe) candidate fit quote seed progress =
             Progress = progress }
 
     let compressor = Imnn.train settings universe.Simulator universe.Fiducial
-    let kept = Fisher.retained compressor.Fisher (universe.Exact.Fisher universe.Fiducial)
+
+    let kept =
+        Fisher.retained compressor.Fisher (universe.Exact.Fisher universe.Fiducial)
 
     { Kept = kept
       PerParameter = kept ** (1.0 / float universe.Fiducial.Length)
@@ -43,7 +45,9 @@ let private goal universe candidate =
         universe.GoalTold
 
 let json (universe: Universe) candidate quote (runs: Run[]) =
-    let median (f: Run -> float) = runs |> Array.map f |> Statistics.Median
+    let median (f: Run -> float) =
+        runs |> Array.map f |> Statistics.Median
+
     let kept = median (if universe.PerParameter then _.PerParameter else _.Kept)
 
     Report.fields

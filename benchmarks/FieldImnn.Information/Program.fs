@@ -87,7 +87,10 @@ let private summarise out chosen =
 
     cells |> Cell.figure |> Export.figure out "information"
 
-    if cells |> List.forall (fun c -> isNull c["reached"] || c["reached"].GetValue<bool>()) then
+    if
+        cells
+        |> List.forall (fun c -> isNull c["reached"] || c["reached"].GetValue<bool>())
+    then
         0
     else
         1

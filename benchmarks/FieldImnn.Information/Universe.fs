@@ -93,7 +93,7 @@ let private transformed n name transform fiducial =
 
 /// d = g + h tanh(g/w): nearly two levels where h is large and w small.
 let private softSteps =
-    LocalTransform.ofForward [ "h"; "w" ] (fun t g -> g + t[0] * (g / t[1]).tanh ())
+    LocalTransform.ofForward [ "h"; "w" ] (fun t g -> g + t[0] * (g / t[1]).tanh())
 
 /// Holes and a border: 0 where nothing is seen. (n, n).
 let private footprint n =
@@ -109,7 +109,7 @@ let private footprint n =
         if x < 2.0 || List.exists inside holes then 0.0 else 1.0
 
     let side = Array.init n float
-    (Tensors.ofVector (Array.map seen (Array.allPairs side side))).reshape (int64 n, int64 n)
+    (Tensors.ofVector (Array.map seen (Array.allPairs side side))).reshape(int64 n, int64 n)
 
 let private masked n =
     let field =

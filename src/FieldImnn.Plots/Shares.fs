@@ -31,7 +31,9 @@ module internal Shares =
         for row in rows do
             for name, values in row.Measured do
                 if Array.isEmpty values || Array.exists (Double.IsFinite >> not) values then
-                    raise (NonFiniteException($"shares of {name} in '{row.Label}'", "finite numbers", "none, or others"))
+                    raise (
+                        NonFiniteException($"shares of {name} in '{row.Label}'", "finite numbers", "none, or others")
+                    )
 
     let private names rows =
         rows |> List.collect (fun r -> List.map fst r.Measured) |> List.distinct
@@ -103,7 +105,13 @@ module internal Shares =
         rows
         |> List.mapi (fun at row -> row.Goal |> Option.map (fun goal -> goal, height n at))
         |> List.choose id
-        |> markers "wanted" Palette.ink (StyleParam.MarkerSymbol.Modified(StyleParam.MarkerSymbol.LineNS, StyleParam.SymbolStyle.Open)) 16 1.0 true
+        |> markers
+            "wanted"
+            Palette.ink
+            (StyleParam.MarkerSymbol.Modified(StyleParam.MarkerSymbol.LineNS, StyleParam.SymbolStyle.Open))
+            16
+            1.0
+            true
 
     let private whole n =
         Trace2D.initScatter (

@@ -78,7 +78,8 @@ let tests =
                   Noise.Normal(NoiseKey.Range(2UL, 0UL, 50), [| 2L; 2L |], ``type`` = torch.ScalarType.Float64)
                   + 1.0
 
-              let struct (value, detF, lambda, strength) = Optimisation.loss (Regularised(10.0, 0.1)) x dx
+              let struct (value, detF, lambda, strength) =
+                  Optimisation.loss (Regularised(10.0, 0.1)) x dx
               // by hand in plain matrices
               let rows = Tensors.toMatrix x
               let centred = rows.MapIndexed(fun _ j v -> v - rows.Column(j).Sum() / 50.0)

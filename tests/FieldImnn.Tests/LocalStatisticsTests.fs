@@ -27,11 +27,11 @@ let private logK n =
 
     [| for a in frequency do
            for b in frequency -> log (max (sqrt (a * a + b * b)) frequency[1]) |]
-    |> fun values -> (Tensors.ofVector values).reshape (1L, int64 n, int64 n) |> Tensors.keep
+    |> fun values -> (Tensors.ofVector values).reshape(1L, int64 n, int64 n) |> Tensors.keep
 
 /// The Gaussian field g of power A k^−B of white noise (n, N, N).
 let private gaussian (lnK: Tensor) (a: Tensor) (b: Tensor) (noise: Tensor) =
-    let amplitude = ((a.log () - b * lnK) * number 0.5).exp ()
+    let amplitude = ((a.log () - b * lnK) * number 0.5).exp()
     torch.fft.ifft2(torch.fft.fft2 (noise.``to`` float64) * amplitude).real
 
 let private parameter (theta: Tensor) i = theta.narrow(1L, i, 1L).unsqueeze -1L
@@ -42,7 +42,7 @@ let private warped n =
 
     Simulator.create "warped" [ "A"; "B"; "ε"; "t" ] [ n; n ] [ n; n ] (fun theta noise ->
         let g = gaussian lnK (parameter theta 0L) (parameter theta 1L) noise
-        ((g.asinh () + parameter theta 2L) / parameter theta 3L).sinh ())
+        ((g.asinh () + parameter theta 2L) / parameter theta 3L).sinh())
 
 /// F of the warped fields: the covariance of ∂ ln p/∂θ over m of them, with g = sinh(t asinh d − ε) and the density of g.
 let private warpedFisher n (fiducial: float[]) m =
@@ -54,24 +54,39 @@ let private warpedFisher n (fiducial: float[]) m =
             let keys = NoiseKey.Range(77UL, uint64 start, length)
             let d = Simulator.fields simulator (Tensors.ofVector fiducial) keys
             let theta = (Tensors.ofRows (Array.replicate length fiducial)).requires_grad_ true
-            let a, b, e, t = parameter theta 0L, parameter theta 1L, parameter theta 2L, parameter theta 3L
-            let g = (t * d.asinh () - e).sinh ()
+
+            let a, b, e, t =
+                parameter theta 0L, parameter theta 1L, parameter theta 2L, parameter theta 3L
+
+            let g = (t * d.asinh () - e).sinh()
             // dg/dd = √(1 + g²) t/√(1 + d²)
-            let logJacobian = ((g.square () + number 1.0).log () - (d.square () + number 1.0).log ()) * number 0.5 + t.log ()
+            let logJacobian =
+                ((g.square () + number 1.0).log() - (d.square () + number 1.0).log())
+                * number 0.5
+                + t.log ()
+
             let lnP = a.log () - b * lnK
             let modes = torch.fft.fft2 g
             let power = (modes.real.square () + modes.imag.square ()) / number (float (n * n))
-            let logDensity = (power / lnP.exp () + lnP).sum([| 1L; 2L |]) * number -0.5 + logJacobian.sum [| 1L; 2L |]
-            (torch.autograd.grad ([| logDensity.sum () |], [| theta |]) |> Seq.head).detach ())
+
+            let logDensity =
+                (power / lnP.exp () + lnP).sum([| 1L; 2L |]) * number -0.5
+                + logJacobian.sum [| 1L; 2L |]
+
+            (torch.autograd.grad ([| logDensity.sum () |], [| theta |]) |> Seq.head).detach())
 
     Tensors.using (fun () ->
-        let scores = Tensors.chunks 500 m |> Array.map (fun struct (start, length) -> score start length)
+        let scores =
+            Tensors.chunks 500 m
+            |> Array.map (fun struct (start, length) -> score start length)
+
         Tensors.toMatrix (Fisher.covariance (torch.cat (scores, 0L))))
 
 /// A field seen through a footprint with noise, power A k^−B, θ = (A, B); and F = ½ tr C⁻¹∂C C⁻¹∂C over the seen pixels.
 let private hole n =
     let seen i j =
-        (i - n / 3) * (i - n / 3) + (j - n / 2) * (j - n / 2) > n * n / 12 && not (i > 3 * n / 4 && j < n / 3)
+        (i - n / 3) * (i - n / 3) + (j - n / 2) * (j - n / 2) > n * n / 12
+        && not (i > 3 * n / 4 && j < n / 3)
 
     let footprint =
         Tensors.ofRows [| for i in 0 .. n - 1 -> [| for j in 0 .. n - 1 -> if seen i j then 1.0 else 0.0 |] |]
@@ -85,21 +100,36 @@ let private hole n =
         |> Observation.masked footprint
 
     let fisher (theta: float[]) =
-        let at = [| for i in 0 .. n - 1 do for j in 0 .. n - 1 do if seen i j then (i, j) |]
-        let power = (lnK * number -theta[1]).exp ()
+        let at =
+            [| for i in 0 .. n - 1 do
+                   for j in 0 .. n - 1 do
+                       if seen i j then
+                           (i, j) |]
+
+        let power = (lnK * number -theta[1]).exp()
 
         let matrix (spectrum: Tensor) =
             let r = Tensors.toArray2D (torch.fft.ifft2(spectrum).real[0])
 
-            Matrix<float>.Build.Dense(at.Length, at.Length, fun a b ->
-                let (i, j), (k, l) = at[a], at[b]
-                r[(i - k + n) % n, (j - l + n) % n])
+            Matrix<float>
+                .Build.Dense(
+                    at.Length,
+                    at.Length,
+                    fun a b ->
+                        let (i, j), (k, l) = at[a], at[b]
+                        r[(i - k + n) % n, (j - l + n) % n]
+                )
 
         let inverse =
-            (matrix (power * number theta[0]) + Matrix<float>.Build.DiagonalIdentity at.Length * 0.25).Inverse()
+            (matrix (power * number theta[0])
+             + Matrix<float>.Build.DiagonalIdentity at.Length * 0.25)
+                .Inverse()
 
-        let change = [| inverse * matrix power; inverse * matrix (-lnK * power * number theta[0]) |]
-        Matrix<float>.Build.Dense(2, 2, fun a b -> 0.5 * (change[a].TransposeThisAndMultiply(change[b].Transpose())).Trace())
+        let change =
+            [| inverse * matrix power; inverse * matrix (-lnK * power * number theta[0]) |]
+
+        Matrix<float>
+            .Build.Dense(2, 2, fun a b -> 0.5 * (change[a].TransposeThisAndMultiply(change[b].Transpose())).Trace())
 
     simulator, fisher
 
@@ -124,10 +154,10 @@ let private kinds =
 /// Fields (n, shape…) whose pixels are correlated and skewed, the last ones along the last axis zero if masked.
 let private examples n (shape: int64[]) masked : Tensor =
     let white = normal 5UL (Array.append [| n |] shape)
-    let x = (white + white.roll (1L, -1L) * number 0.7).exp ()
+    let x = (white + white.roll (1L, -1L) * number 0.7).exp()
 
     if masked then
-        x.narrow(-1L, shape[shape.Length - 1] - 2L, 2L).zero_ () |> ignore
+        x.narrow(-1L, shape[shape.Length - 1] - 2L, 2L).zero_() |> ignore
 
     x
 
@@ -138,61 +168,84 @@ let private fitted shape channels masked =
     network
 
 let private dense =
-    [ tensorTest "the quantile function undoes a monotone function, with its slope, and goes on beyond what it was fitted to" (fun () ->
-          let g = normal 3UL [| 200000L |]
-          use knots = Gaussianisation.Fit(Tensors.toArray (g.exp ()))
-          let z = torch.linspace (-3.0, 3.0, 61L, dtype = float64)
-          let d = z.exp().reshape (1L, -1L)
-          let u = Gaussianisation.Apply(Dual(d, torch.ones_like d), knots)
-          Expect.isLessThan ((u.Primal - z).abs().max().ToDouble()) 0.05 "u = ln d"
-          // du/dd = 1/d
-          Expect.isLessThan (((u.Tangent * d) - number 1.0).abs().median().ToDouble()) 0.03 "slope"
-          let far = torch.tensor([| -5.0; 0.0; 1e-6; 1e3; 1e9 |]).reshape (1L, -1L)
-          let f (x: Dual) = Gaussianisation.Apply(x, knots)
-          let values = Tensors.toArray (f (Dual far)).Primal
-          Expect.equal values (Array.sort values) "rises"
-          Expect.isTrue (values |> Array.forall (fun v -> abs v < 60.0)) "slowly"
-          near 1e-6 "tangent" (tangentError f (Dual(d, torch.ones_like d))))
+    [ tensorTest
+          "the quantile function undoes a monotone function, with its slope, and goes on beyond what it was fitted to"
+          (fun () ->
+              let g = normal 3UL [| 200000L |]
+              use knots = Gaussianisation.Fit(Tensors.toArray (g.exp ()))
+              let z = torch.linspace (-3.0, 3.0, 61L, dtype = float64)
+              let d = z.exp().reshape(1L, -1L)
+              let u = Gaussianisation.Apply(Dual(d, torch.ones_like d), knots)
+              Expect.isLessThan ((u.Primal - z).abs().max().ToDouble()) 0.05 "u = ln d"
+              // du/dd = 1/d
+              Expect.isLessThan (((u.Tangent * d) - number 1.0).abs().median().ToDouble()) 0.03 "slope"
+              let far = torch.tensor([| -5.0; 0.0; 1e-6; 1e3; 1e9 |]).reshape(1L, -1L)
+              let f (x: Dual) = Gaussianisation.Apply(x, knots)
+              let values = Tensors.toArray (f (Dual far)).Primal
+              Expect.equal values (Array.sort values) "rises"
+              Expect.isTrue (values |> Array.forall (fun v -> abs v < 60.0)) "slowly"
+              near 1e-6 "tangent" (tangentError f (Dual(d, torch.ones_like d))))
 
       tensorTest "values that many pixels share are no fault" (fun () ->
           use knots = Gaussianisation.Fit(Array.init 1000 (fun i -> float (i % 3)))
-          let u = Gaussianisation.Apply(Dual(torch.tensor([| 0.0; 1.0; 2.0 |]).reshape (1L, -1L)), knots).Primal
+
+          let u =
+              Gaussianisation.Apply(Dual(torch.tensor([| 0.0; 1.0; 2.0 |]).reshape(1L, -1L)), knots).Primal
+
           let values = Tensors.toArray u
           Expect.isTrue (values |> Array.forall Double.IsFinite) "finite"
           Expect.isTrue (values[0] < values[1] && values[1] < values[2]) "in order")
 
-      tensorTest "C⁻¹u of a field with a hole is that of the dense matrix over what is seen, at once or step by step" (fun () ->
-          for n, tolerance in [ 24L, 1e-4; 48L, 0.05 ] do
-              let lnK = logK (int n)
-              let power = (lnK * number -1.2).exp () + number 0.2
-              let spectrum = torch.stack([| power; torch.zeros_like power |], -1L).narrow (2L, 0L, n / 2L + 1L)
-              let mask = torch.ones (1L, n, n)
-              mask.narrow(1L, 3L, n / 3L).narrow(2L, 5L, n / 4L).zero_ () |> ignore
-              use covariance = new HomogeneousCovariance(spectrum.unsqueeze 0L, [| n; n |], mask)
-              let u = normal 4UL [| 2L; 1L; n; n |] * mask
-              let found = covariance.Field(covariance.Inverse u)
-              let at = mask.flatten().nonzero().squeeze 1L
-              let y, x = at.div (number (float n), torch.RoundingMode.floor), at.remainder (number (float n))
-              let apart (p: Tensor) = (p.unsqueeze 1L - p.unsqueeze 0L).remainder (number (float n))
-              let index = (apart y * number (float n) + apart x).to_type torch.ScalarType.Int64
-              let matrix = torch.fft.ifft2(power).real.flatten().take index
-              let expected = torch.linalg.solve (matrix, u.flatten(1L).index_select(1L, at).t ())
-              let shown = found.flatten(1L).index_select(1L, at).t ()
-              Expect.isLessThan ((shown - expected).norm().ToDouble() / expected.norm().ToDouble()) tolerance $"{n}²") ]
+      tensorTest
+          "C⁻¹u of a field with a hole is that of the dense matrix over what is seen, at once or step by step"
+          (fun () ->
+              for n, tolerance in [ 24L, 1e-4; 48L, 0.05 ] do
+                  let lnK = logK (int n)
+                  let power = (lnK * number -1.2).exp() + number 0.2
+
+                  let spectrum =
+                      torch.stack([| power; torch.zeros_like power |], -1L).narrow(2L, 0L, n / 2L + 1L)
+
+                  let mask = torch.ones (1L, n, n)
+                  mask.narrow(1L, 3L, n / 3L).narrow(2L, 5L, n / 4L).zero_() |> ignore
+                  use covariance = new HomogeneousCovariance(spectrum.unsqueeze 0L, [| n; n |], mask)
+                  let u = normal 4UL [| 2L; 1L; n; n |] * mask
+                  let found = covariance.Field(covariance.Inverse u)
+                  let at = mask.flatten().nonzero().squeeze 1L
+
+                  let y, x =
+                      at.div (number (float n), torch.RoundingMode.floor), at.remainder (number (float n))
+
+                  let apart (p: Tensor) =
+                      (p.unsqueeze 1L - p.unsqueeze 0L).remainder(number (float n))
+
+                  let index = (apart y * number (float n) + apart x).to_type torch.ScalarType.Int64
+                  let matrix = torch.fft.ifft2(power).real.flatten().take index
+                  let expected = torch.linalg.solve (matrix, u.flatten(1L).index_select(1L, at).t())
+                  let shown = found.flatten(1L).index_select(1L, at).t()
+
+                  Expect.isLessThan
+                      ((shown - expected).norm().ToDouble() / expected.norm().ToDouble())
+                      tolerance
+                      $"{n}²") ]
 
 let private rules =
-    [ tensorTest "tangents are central differences: fitted or not, with a mask, with channels, odd sides, one to three axes" (fun () ->
-          for name, shape, channels in kinds do
-              for fit, masked in [ false, false; true, false; true, true ] do
-                  use network =
-                      if fit then
-                          fitted shape channels masked
-                      else
-                          SummaryNetwork.Create(describe shape channels, 1UL)
+    [ tensorTest
+          "tangents are central differences: fitted or not, with a mask, with channels, odd sides, one to three axes"
+          (fun () ->
+              for name, shape, channels in kinds do
+                  for fit, masked in [ false, false; true, false; true, true ] do
+                      use network =
+                          if fit then
+                              fitted shape channels masked
+                          else
+                              SummaryNetwork.Create(describe shape channels, 1UL)
 
-                  let x = Dual(examples 3L shape masked, (sample (Array.append [| 3L |] shape) 2L).Tangent)
-                  Expect.equal (network.Forward x).Primal.shape [| 3L; network.Features |] $"{name}: shape"
-                  near 1e-5 $"{name}, fitted {fit}, masked {masked}" (tangentError network.Forward x))
+                      let x =
+                          Dual(examples 3L shape masked, (sample (Array.append [| 3L |] shape) 2L).Tangent)
+
+                      Expect.equal (network.Forward x).Primal.shape [| 3L; network.Features |] $"{name}: shape"
+                      near 1e-5 $"{name}, fitted {fit}, masked {masked}" (tangentError network.Forward x))
 
       tensorTest "features of a batch are those of each field alone, and those of a large one in pieces, too" (fun () ->
           for name, shape, channels in kinds @ [ "pieces", [| 512L; 512L |], 1 ] do
@@ -202,7 +255,10 @@ let private rules =
               let together = network.Forward(Dual x).Primal
 
               for i in 0L .. 2L do
-                  near 1e-9 name (difference (network.Forward(Dual(x.narrow (0L, i, 1L))).Primal.squeeze 0L) together[i]))
+                  near
+                      1e-9
+                      name
+                      (difference (network.Forward(Dual(x.narrow (0L, i, 1L))).Primal.squeeze 0L) together[i]))
 
       tensorTest "nothing is told: a monotone function of all pixels changes no feature" (fun () ->
           let shape = [| 16L; 16L |]
@@ -212,38 +268,40 @@ let private rules =
               let x = (normal 6UL [| 500L; 16L; 16L |]) + (normal 7UL [| 500L; 1L; 16L |])
               network.Fit((f x).``to`` torch.ScalarType.Float32)
               // of the first scale: averages over pixels are other numbers
-              network.Forward(Dual(f (x.narrow (0L, 0L, 20L)))).Primal.narrow (1L, 0L, 30L)
+              network.Forward(Dual(f (x.narrow (0L, 0L, 20L)))).Primal.narrow(1L, 0L, 30L)
 
           let plain = features id
-          let warped = features (fun x -> (x * number 0.6).exp () - number 3.0)
-          let spread = plain.std(0L)
+          let warped = features (fun x -> (x * number 0.6).exp() - number 3.0)
+          let spread = plain.std (0L)
           Expect.isLessThan (((plain - warped) / spread).abs().median().ToDouble()) 0.02 "in standard deviations")
 
       tensorTest "fields that do not vary, and constants of another shape, are refused by name" (fun () ->
           use network = SummaryNetwork.Create(describe [| 2L; 8L; 8L |] 2, 1UL)
           let fields = (normal 8UL [| 20L; 2L; 8L; 8L |]).``to`` torch.ScalarType.Float32
-          fields.select(1L, 1L).fill_ (number 3.0) |> ignore
+          fields.select(1L, 1L).fill_(number 3.0) |> ignore
           refuses<SettingException> [ "local statistics"; "channel 2" ] (fun () -> network.Fit fields)) ]
 
 let private information =
-    [ tensorTest "a warped Gaussian field, told nothing, keeps 0.9 of the exact information of four parameters; a filter bank, nothing" (fun () ->
-          let fiducial = [| 2.0; 1.0; 0.3; 0.8 |]
-          let fisher = warpedFisher 32 fiducial 20000
-          let local = kept (settings 8000) (warped 32) fiducial fisher
+    [ tensorTest
+          "a warped Gaussian field, told nothing, keeps 0.9 of the exact information of four parameters; a filter bank, nothing"
+          (fun () ->
+              let fiducial = [| 2.0; 1.0; 0.3; 0.8 |]
+              let fisher = warpedFisher 32 fiducial 20000
+              let local = kept (settings 8000) (warped 32) fiducial fisher
 
-          let quadratic =
-              kept
-                  { settings 4000 with
-                      Features = Features.filterBank 8 5 2
-                      MinIterations = 30
-                      MaxIterations = 30 }
-                  (warped 32)
-                  fiducial
-                  fisher
+              let quadratic =
+                  kept
+                      { settings 4000 with
+                          Features = Features.filterBank 8 5 2
+                          MinIterations = 30
+                          MaxIterations = 30 }
+                      (warped 32)
+                      fiducial
+                      fisher
 
-          Expect.isGreaterThan local 0.88 $"local statistics kept {local:g3}"
-          Expect.isLessThan local 1.08 $"local statistics kept {local:g3}: more than there is"
-          Expect.isLessThan quadratic 0.01 $"filter bank kept {quadratic:g3}")
+              Expect.isGreaterThan local 0.88 $"local statistics kept {local:g3}"
+              Expect.isLessThan local 1.08 $"local statistics kept {local:g3}: more than there is"
+              Expect.isLessThan quadratic 0.01 $"filter bank kept {quadratic:g3}")
 
       tensorTest "a field with a hole and noise keeps 0.93, and a field that is not periodic" (fun () ->
           let simulator, fisher = hole 24
@@ -252,7 +310,10 @@ let private information =
           Expect.isGreaterThan masked 0.92 $"kept {masked:g3}"
           Expect.isLessThan masked 1.06 $"kept {masked:g3}: more than there is"
           let open' = CorrelatedLogNormal.create 12
-          let edge = kept (settings 10000) open'.Simulator [| 0.95; 0.55 |] (open'.Exact.Fisher [| 0.95; 0.55 |])
+
+          let edge =
+              kept (settings 10000) open'.Simulator [| 0.95; 0.55 |] (open'.Exact.Fisher [| 0.95; 0.55 |])
+
           Expect.isGreaterThan edge 0.92 $"correlated log-normal kept {edge:g3}"
           Expect.isLessThan edge 1.06 $"correlated log-normal kept {edge:g3}: more than there is")
 
@@ -271,7 +332,12 @@ let private information =
 
               CompressorFile.save path saved
               let field = Simulator.field simulator fiducial 3UL
-              Expect.equal (Compressor.estimate (CompressorFile.load path) field) (Compressor.estimate saved field) "estimate"
+
+              Expect.equal
+                  (Compressor.estimate (CompressorFile.load path) field)
+                  (Compressor.estimate saved field)
+                  "estimate"
+
               let file = Npz.read path
               let key = "constants/1.1.spectrum"
 
@@ -281,11 +347,25 @@ let private information =
                           Shape = shape
                           Data = Array.create (Array.fold (*) 1 shape) nan }
 
-                  let data = if shape.Length = 1 then { damaged with Data = [| 1.0; 2.0; 3.0 |] } else damaged
-                  Npz.write path { file with Arrays = file.Arrays.Add(key, data) }
+                  let data =
+                      if shape.Length = 1 then
+                          { damaged with
+                              Data = [| 1.0; 2.0; 3.0 |] }
+                      else
+                          damaged
+
+                  Npz.write
+                      path
+                      { file with
+                          Arrays = file.Arrays.Add(key, data) }
+
                   refuses<StoreException> (path :: words) (fun () -> CompressorFile.load path |> ignore)
 
-              Npz.write path { file with Arrays = file.Arrays.Remove key }
+              Npz.write
+                  path
+                  { file with
+                      Arrays = file.Arrays.Remove key }
+
               refuses<StoreException> [ path; key ] (fun () -> CompressorFile.load path |> ignore))) ]
 
 let tests =

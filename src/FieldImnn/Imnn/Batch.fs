@@ -184,7 +184,7 @@ module internal Batch =
         | _ when wanted = 0 -> 0
         | Precomputed(training, _) ->
             let n = min (int64 wanted) training.Fields.shape[0]
-            network.Fit(training.Fields.narrow(0L, 0L, n).``to`` (torch.ScalarType.Float32, Device.cpu))
+            network.Fit(training.Fields.narrow(0L, 0L, n).``to``(torch.ScalarType.Float32, Device.cpu))
             0
         | _ ->
             let seed = NoiseKey.SeedFor(settings.Seed, "constants")
@@ -195,7 +195,7 @@ module internal Batch =
                 |> Array.map (fun struct (start, length) ->
                     Tensors.scoped (fun () ->
                         (Simulator.fields simulator theta (NoiseKey.Range(seed, uint64 start, length)))
-                            .``to`` (torch.ScalarType.Float32, Device.cpu)))
+                            .``to``(torch.ScalarType.Float32, Device.cpu)))
 
             network.Fit(torch.cat (fields, 0L))
             wanted

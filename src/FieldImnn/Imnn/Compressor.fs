@@ -59,8 +59,7 @@ module Compressor =
                 compressor.Network.Parameters
 
             network.Restore(
-                dict
-                    [ for struct (name, value) in compressor.Network.Constants -> name, value ]
+                dict [ for struct (name, value) in compressor.Network.Constants -> name, value ]
                 |> System.Collections.Generic.Dictionary
             )
 

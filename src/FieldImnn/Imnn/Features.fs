@@ -29,7 +29,12 @@ module Features =
     let localStatistics =
         kind
             LocalStatisticsNetwork.KindName
-            [ "means", 4.0; "bins", 41.0; "bands", 25.0; "orders", 5.0; "crossBands", 1.0; "scales", 2.0 ]
+            [ "means", 4.0
+              "bins", 41.0
+              "bands", 25.0
+              "orders", 5.0
+              "crossBands", 1.0
+              "scales", 2.0 ]
 
     /// Log band energies of learned filters, of `size` pixels a side, at each level of a pyramid of 2-point averages: at `levels` of them,
     /// or as many as the sides of the field can be halved for.

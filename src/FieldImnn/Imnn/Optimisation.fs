@@ -185,8 +185,7 @@ module internal Optimisation =
             history.Count < settings.MaxIterations
             && (history.Count < settings.MinIterations || best.Stale < settings.Patience)
 
-        while unfinished ()
-              && not settings.Progress.Cancellation.IsCancellationRequested do
+        while unfinished () && not settings.Progress.Cancellation.IsCancellationRequested do
             use _ = torch.NewDisposeScope()
             let iteration = history.Count + 1
 

@@ -66,7 +66,9 @@ module Selection =
 
         found
         |> List.map (fun (name, t) ->
-            name, Fisher.retained t.Fisher best.Fisher ** (1.0 / float best.Compressor.Parameters.Length))
+            name,
+            Fisher.retained t.Fisher best.Fisher
+            ** (1.0 / float best.Compressor.Parameters.Length))
 
     /// A line for every candidate, in plain words.
     let describe (selection: Selection) =
