@@ -46,9 +46,9 @@ Plot.targets
                 "DELFI", result.Posterior
                 "Gaussian approximation", gaussian result ] } ]
     (Some problem.Example)
-    [ "last fiducial", compressor.Fiducial ]
+    [ ("last fiducial", compressor.Fiducial) ]
 |> Plot.withCaption
-    $"ln(1 + δ) of four fields at (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Example} (cross), {options.ModesName} modes, and their posteriors; contours hold 68 %% and 95 %%. The fields are compressed by features fitted at {at rounds.Head.Compressor.Fiducial}, then at the mean estimate {at compressor.Fiducial} (diamond), and compressed each field to two numbers. Area of the DELFI posterior over the exact one, from left to right: {ratios} (published: 6.4 to 9.1 for the original networks). The Gaussian approximation has the width of the fiducial, wherever the field lies."
+    $"ln(1 + δ) of four fields at (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Example} (cross), {options.ModesName} modes, and their posteriors; contours hold 68 %% and 95 %%. The features are fitted at {at rounds.Head.Compressor.Fiducial}, then at the mean estimate {at compressor.Fiducial} (diamond), and compress each field to two numbers. Area of the DELFI posterior over the exact one, from left to right: {ratios} (published: 6.4 to 9.1 for the original networks). The Gaussian approximation has the width of the fiducial, wherever the field lies."
 |> Export.figure options.Out "fig08-posteriors"
 
 /// How far apart two posteriors' means are, in exact standard deviations.
