@@ -9,6 +9,8 @@ open System.Threading
 open Expecto
 open FieldImnn
 open FieldImnn.Core
+open FieldImnn.Core.Fields
+open FieldImnn.Core.Random
 open FieldImnn.Core.Runtime
 open DoorTests
 open MathNet.Numerics.LinearAlgebra
@@ -132,6 +134,22 @@ let tests =
                         Features = Features.localStatistics } ] do
                   Expect.equal (leaked (train settings)) 0L $"%A{settings.Features} %A{settings.Derivatives}")
 
+          testCase "simulations with and without derivatives leave none" (fun () ->
+              let keys = NoiseKey.Range(1UL, 0UL, 5)
+
+              for simulator in
+                  [ (PowerLaw.create 16 ModeConvention.Ideal).Simulator
+                    (PowerLaw.create 16 ModeConvention.Published).Simulator
+                    (DarkMatter.create 16 ModeConvention.Ideal).Simulator
+                    (CorrelatedLogNormal.create 9).Simulator ] do
+                  let simulate () =
+                      Tensors.using (fun () ->
+                          let theta = Tensors.ofVector [| 0.6; 0.6 |]
+                          Simulator.fields simulator theta keys |> ignore
+                          Simulator.withDerivatives simulator Autodiff theta keys |> ignore)
+
+                  Expect.equal (leaked simulate) 0L simulator.Name)
+
           testCase "estimates, checks, fingerprints and files leave none" (fun () ->
               let compressor = Imnn.train short good [| 1.0; 0.5 |]
               use field = Simulator.field good [| 1.0; 0.5 |] 1UL
@@ -151,7 +169,7 @@ let tests =
 
               dispose compressor)
 
-          testCase "ABC and DELFI leave none but the likelihood's own" (fun () ->
+          testCase "ABC, population Monte Carlo and DELFI leave none but the likelihood's own" (fun () ->
               let fisher = Matrix<float>.Build.DenseOfDiagonalArray [| 128.0; 64.0 |]
 
               let abc () =
@@ -166,6 +184,20 @@ let tests =
                   |> ignore
 
               Expect.equal (leaked abc) 0L "ABC"
+
+              let pmc () =
+                  PopulationMonteCarlo.run
+                      { PmcSettings.Default with
+                          Population = 60
+                          Budget = 400 }
+                      good
+                      summaries
+                      fisher
+                      prior
+                      [| 1.0; 0.0 |]
+                  |> ignore
+
+              Expect.equal (leaked pmc) 0L "population Monte Carlo"
 
               let delfi () =
                   let result =
