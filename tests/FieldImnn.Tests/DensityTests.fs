@@ -229,7 +229,9 @@ let private degenerate =
                   refuses<SettingException> [ "at least two samples" ] action
 
               let one = { one with Weights = [| 1.0 |] }
-              refuses<SettingException> [ "at least two samples" ] (fun () -> Plot.corner [ ("x", one) ] None |> ignore))
+
+              refuses<SettingException> [ "at least two samples" ] (fun () ->
+                  Plot.corner [ ("x", one) ] None |> ignore))
 
           testCase "correlations of ±1: exact moments, area 0, no density in the plane" (fun () ->
               for sign in [ 1.0; -1.0 ] do
