@@ -55,7 +55,8 @@ let tests =
                       let resumed =
                           run (counting Int32.MaxValue) (settings (Some folder) CancellationToken.None)
 
-                      Expect.isLessThan made 520 $"{made} simulations were made after all" // 500, and one a chunk to see that it is the same
+                      // 500, a few a chunk to see that it is the same, and a dozen at the door
+                      Expect.isLessThan made 530 $"{made} simulations were made after all"
                       let whole = run narrow.Simulator (settings None CancellationToken.None)
                       Expect.equal resumed.Posteriors[0].Weights whole.Posteriors[0].Weights "same posterior"))
 
