@@ -117,16 +117,9 @@ module Infer =
     /// How far from its fiducial a compressor is still itself, in standard errors of a field.
     let private near = 3.0
 
-    /// How far θ lies from where a compressor was trained, in standard errors of one field: √[(θ − θ_fid)ᵀ F (θ − θ_fid)/p].
-    let private away (compressor: Compressor) (theta: float[]) =
-        let step =
-            Array.map2 (-) theta compressor.Fiducial |> Vector<float>.Build.DenseOfArray
-
-        sqrt (step.DotProduct(compressor.Fisher * step) / float compressor.Fiducial.Length)
-
     /// A field whose posterior lies far from where the compressor was trained.
     let private far (compressor: Compressor) posterior =
-        let errors = away compressor (Posterior.mean posterior)
+        let errors = Compressor.away compressor (Posterior.mean posterior)
 
         if errors <= near then [] else [ FarFromFiducial errors ]
 
@@ -228,7 +221,9 @@ module Infer =
         let mean =
             Array.init compressor.Fiducial.Length (fun a -> estimates |> Array.averageBy (fun e -> e[a]))
 
-        let errors = (away compressor mean).ToString("F2", CultureInfo.InvariantCulture)
+        let errors =
+            (Compressor.away compressor mean).ToString("F2", CultureInfo.InvariantCulture)
+
         let names = compressor.Parameters
 
         $"trained at {short names compressor.Fiducial}; estimate {short names mean}, {errors} standard errors away"

@@ -226,64 +226,67 @@ let private interruptions =
               cached cache own long
               Expect.equal (files cache) 1 "the same command goes on"))
 
-      testCase "infer.fsx, interrupted in training, writes no compressor and ends with code 130" (fun () ->
-          if not (OperatingSystem.IsLinux()) then
-              skiptest "signals are sent as Linux has them"
+      testCase
+          "infer.fsx, interrupted in what stands for training, writes no compressor and ends with code 130"
+          (fun () ->
+              if not (OperatingSystem.IsLinux()) then
+                  skiptest "signals are sent as Linux has them"
 
-          inFolder (fun folder ->
-              // a shell's background job has SIGINT ignored, and so would its children
-              let info =
-                  Diagnostics.ProcessStartInfo(
-                      "env",
-                      [ "--default-signal=INT"
-                        "dotnet"
-                        "fsi"
-                        Path.Combine(root, "scripts", "infer.fsx")
-                        "--out"
-                        folder
-                        "--method"
-                        "gaussian" ],
-                      RedirectStandardOutput = true,
-                      RedirectStandardError = true
-                  )
+              inFolder (fun folder ->
+                  // a shell's background job has SIGINT ignored, and so would its children
+                  let info =
+                      Diagnostics.ProcessStartInfo(
+                          "env",
+                          [ "--default-signal=INT"
+                            "dotnet"
+                            "fsi"
+                            Path.Combine(root, "scripts", "infer.fsx")
+                            "--out"
+                            folder
+                            "--method"
+                            "gaussian" ],
+                          RedirectStandardOutput = true,
+                          RedirectStandardError = true
+                      )
 
-              use child = Diagnostics.Process.Start info
-              let output = child.StandardOutput.ReadToEndAsync()
-              let errors = Text.StringBuilder()
-              let training = new ManualResetEventSlim(false)
+                  use child = Diagnostics.Process.Start info
+                  let output = child.StandardOutput.ReadToEndAsync()
+                  let errors = Text.StringBuilder()
+                  let measuring = new ManualResetEventSlim(false)
 
-              child.ErrorDataReceived.Add(fun line ->
-                  if not (isNull line.Data) then
-                      errors.AppendLine line.Data |> ignore
+                  child.ErrorDataReceived.Add(fun line ->
+                      if not (isNull line.Data) then
+                          errors.AppendLine line.Data |> ignore
 
-                      if line.Data.Contains "training" then
-                          training.Set())
+                          if line.Data.Contains "measuring F" then
+                              measuring.Set())
 
-              child.BeginErrorReadLine()
-              // training says so within ten seconds of its start
-              let started = Diagnostics.Stopwatch.StartNew()
+                  child.BeginErrorReadLine()
+                  // it says so within ten seconds of its start
+                  let started = Diagnostics.Stopwatch.StartNew()
 
-              while not training.IsSet
-                    && started.Elapsed.TotalSeconds < 180.0
-                    && not child.HasExited do
-                  Thread.Sleep 100
+                  while not measuring.IsSet
+                        && started.Elapsed.TotalSeconds < 180.0
+                        && not child.HasExited do
+                      Thread.Sleep 100
 
-              // dotnet runs the script in a process of its own, to which a terminal's Ctrl-C goes, too
-              let script = File.ReadAllText $"/proc/{child.Id}/task/{child.Id}/children"
+                  // dotnet runs the script in a process of its own, to which a terminal's Ctrl-C goes, too
+                  let script = File.ReadAllText $"/proc/{child.Id}/task/{child.Id}/children"
 
-              for id in Array.append (script.Split(' ', StringSplitOptions.RemoveEmptyEntries)) [| string child.Id |] do
-                  use kill = Diagnostics.Process.Start("kill", [ "-INT"; id ])
-                  kill.WaitForExit()
+                  for id in
+                      Array.append (script.Split(' ', StringSplitOptions.RemoveEmptyEntries)) [| string child.Id |] do
+                      use kill = Diagnostics.Process.Start("kill", [ "-INT"; id ])
+                      kill.WaitForExit()
 
-              let ended = child.WaitForExit 180000
+                  let ended = child.WaitForExit 180000
 
-              if not ended then
-                  child.Kill true
+                  if not ended then
+                      child.Kill true
 
-              Expect.isTrue ended "it ends"
-              output.Wait()
-              Expect.equal child.ExitCode 130 $"exit code; {errors}"
+                  Expect.isTrue ended "it ends"
+                  output.Wait()
+                  Expect.equal child.ExitCode 130 $"exit code; {errors}"
 
-              Expect.isEmpty (Directory.GetFiles(folder, "*.imnn", SearchOption.AllDirectories)) "no compressor")) ]
+                  Expect.isEmpty (Directory.GetFiles(folder, "*.imnn", SearchOption.AllDirectories)) "no compressor")) ]
 
 let tests = testSequenced <| testList "caches" (fingerprints @ interruptions)

@@ -219,6 +219,43 @@ let private ticks =
               Expect.stringContains page "ticktext" "labels"
           } ]
 
+let private shares =
+    let row label goal measured =
+        { Label = label
+          Goal = goal
+          Measured = measured }
+
+    let data chart =
+        let page = Export.page chart
+        page.Substring(page.LastIndexOf "var data")
+
+    testList
+        "shares"
+        [ test "the median stands where it is, an arrow where it is below the axis, and the first row is at the top" {
+              let page =
+                  Plot.shares
+                      "share"
+                      [ row "first" (Some 0.95) [ "default", [| 0.97; 0.91; 0.96 |]; "other", [| 0.3 |] ]
+                        row "second" None [ "default", [| 0.99; 0.98 |] ] ]
+                  |> data
+
+              let has (text: string) =
+                  Expect.isTrue (page.Replace(" ", "").Contains text) text
+
+              has "\"x\":[0.96,0.985],\"y\":[2.0,1.0]"
+              has "\"x\":[0.802],\"y\":[2.0]"
+              has "\"x\":[0.95],\"y\":[2.0]"
+              has "triangle-left"
+          }
+
+          test "no rows, no seeds and numbers that are none are refused" {
+              TestSupport.refuses<SettingException> [ "at least one" ] (fun () -> Plot.shares "share" [] |> ignore)
+
+              for values in [ [||]; [| nan |]; [| 0.9; infinity |] ] do
+                  TestSupport.refuses<NonFiniteException> [ "default"; "first" ] (fun () ->
+                      Plot.shares "share" [ row "first" None [ "default", values ] ] |> ignore)
+          } ]
+
 let private layout =
     testList
         "layout"
@@ -403,4 +440,5 @@ let private curves =
               Expect.stringContains (Export.page (Plot.corner [ ("exact", named) ] None)) "Ω<sub>c</sub>" "axis title"
           } ]
 
-let tests = testList "plots" [ corner; ticks; contours; curves; layout; export ]
+let tests =
+    testList "plots" [ corner; ticks; contours; curves; shares; layout; export ]

@@ -28,8 +28,8 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
     /// <summary>The kind in a description.</summary>
     public const string KindName = "localStatistics";
 
-    /// <summary>What is in memory many times over: 32 fields of 128².</summary>
-    private const long PixelsAtOnce = 1L << 19;
+    /// <summary>What is worked on at a time, so that it stays near the processor: 4 fields of 128².</summary>
+    private const long PixelsAtOnce = 1L << 16;
 
     private readonly LocalScale[] scales;
 

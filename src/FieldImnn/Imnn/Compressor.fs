@@ -44,6 +44,13 @@ module Compressor =
     /// The compressor with summaries that inference compares beside its estimates.
     let comparing beside (compressor: Compressor) = { compressor with Beside = beside }
 
+    /// How far θ lies from where the compressor was trained, in standard errors of one field: √[(θ − θ_fid)ᵀ F (θ − θ_fid)/p].
+    let away compressor (theta: float[]) =
+        let step =
+            Array.map2 (-) theta compressor.Fiducial |> Vector<float>.Build.DenseOfArray
+
+        sqrt (step.DotProduct(compressor.Fisher * step) / float compressor.Fiducial.Length)
+
     /// The compressor on a device: itself if it is there, else one of the same weights and constants, and the old one stays as it is.
     let on (device: torch.Device) (compressor: Compressor) =
         if Device.same device compressor.Device then

@@ -2,7 +2,6 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
-open MathNet.Numerics.LinearAlgebra
 
 /// One round of refitting: a compressor trained at a fiducial point, and what it makes of the observed fields.
 type RefitRound =
@@ -56,12 +55,10 @@ module Refit =
             let mean =
                 Array.init fiducial.Length (fun a -> estimates |> Array.averageBy (fun e -> e[a]))
 
-            let away = Vector<float>.Build.DenseOfArray(Array.map2 (-) mean fiducial)
-
             let made =
                 { Compressor = compressor
                   Estimates = estimates
-                  Moved = sqrt (away.DotProduct(compressor.Fisher * away) / float fiducial.Length) }
+                  Moved = Compressor.away compressor mean }
                 :: earlier
 
             let stopped =

@@ -83,13 +83,19 @@ module Imnn =
             |> ignore
         | _ -> ()
 
-    /// Features x (n, s) and derivatives dx (n, p, s) of n simulations of a part.
-    let private measure settings parameters (network: SummaryNetwork) draw part name n =
+    /// Features x (n, s) and derivatives dx (n, p, s) of n simulations of a part; of fewer where somebody stops the work, who does not want to
+    /// wait for all, but of no fewer than there have to be.
+    let private measure (settings: ImnnSettings) parameters (network: SummaryNetwork) draw part name n =
+        let least = max 1000 (int network.Features + 3)
+
         let parts =
             Tensors.chunks 1000 n
-            |> Array.map (fun struct (start, length) ->
+            |> Seq.takeWhile (fun struct (start, _) ->
+                start < least || not settings.Progress.Cancellation.IsCancellationRequested)
+            |> Seq.map (fun struct (start, length) ->
                 Progress.report settings.Progress $"measuring F ({name})" start n ""
                 Tensors.scoped2 (fun () -> Batch.evaluate network parameters (draw part (uint64 start) length length)))
+            |> Seq.toArray
 
         torch.cat (parts |> Array.map (fun struct (x, _) -> x), 0L),
         torch.cat (parts |> Array.map (fun struct (_, dx) -> dx), 0L)
@@ -143,13 +149,6 @@ module Imnn =
         Door.training simulator settings.Derivatives fiducial settings.Seed
         network, settings
 
-    /// How many simulations F is measured on: who stopped the training does not want to wait for all.
-    let private count (settings: ImnnSettings) (source: Source) (network: SummaryNetwork) interrupted part =
-        match settings.Derivatives with
-        | Precomputed _ -> source.Count part
-        | _ when interrupted -> min (max 1000 (int network.Features + 3)) (source.Count part)
-        | _ -> source.Count part
-
     /// Trains a network at the fiducial parameters and fits the score estimate, from the weights of an earlier compressor of the same
     /// network where there is one (at another fiducial point nearby, say). The best weights are those of the highest held-out det F;
     /// the F that the compressor quotes is measured on simulations that nothing else has seen.
@@ -173,13 +172,12 @@ module Imnn =
             else
                 Optimisation.run settings fiducial.Length network draw (source.Count Validation)
 
-        let count = count settings source network interrupted
-
         let measure part name =
-            measure settings fiducial.Length network draw part name (count part)
+            measure settings fiducial.Length network draw part name (source.Count part)
 
         let fitX, fitDx = measure Fitting "statistics"
         let quoteX, quoteDx = measure Quoting "quote"
+        let measured = int (fitX.shape[0] + quoteX.shape[0])
         let linear = closedForm settings simulator network fitX fitDx
 
         let statistics x dx =
@@ -202,10 +200,8 @@ module Imnn =
           Fisher = quoted.Fisher
           QuotedOn = quoted.Simulations
           History = history
-          Simulations =
-            fitted
-            + spent settings source network history.Length (count Fitting + count Quoting)
-          Interrupted = interrupted
+          Simulations = fitted + spent settings source network history.Length measured
+          Interrupted = interrupted || measured < source.Count Fitting + source.Count Quoting
           Seconds = clock.Elapsed.TotalSeconds
           Notes = Map.empty }
 
