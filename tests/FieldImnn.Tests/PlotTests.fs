@@ -245,7 +245,6 @@ let private shares =
               has "\"x\":[0.96,0.985],\"y\":[2.0,1.0]"
               has "\"x\":[0.802],\"y\":[2.0]"
               has "\"x\":[0.95],\"y\":[2.0]"
-              has "triangle-left"
           }
 
           test "no rows, no seeds and numbers that are none are refused" {
