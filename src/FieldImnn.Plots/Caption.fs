@@ -11,6 +11,9 @@ module internal Caption =
     let private name = "caption"
     let private side = 20
 
+    /// The widest of the fonts, DejaVu Sans, in widths of Arial: pages are read where that is all there is, too.
+    let private widest = 1.15
+
     let private copy (layout: Layout) =
         let fresh = Layout()
         layout.ShallowCopyDynamicPropertiesTo fresh
@@ -102,7 +105,7 @@ module internal Caption =
             caption
             |> Option.map (fun content ->
                 content
-                |> Style.wrap (float (across - 2 * side) / fontSize)
+                |> Style.wrap (float (across - 2 * side) / (widest * fontSize))
                 |> String.concat "<br>")
 
         let extra = wrapped |> Option.map room |> Option.defaultValue 0
