@@ -37,7 +37,7 @@ let kept (c: Compressor) = Fisher.retained c.Fisher exact
 Plot.training
     [ "filter bank", ours.History; "published network", published.History ]
     [ "exact", exact.Determinant()
-      "default features, not trained", default'.Fisher.Determinant()
+      "default features", default'.Fisher.Determinant()
       "quoted “theory”", quoted.Determinant() ]
 |> Plot.withCaption
     $"Training at (A, B) = ({problem.Fiducial[0]}, {problem.Fiducial[1]}), {options.ModesName} modes. Faint: det F of the training batches, which is biased high; bold: simulations never trained on. Out of sample, on {ours.QuotedOn} fresh simulations, the filter bank with its closed-form last layer keeps {kept ours:P1} of the field's information after {ours.Seconds:F0} s on this machine; the published network with the published loss, {kept published:P1} on {published.QuotedOn} after {published.Seconds:F0} s (cut short here; the authors trained it far longer on a GPU). The default features, which nothing trains but the closed-form layer, keep {kept default':P1} after {default'.Seconds:F0} s. The line that the paper quotes as theory counts one of two independent quadrants of modes: {quoted.Determinant() / exact.Determinant():P1} of what is there."
