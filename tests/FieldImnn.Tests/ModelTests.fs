@@ -226,7 +226,7 @@ let tests =
               close 1e-12 (Recipe.fiducial model Recipe.Default) [| 1.6; 1.0; 0.425 |] "median"
               let recipe = Recipe.Default |> Recipe.withSeed 7UL |> Recipe.quick
               Expect.equal (recipe.Training [| 1.0; 1.0; 0.5 |]).Seed 7UL "seed"
-              Expect.isLessThan recipe.Rounds 4 "quick"
+              Expect.isLessThan recipe.Rounds 6 "quick"
 
               refuses<RangeException> [ "A" ] (fun () ->
                   { Recipe.Default with

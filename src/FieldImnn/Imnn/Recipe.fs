@@ -16,11 +16,11 @@ type Recipe =
         Beside: Beside option
     }
 
-    /// The default features and training, from the prior's median, in up to four rounds.
+    /// The default features and training, from the prior's median, in up to six rounds.
     static member Default =
         { Training = fun _ -> ImnnSettings.Default
           Fiducial = None
-          Rounds = 4
+          Rounds = 6
           Beside = None }
 
 /// Changing recipes, and following them.
@@ -47,10 +47,10 @@ module Recipe =
     let on device recipe =
         recipe |> map (fun s -> { s with Device = device })
 
-    /// A shorter training in at most three rounds, for a first look.
+    /// A shorter training in at most four rounds, for a first look.
     let quick (recipe: Recipe) =
         { recipe with
-            Rounds = min 3 recipe.Rounds }
+            Rounds = min 4 recipe.Rounds }
         |> map (fun s ->
             { s with
                 MaxIterations = min 60 s.MaxIterations
