@@ -123,4 +123,4 @@ let table (cells: JsonNode list) =
               $"""| {of' "problem"} | {of' "method"} | refused: {of' "refused"} | | | | | | | | | | yes |""" ]
 
 let path folder problem name =
-    Path.Combine(folder, "cells", $"{(problem: string).Replace(' ', '-')}-{name}.json")
+    Path.Combine(Cells.folder folder, $"{(problem: string).Replace(' ', '-')}-{name}.json")

@@ -4,12 +4,10 @@ module Program
 
 open System
 open System.Diagnostics
-open System.Globalization
 open System.IO
 open System.Text.Json.Nodes
 open FieldImnn
 open FieldImnn.Core
-open FieldImnn.Core.Runtime
 open Subject
 
 type private Options =
@@ -87,9 +85,7 @@ let private run options out subject =
             with :? NotServedException as refusal ->
                 Cell.refused subject name refusal.Message
 
-        Report.writeJson (path name) (Cell.json cell)
-        ConsoleProgress.finish ()
-        printfn $"{Cell.table [ Cell.json cell ] |> List.last}"
+        Cells.write Cell.table (path name) (Cell.json cell)
 
 let private summarise out =
     let order (cell: JsonNode) =
@@ -105,58 +101,31 @@ let private summarise out =
             (cell["problem"].GetValue<string>()),
         position (sequential @ amortised) (cell["method"].GetValue<string>())
 
-    let cells =
-        Directory.GetFiles(Path.Combine(out, "cells"), "*.json")
-        |> Array.map (fun path -> JsonNode.Parse(File.ReadAllText path))
-        |> Array.sortBy order
-        |> List.ofArray
+    Directory.GetFiles(Cells.folder out, "*.json")
+    |> Array.map Cells.read
+    |> Array.sortBy order
+    |> List.ofArray
+    |> Cells.summarise out "calibration" Cell.table (fun c -> c["reached"].GetValue<bool>())
 
-    let table = Cell.table cells
-    File.WriteAllLines(Path.Combine(out, "calibration.md"), table)
-    table |> List.iter Console.WriteLine
+let private usage =
+    "OUT [--only PROBLEM] [--methods NAME,NAME] [--fields N] [--prior-fields N] [--pixels N] [--seed N]"
 
-    Report.writeJson
-        (Path.Combine(out, "calibration.json"))
-        (JsonArray(cells |> List.map (fun c -> c.DeepClone()) |> Array.ofList))
+let private benchmark out arguments =
+    let options =
+        read
+            { Only = None
+              Methods = sequential @ amortised
+              Fields = 20
+              PriorFields = 200
+              Pixels = 64
+              Seed = 1UL }
+            arguments
 
-    if cells |> List.forall (fun c -> c["reached"].GetValue<bool>()) then
-        0
-    else
-        1
+    all options.Pixels out options.Seed (ConsoleProgress.create ())
+    |> List.filter (fun s -> options.Only |> Option.forall (fun only -> s.Name.StartsWith only))
+    |> List.iter (run options out)
+
+    summarise out
 
 [<EntryPoint>]
-let main arguments =
-    TorchRuntime.Configure()
-    CultureInfo.DefaultThreadCurrentCulture <- CultureInfo.InvariantCulture
-    CultureInfo.CurrentCulture <- CultureInfo.InvariantCulture
-
-    try
-        match List.ofArray arguments with
-        | out :: rest ->
-            let options =
-                read
-                    { Only = None
-                      Methods = sequential @ amortised
-                      Fields = 20
-                      PriorFields = 200
-                      Pixels = 64
-                      Seed = 1UL }
-                    rest
-
-            Files.ensureWritableFolder (Path.Combine(out, "cells"))
-
-            all options.Pixels out options.Seed (ConsoleProgress.create ())
-            |> List.filter (fun s -> options.Only |> Option.forall (fun only -> s.Name.StartsWith only))
-            |> List.iter (run options out)
-
-            summarise out
-        | [] ->
-            eprintfn
-                "expected: OUT [--only PROBLEM] [--methods NAME,NAME] [--fields N] [--prior-fields N] [--pixels N] [--seed N]"
-
-            2
-    with
-    | :? FieldImnnException as error ->
-        eprintfn $"error: {error.Message}"
-        2
-    | :? OperationCanceledException -> 130
+let main arguments = Cells.main usage benchmark arguments

@@ -137,8 +137,8 @@ let figure (cells: JsonNode list) =
     |> Plot.withCaption
         $"What features keep of the exact Fisher information of fields, on simulations that nothing else has seen: large, the median of up to {seeds} seeds; small, each seed; arrows, below the axis. The default is told nothing of the field in any row. Of six band amplitudes the share is that of one parameter, the sixth root."
 
-let path folder (universe: Universe) candidate =
+let path folder (universe: Universe) candidate counts =
     let plain (text: string) =
         text |> String.map (fun c -> if System.Char.IsLetterOrDigit c then c else '-')
 
-    Path.Combine(folder, "cells", $"{plain universe.Name}-{plain candidate.Name}.json")
+    Path.Combine(Cells.folder folder, $"{plain universe.Name}-{plain candidate.Name}-{counts}.json")

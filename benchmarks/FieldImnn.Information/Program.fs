@@ -1,15 +1,11 @@
 /// How much of the exact information features keep: dotnet run -c Release --project benchmarks/FieldImnn.Information -- OUT
 /// [--only UNIVERSE] [--features default,"band powers"] [--change means=4,scales=1] [--seeds N] [--fit N] [--quote N] [--halved N].
-/// Cells that are in OUT already are not run again.
+/// Cells that are in OUT already, of as many seeds and simulations, are not run again.
 module Program
 
-open System
-open System.Globalization
 open System.IO
-open System.Text.Json.Nodes
 open FieldImnn
 open FieldImnn.Core
-open FieldImnn.Core.Runtime
 open FieldImnn.Plots
 
 type private Options =
@@ -44,8 +40,13 @@ let rec private read options =
     | "--halved" :: (n: string) :: rest -> read { options with Halved = int n } rest
     | other :: _ -> raise (SettingException("option", usage, other))
 
+/// The cell's file: one for each number of seeds and of simulations, so that none is taken for another.
+let private path options out universe candidate =
+    let fit = options.Fit |> Option.map string |> Option.defaultValue "own"
+    Cell.path out universe candidate $"{options.Seeds}-{fit}-{options.Quote}"
+
 let private run options out progress (universe: Universe.Universe) (candidate: Candidate.Candidate) =
-    let path = Cell.path out universe candidate
+    let path = path options out universe candidate
 
     if not (File.Exists path) then
         let cell =
@@ -56,9 +57,7 @@ let private run options out progress (universe: Universe.Universe) (candidate: C
             with :? SettingException as error ->
                 Cell.refused universe candidate error
 
-        Report.writeJson path cell
-        ConsoleProgress.finish ()
-        printfn $"{Cell.table [ cell ] |> List.last}"
+        Cells.write Cell.table path cell
 
 let private chosen options =
     [ for universe in Universe.all options.Halved do
@@ -70,64 +69,33 @@ let private chosen options =
               for text in options.Changes do
                   universe, Candidate.changed text ]
 
-let private summarise out chosen =
+/// Everything that was asked for, and then all of it as a table and a figure.
+let private benchmark out arguments =
+    let options =
+        read
+            { Only = None
+              Features = []
+              Changes = []
+              Seeds = 3
+              Fit = None
+              Quote = 60000
+              Halved = 0 }
+            arguments
+
+    let progress = ConsoleProgress.create ()
+    let chosen = chosen options
+
+    for universe, candidate in chosen do
+        run options out progress universe candidate
+
     let cells =
         chosen
-        |> List.map (fun (universe, candidate) -> Cell.path out universe candidate)
-        |> List.filter File.Exists
-        |> List.map (fun path -> JsonNode.Parse(File.ReadAllText path))
-
-    let table = Cell.table cells
-    File.WriteAllLines(Path.Combine(out, "information.md"), table)
-    table |> List.iter Console.WriteLine
-
-    Report.writeJson
-        (Path.Combine(out, "information.json"))
-        (JsonArray(cells |> List.map (fun c -> c.DeepClone()) |> Array.ofList))
+        |> List.map (fun (universe, candidate) -> Cells.read (path options out universe candidate))
 
     cells |> Cell.figure |> Export.figure out "information"
 
-    if
-        cells
-        |> List.forall (fun c -> isNull c["reached"] || c["reached"].GetValue<bool>())
-    then
-        0
-    else
-        1
+    cells
+    |> Cells.summarise out "information" Cell.table (fun c -> isNull c["reached"] || c["reached"].GetValue<bool>())
 
 [<EntryPoint>]
-let main arguments =
-    TorchRuntime.Configure()
-    CultureInfo.DefaultThreadCurrentCulture <- CultureInfo.InvariantCulture
-    CultureInfo.CurrentCulture <- CultureInfo.InvariantCulture
-
-    try
-        match List.ofArray arguments with
-        | out :: rest ->
-            let options =
-                read
-                    { Only = None
-                      Features = []
-                      Changes = []
-                      Seeds = 3
-                      Fit = None
-                      Quote = 60000
-                      Halved = 0 }
-                    rest
-
-            Files.ensureWritableFolder (Path.Combine(out, "cells"))
-            let progress = ConsoleProgress.create ()
-            let chosen = chosen options
-
-            for universe, candidate in chosen do
-                run options out progress universe candidate
-
-            summarise out chosen
-        | [] ->
-            eprintfn $"expected: {usage}"
-            2
-    with
-    | :? FieldImnnException as error ->
-        eprintfn $"error: {error.Message}"
-        2
-    | :? OperationCanceledException -> 130
+let main arguments = Cells.main usage benchmark arguments

@@ -102,12 +102,8 @@ module CommandLine =
             | _ -> raise (SettingException("--theta", "numbers with commas between them", text))
 
     /// θ by name: "A = 0.9, B = 0.6".
-    let private at (model: Model) (theta: float[]) =
-        Array.map2
-            (fun name (value: float) -> name + " = " + value.ToString("G4", CultureInfo.InvariantCulture))
-            model.Simulator.Parameters
-            theta
-        |> String.concat ", "
+    let private at (model: Model) theta =
+        Simulator.named "G4" model.Simulator.Parameters theta
 
     /// The observed field, and where it was simulated if it was.
     let private observed command (arguments: ParseResults<InferArguments>) =

@@ -1,6 +1,5 @@
 namespace FieldImnn
 
-open System.Globalization
 open MathNet.Numerics.LinearAlgebra
 open TorchSharp
 
@@ -208,27 +207,6 @@ module Infer =
                 MinIterations = settings.MinIterations / 2
                 MaxIterations = max 1 (settings.MaxIterations / 2) }
 
-    /// θ in few digits, for those who watch.
-    let private short (names: string[]) (theta: float[]) =
-        Array.map2
-            (fun name (value: float) -> name + " = " + value.ToString("G4", CultureInfo.InvariantCulture))
-            names
-            theta
-        |> String.concat ", "
-
-    /// Tells those who watch what a round came to: where it was trained, and where it places the fields (rows of θ).
-    let private tell (progress: Progress) number (compressor: Compressor) (estimates: float[][]) =
-        let mean =
-            Array.init compressor.Fiducial.Length (fun a -> estimates |> Array.averageBy (fun e -> e[a]))
-
-        let errors =
-            (Compressor.away compressor mean).ToString("F2", CultureInfo.InvariantCulture)
-
-        let names = compressor.Parameters
-
-        $"trained at {short names compressor.Fiducial}; estimate {short names mean}, {errors} standard errors away"
-        |> Progress.report progress $"round {number}" 1 1
-
     /// What is looked at before anything is trained: fields all over the prior, and the features of them and of the observed fields. Stored
     /// simulations have no simulator to ask.
     let private door (model: Model) (recipe: Recipe) (settings: ImnnSettings) (observed: Tensor) =
@@ -248,21 +226,20 @@ module Infer =
         let first = recipe.Training(Recipe.fiducial model recipe)
         door model recipe first fields
 
-        let mutable number = 0
-
         let train (earlier: RefitRound list) fiducial =
-            number <- earlier.Length + 1
             let before = earlier |> List.tryHead |> Option.map _.Compressor
 
             make (round recipe earlier fiducial) before fiducial
             |> Compressor.comparing recipe.Beside
 
-        let located compressor fields =
-            let estimates = locate first.Seed model compressor fields
-            tell first.Progress number compressor estimates
-            estimates
-
-        Refit.run first.Progress train located model.Prior (Recipe.fiducial model recipe) recipe.Rounds fields
+        Refit.run
+            first.Progress
+            train
+            (locate first.Seed model)
+            model.Prior
+            (Recipe.fiducial model recipe)
+            recipe.Rounds
+            fields
 
     /// Rounds of training for observed fields (n, shape…) by a recipe; the compressor of the last is the one to infer with.
     let refit model recipe fields =

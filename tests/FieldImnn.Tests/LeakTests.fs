@@ -4,7 +4,6 @@ module LeakTests
 open System
 open System.Diagnostics
 open System.IO
-open System.Reflection
 open System.Threading
 open Expecto
 open FieldImnn
@@ -52,15 +51,7 @@ let printMemory (rest: string[]) =
 
 /// Resident memory, MB, before and after a piece of work in a child process whose free memory is split.
 let private afterSplitting (rest: string list) =
-    let program = Assembly.GetExecutingAssembly().Location
-
-    let info =
-        ProcessStartInfo("dotnet", [ program; argument ] @ rest, RedirectStandardOutput = true)
-
-    use child = Process.Start info
-    let output = child.StandardOutput.ReadToEnd()
-    child.WaitForExit()
-    Expect.equal child.ExitCode 0 output
+    let output = ownProcess (argument :: rest)
 
     match output.Split ' ' with
     | [| before; after |] -> float before, float after

@@ -4,7 +4,6 @@ module NativeTests
 open System
 open System.Diagnostics
 open System.IO
-open System.Reflection
 open System.Runtime
 open System.Threading
 open Expecto
@@ -173,16 +172,7 @@ let private threads =
 
 /// Collections in the background of a child process that has loaded the tensor library.
 let private collections (rest: string list) =
-    let program = Assembly.GetExecutingAssembly().Location
-
-    let info =
-        ProcessStartInfo("dotnet", [ program; argument ] @ rest, RedirectStandardOutput = true)
-
-    use child = Process.Start info
-    let output = child.StandardOutput.ReadToEnd()
-    child.WaitForExit()
-    Expect.equal child.ExitCode 0 output
-    int64 (output.Trim())
+    int64 ((ownProcess (argument :: rest)).Trim())
 
 let private garbage =
     testList

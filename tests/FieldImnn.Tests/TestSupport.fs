@@ -12,6 +12,19 @@ open TorchSharp
 // before the first tensor, which may be a value of a module
 TorchRuntime.Configure()
 
+/// What this program writes in a process of its own, called with these arguments, which has to end well.
+let ownProcess (arguments: string list) =
+    let program = Reflection.Assembly.GetExecutingAssembly().Location
+
+    let info =
+        Diagnostics.ProcessStartInfo("dotnet", program :: arguments, RedirectStandardOutput = true)
+
+    use child = Diagnostics.Process.Start info
+    let output = child.StandardOutput.ReadToEnd()
+    child.WaitForExit()
+    Expect.equal child.ExitCode 0 output
+    output
+
 /// Largest |a − b| over the largest |b|.
 let relative (a: float[]) (b: float[]) =
     let scale = b |> Array.map abs |> Array.max

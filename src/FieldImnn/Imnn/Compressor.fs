@@ -65,10 +65,7 @@ module Compressor =
                 network.Parameters
                 compressor.Network.Parameters
 
-            network.Restore(
-                dict [ for struct (name, value) in compressor.Network.Constants -> name, value ]
-                |> System.Collections.Generic.Dictionary
-            )
+            network.Restore(readOnlyDict [ for struct (name, value) in compressor.Network.Constants -> name, value ])
 
             { compressor with
                 Network = network
@@ -81,6 +78,10 @@ module Compressor =
         match linear with
         | Some layer -> x.matmul ((Tensors.ofMatrix layer).``to`` x.device)
         | None -> x
+
+    /// Statistics of the summaries of features x (n, s) and derivatives dx (m, p, s).
+    let internal statistics linear x dx =
+        Fisher.statistics (project linear x) (project linear dx)
 
     /// Summaries x (n, summaries), float64, on the compressor's device, of fields (n, shape…), in chunks.
     let summaries compressor (fields: Tensor) : Tensor =

@@ -101,7 +101,7 @@ module internal Optimisation =
                 let x1, x2 = halves x
                 let dx1, dx2 = halves dx
                 let linear = Some(Fisher.bestLinear (Fisher.featureStatistics x1 dx1))
-                (Fisher.statistics (Compressor.project linear x2) (Compressor.project linear dx2)).Fisher)
+                (Compressor.statistics linear x2 dx2).Fisher)
 
     /// The highest held-out det F so far with its weights, and how many evaluations have gone by since.
     [<Struct>]

@@ -1,6 +1,7 @@
 namespace FieldImnn
 
 open System
+open System.Globalization
 open FieldImnn.Core
 
 /// One round of refitting: a compressor trained at a fiducial point, and what it makes of the observed fields.
@@ -32,8 +33,16 @@ module Refit =
             |> Seq.tryFind (Prior.contains prior)
             |> Option.defaultValue fiducial
 
+    /// Tells those who watch what a round came to: where it was trained, and where it places the fields (their mean).
+    let private tell progress number (compressor: Compressor) mean moved =
+        let at = Simulator.named "G4" compressor.Parameters
+        let errors = (moved: float).ToString("F2", CultureInfo.InvariantCulture)
+
+        $"trained at {at compressor.Fiducial}; estimate {at mean}, {errors} standard errors away"
+        |> Progress.report progress $"round {number}" 1 1
+
     /// Rounds for observed fields (n, shape…), until their mean estimate lies within one standard error of the fiducial it was made
-    /// at, or there have been as many as allowed, or the work is cancelled. `train` makes a compressor at a fiducial point, given the
+    /// at, or there have been as many as allowed, or the work is cancelled. Progress is told of each round's end. `train` makes a compressor at a fiducial point, given the
     /// rounds before, the latest first; `locate` says where it places the fields, (n, parameters): Compressor.estimates, or what serves
     /// better far from the fiducial.
     let run
@@ -55,16 +64,19 @@ module Refit =
             let mean =
                 Array.init fiducial.Length (fun a -> estimates |> Array.averageBy (fun e -> e[a]))
 
+            let moved = Compressor.away compressor mean
+            tell progress (earlier.Length + 1) compressor mean moved
+
             let made =
                 { Compressor = compressor
                   Estimates = estimates
-                  Moved = Compressor.away compressor mean }
+                  Moved = moved }
                 :: earlier
 
             let stopped =
                 progress.Cancellation.IsCancellationRequested || compressor.Interrupted
 
-            if made.Head.Moved < 1.0 || made.Length = rounds || stopped then
+            if moved < 1.0 || made.Length = rounds || stopped then
                 List.rev made
             else
                 go (within prior fiducial mean) made

@@ -180,10 +180,7 @@ module Imnn =
         let measured = int (fitX.shape[0] + quoteX.shape[0])
         let linear = closedForm settings simulator network fitX fitDx
 
-        let statistics x dx =
-            Fisher.statistics (Compressor.project linear x) (Compressor.project linear dx)
-
-        let quoted = statistics quoteX quoteDx
+        let quoted = Compressor.statistics linear quoteX quoteDx
 
         match settings.Derivatives with
         | Precomputed _ -> requireInformation simulator (Compressor.project linear quoteDx)
@@ -196,7 +193,7 @@ module Imnn =
           Fiducial = fiducial
           Beside = None
           Linear = linear
-          Statistics = statistics fitX fitDx
+          Statistics = Compressor.statistics linear fitX fitDx
           Fisher = quoted.Fisher
           QuotedOn = quoted.Simulations
           History = history
@@ -214,8 +211,7 @@ module Imnn =
         let n = source.Count Choosing
         let p = compressor.Parameters.Length
         let x, dx = measure settings p compressor.Network source.Draw Choosing "choice" n
-
-        (Fisher.statistics (Compressor.project compressor.Linear x) (Compressor.project compressor.Linear dx)).Fisher
+        (Compressor.statistics compressor.Linear x dx).Fisher
 
     /// Trains a network from weights of its own: trainFrom without an earlier compressor.
     let train (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) : Compressor =

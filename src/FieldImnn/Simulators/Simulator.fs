@@ -119,13 +119,16 @@ module Simulator =
 
         Guard.Finite("parameters θ", theta) |> ignore
 
-    /// Every parameter with its value, for errors.
-    let internal describe simulator (theta: float[]) =
+    /// Every parameter with its value, "A = 0.9, B = 0.6", in a numeric format of .NET's.
+    let named (format: string) (names: string[]) (theta: float[]) =
         Array.map2
-            (fun name (value: float) -> name + " = " + value.ToString("R", CultureInfo.InvariantCulture))
-            simulator.Parameters
+            (fun name (value: float) -> name + " = " + value.ToString(format, CultureInfo.InvariantCulture))
+            names
             theta
         |> String.concat ", "
+
+    /// Every parameter with its value, for errors.
+    let internal describe simulator theta = named "R" simulator.Parameters theta
 
     /// Parameter a as errors call it: by place and name.
     let internal parameter simulator a =
