@@ -43,6 +43,7 @@ let main argv =
               LocalStatisticsTests.tests
               SelectionTests.tests
               DoorTests.tests
+              FailureTests.tests
               StoredTests.tests
               MalformedEntryTests.tests
               CacheTests.tests
@@ -61,6 +62,7 @@ let main argv =
               FlowTests.tests
               DelfiTests.tests
               NeuralRobustnessTests.tests
+              WhiteningTests.tests
               PopulationTests.tests
               RegressionTests.tests
               EdgeTests.tests
@@ -68,6 +70,7 @@ let main argv =
               DiagnosticsTests.tests
               StudyTests.tests
               PlotTests.tests
+              TicksTests.tests
               UniverseTests.tests
               FieldPlotTests.tests
               InferencePlotTests.tests

@@ -2,57 +2,8 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
-open MathNet.Numerics.Distributions
-open MathNet.Numerics.Interpolation
 open MathNet.Numerics.LinearAlgebra
-open MathNet.Numerics.Statistics
 open TorchSharp
-
-/// A smooth rising map of one number that makes the values it was fitted to normal: monotone cubics through quantiles, straight beyond.
-type Warp =
-    { Knots: float[]
-      Spline: IInterpolation }
-
-/// Fitting and applying such maps.
-module internal Warp =
-    // denser to the middle; the outermost are known from few values
-    let private levels =
-        [| 0.003; 0.02; 0.06; 0.15; 0.3; 0.5; 0.7; 0.85; 0.94; 0.98; 0.997 |]
-
-    /// From values, if enough of them differ.
-    let fit (values: float[]) =
-        let sorted = Array.sort values
-
-        let knots =
-            levels
-            |> Array.map (fun p -> ArrayStatistics.QuantileInplace(sorted, p), Normal.InvCDF(0.0, 1.0, p))
-            |> Array.distinctBy fst
-
-        if values.Length < 200 || knots.Length < levels.Length then
-            None
-        else
-            let x, y = Array.unzip knots
-
-            Some
-                { Knots = x
-                  Spline = CubicSpline.InterpolatePchipSorted(x, y) }
-
-    /// The value's place.
-    let apply warp v =
-        let lo, hi = Array.head warp.Knots, Array.last warp.Knots
-
-        // the slope at an end of a monotone cubic may be zero: beyond, the mean slope of the last piece holds
-        let beyond first second edge =
-            warp.Spline.Interpolate edge
-            + (v - edge) * (warp.Spline.Interpolate second - warp.Spline.Interpolate first)
-              / (second - first)
-
-        if v < lo then
-            beyond lo warp.Knots[1] lo
-        elif v > hi then
-            beyond warp.Knots[warp.Knots.Length - 2] hi hi
-        else
-            warp.Spline.Interpolate v
 
 /// The maps that make data easy for a network: the condition c to zero mean and unit covariance, and x to its residual about a
 /// polynomial regression on c, of zero mean and unit covariance. Where x given c is Gaussian with such a mean, nothing is left to learn.
@@ -82,120 +33,6 @@ type Whitening =
 
 /// Fitting and applying the maps.
 module Whitening =
-    /// Products of two and more of c columns, up to the degree: their columns, rising.
-    let private products degree c =
-        let rec grow (last: int list list) d =
-            if d > degree then
-                []
-            else
-                let next =
-                    [ for p in last do
-                          for j in List.head p .. c - 1 -> j :: p ]
-
-                next @ grow next (d + 1)
-
-        grow [ for j in 0 .. c - 1 -> [ j ] ] 2
-
-    let private clamped (range: Matrix<float>) j v = Math.Clamp(v, range[0, j], range[1, j])
-
-    /// 1, c, products of c: rows (n, 1 + c + products); the products within the range only.
-    let private design degree (range: Matrix<float>) (whitened: Matrix<float>) =
-        let c = whitened.ColumnCount
-        let terms = products degree c |> Array.ofList
-
-        Matrix<float>
-            .Build.Dense(
-                whitened.RowCount,
-                1 + c + terms.Length,
-                fun i j ->
-                    if j = 0 then
-                        1.0
-                    elif j <= c then
-                        whitened[i, j - 1]
-                    else
-                        terms[j - 1 - c]
-                        |> List.fold (fun product k -> product * clamped range k whitened[i, k]) 1.0
-            )
-
-    let private residuals = "covariance of x about its regression on the condition"
-
-    /// Mean and width as the design says: coefficients of the mean, of ln s if it is to change, and the scaled residuals' factor.
-    type private Fitted =
-        { Mean: Matrix<float>
-          LogScale: Matrix<float> option
-          Lower: Matrix<float> }
-
-    /// The least number of rows to know by how the width changes.
-    let private rowsForWidth = 500
-
-    let private logScales (widths: Matrix<float>) (coefficients: Matrix<float>) = widths * coefficients
-
-    /// A robust fit of the mean; with a width that changes, of ln s by regression of ln |residual| and then of the mean with weights 1/s², twice.
-    let private regress changing (design: Matrix<float>) (widths: Matrix<float>) (target: Matrix<float>) kept =
-        let coefficients, lower, kept = Robust.regress residuals design target kept
-
-        if not changing then
-            { Mean = coefficients
-              LogScale = None
-              Lower = lower }
-        else
-            let rows = Robust.select widths kept
-
-            let scaled (mean: Matrix<float>) =
-                let away = target - design * mean
-                let logs = (Robust.select away kept).Map(fun v -> log (abs v + 1e-12))
-                let gamma = rows.QR().Solve logs
-                away, gamma, (logScales widths gamma)
-
-            let reweighted (logs: Matrix<float>) =
-                let own, y, l =
-                    Robust.select design kept, Robust.select target kept, Robust.select logs kept
-
-                Matrix<float>
-                    .Build.DenseOfColumnVectors(
-                        [| for k in 0 .. target.ColumnCount - 1 do
-                               let weight i = exp -l[i, k]
-                               let a = own.MapIndexed(fun i _ v -> v * weight i)
-                               let b = y.Column(k).MapIndexed(fun i v -> v * weight i)
-                               a.QR().Solve b |]
-                    )
-
-            let _, _, first = scaled coefficients
-            let mean = reweighted first
-            let _, _, second = scaled mean
-            let mean = reweighted second
-            let away, gamma, logs = scaled mean
-
-            let _, lower, _ =
-                Robust.scatter residuals (away.MapIndexed(fun i k v -> v * exp -logs[i, k])) kept
-
-            { Mean = mean
-              LogScale = Some gamma
-              Lower = lower }
-
-    /// Minus twice the mean Gaussian log likelihood, up to a constant, on rows that were not fitted, by two folds of interleaved rows.
-    let private crossValidated changing design widths (target: Matrix<float>) (kept: bool[]) =
-        [ 0; 1 ]
-        |> List.averageBy (fun fold ->
-            let fitted = kept |> Array.mapi (fun i k -> k && (i / 2) % 2 = fold)
-            let other = kept |> Array.mapi (fun i k -> k && (i / 2) % 2 <> fold)
-            let found = regress changing design widths target fitted
-            let away = target - design * found.Mean
-
-            let logs =
-                match found.LogScale with
-                | Some gamma -> logScales widths gamma
-                | None -> Matrix<float>.Build.Dense(target.RowCount, target.ColumnCount)
-
-            let _, lower, kept =
-                Robust.scatter residuals (away.MapIndexed(fun i k v -> v * exp -logs[i, k])) other
-
-            let chosen = Robust.select logs kept
-
-            2.0
-            * (chosen.RowSums().Sum() / float chosen.RowCount
-               + (lower.Diagonal() |> Seq.sumBy log)))
-
     let private check (x: float[][]) (condition: float[][]) =
         let n, c = condition.Length, condition[0].Length
 
@@ -291,15 +128,15 @@ module Whitening =
         let c = ways.Head.Whitened.ColumnCount
 
         let enough degree =
-            n >= 10 * (1 + c + (products degree c).Length)
+            n >= 10 * (1 + c + (PolynomialRegression.products degree c).Length)
 
         [ for degree in 1..3 do
               if degree = 1 || enough degree then
                   for way in ways do
-                      let rows = design degree way.Range way.Whitened
+                      let rows = PolynomialRegression.design degree way.Range way.Whitened
 
                       for changing in [ false; true ] do
-                          if not changing || (n >= rowsForWidth && enough 2) then
+                          if not changing || (n >= PolynomialRegression.rowsForWidth && enough 2) then
                               { Way = way
                                 OfDegree = degree
                                 Changing = changing
@@ -307,13 +144,18 @@ module Whitening =
 
     /// What widths depend on, behind a way; within the range only: a width must not be extrapolated.
     let private widths (way: Way) =
-        way.Whitened.MapIndexed(fun _ j v -> clamped way.Range j v)
-        |> design 2 way.Range
+        way.Whitened.MapIndexed(fun _ j v -> PolynomialRegression.clamped way.Range j v)
+        |> PolynomialRegression.design 2 way.Range
 
     /// The best of the regressions on rows that were not fitted; what is less simple must be worth it.
     let private simplest (target: Matrix<float>) several =
         let value candidate =
-            crossValidated candidate.Changing candidate.Rows (widths candidate.Way) target candidate.Way.Kept
+            PolynomialRegression.crossValidated
+                candidate.Changing
+                candidate.Rows
+                (widths candidate.Way)
+                target
+                candidate.Way.Kept
 
         match several with
         | [ only ] -> only
@@ -335,7 +177,9 @@ module Whitening =
         let screened = Array.map2 (&&) (Robust.screen raw) (Robust.screen target)
         let chosen = ways raw screened |> candidates x.Length |> simplest target
         let way = chosen.Way
-        let found = regress chosen.Changing chosen.Rows (widths way) target way.Kept
+
+        let found =
+            PolynomialRegression.regress chosen.Changing chosen.Rows (widths way) target way.Kept
 
         { Target = targets
           Condition = conditions
@@ -380,7 +224,7 @@ module Whitening =
         let columns = inside.unbind 1L
 
         let terms =
-            products degree (int c.shape[1])
+            PolynomialRegression.products degree (int c.shape[1])
             |> List.map (List.map (fun k -> columns[k]) >> List.reduce (fun a b -> a * b))
 
         let all =
