@@ -8,6 +8,7 @@ open FieldImnn.Core
 open FieldImnn.Core.Flows
 open KnownPosterior
 open MathNet.Numerics.Distributions
+open MathNet.Numerics.LinearAlgebra
 open TestSupport
 open TorchSharp
 open WhiteningTests
