@@ -160,19 +160,26 @@ module Matrices =
 
         scale, matrix.MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
 
-    /// The inverse of a covariance on the directions that it has: those whose part of the correlation is lost in the rounding of single
-    /// precision (10⁻¹⁰ of the largest) count for nothing, since such a direction is a combination of the others.
-    let generalisedInverse (name: string) (matrix: Matrix<float>) =
+    /// W (s, r) with Wᵀ C W = 1 of a covariance C (s, s), on the r directions that it has: those whose part of the correlation is lost in the
+    /// rounding of single precision (10⁻¹⁰ of the largest) count for nothing, since such a direction is a combination of the others.
+    let whitening (name: string) (matrix: Matrix<float>) : Matrix<float> =
         let scale, correlation = correlated name matrix
         let evd = correlation.Evd Symmetricity.Symmetric
         let values = evd.EigenValues.Real()
         let least = 1e-10 * values.Maximum()
-        let inverted = values.Map(fun v -> if v > least then 1.0 / v else 0.0)
+        let kept = [ 0 .. values.Count - 1 ] |> List.filter (fun i -> values[i] > least)
 
-        (evd.EigenVectors
-         * Matrix<float>.Build.DiagonalOfDiagonalVector inverted
-         * evd.EigenVectors.Transpose())
-            .MapIndexed(fun i j v -> v / (scale[i] * scale[j]))
+        Matrix<float>
+            .Build.Dense(
+                scale.Count,
+                kept.Length,
+                fun i j -> evd.EigenVectors[i, kept[j]] / (scale[i] * sqrt values[kept[j]])
+            )
+
+    /// The inverse of a covariance on the directions that it has.
+    let generalisedInverse (name: string) (matrix: Matrix<float>) =
+        let w = whitening name matrix
+        w * w.Transpose()
 
     /// The errors that a Fisher matrix (p, p) leaves to the parameters, √(F⁻¹)ₖₖ, in whatever units they are: ∞ of those that it says nothing
     /// of, or does not tell from others (a direction of less than 10⁻¹³ of the information, in units of the parameters' own).

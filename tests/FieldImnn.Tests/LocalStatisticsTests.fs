@@ -9,6 +9,7 @@ open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Networks
 open FieldImnn.Core.Random
+open FieldImnn.Core.Runtime
 open MathNet.Numerics.LinearAlgebra
 open NetworkTests
 open TestSupport
@@ -172,25 +173,26 @@ let private dense =
           "the quantile function undoes a monotone function, with its slope, and goes on beyond what it was fitted to"
           (fun () ->
               let g = normal 3UL [| 200000L |]
-              use knots = Gaussianisation.Fit(Tensors.toArray (g.exp ()))
+              let tables = Gaussianisation.Tables(Gaussianisation.Fit(Tensors.toArray (g.exp ())))
               let z = torch.linspace (-3.0, 3.0, 61L, dtype = float64)
               let d = z.exp().reshape(1L, -1L)
-              let u = Gaussianisation.Apply(Dual(d, torch.ones_like d), knots)
+              let u = Gaussianisation.Apply(Dual(d, torch.ones_like d), tables)
               Expect.isLessThan ((u.Primal - z).abs().max().ToDouble()) 0.05 "u = ln d"
               // du/dd = 1/d
               Expect.isLessThan (((u.Tangent * d) - number 1.0).abs().median().ToDouble()) 0.03 "slope"
               let far = torch.tensor([| -5.0; 0.0; 1e-6; 1e3; 1e9 |]).reshape(1L, -1L)
-              let f (x: Dual) = Gaussianisation.Apply(x, knots)
+              let f (x: Dual) = Gaussianisation.Apply(x, tables)
               let values = Tensors.toArray (f (Dual far)).Primal
               Expect.equal values (Array.sort values) "rises"
               Expect.isTrue (values |> Array.forall (fun v -> abs v < 60.0)) "slowly"
               near 1e-6 "tangent" (tangentError f (Dual(d, torch.ones_like d))))
 
       tensorTest "values that many pixels share are no fault" (fun () ->
-          use knots = Gaussianisation.Fit(Array.init 1000 (fun i -> float (i % 3)))
+          let tables =
+              Gaussianisation.Tables(Gaussianisation.Fit(Array.init 1000 (fun i -> float (i % 3))))
 
           let u =
-              Gaussianisation.Apply(Dual(torch.tensor([| 0.0; 1.0; 2.0 |]).reshape(1L, -1L)), knots).Primal
+              Gaussianisation.Apply(Dual(torch.tensor([| 0.0; 1.0; 2.0 |]).reshape(1L, -1L)), tables).Primal
 
           let values = Tensors.toArray u
           Expect.isTrue (values |> Array.forall Double.IsFinite) "finite"
@@ -230,7 +232,32 @@ let private dense =
                       $"{n}²") ]
 
 let private rules =
-    [ tensorTest
+    [ tensorTest "the same bits on one thread and several, and the same numbers of a field alone" (fun () ->
+          use network = SummaryNetwork.Create(describe [| 64L; 64L |] 1, 1UL)
+          network.Fit(normal 5UL [| 200L; 64L; 64L |])
+          let x, dx = normal 6UL [| 40L; 64L; 64L |], normal 7UL [| 80L; 64L; 64L |]
+          use _ = torch.no_grad ()
+
+          let made threads from count =
+              let before = TorchRuntime.Threads
+              TorchRuntime.Threads <- threads
+
+              try
+                  let all =
+                      network.Prepare(Dual(x.narrow (0L, from, count), dx.narrow (0L, 2L * from, 2L * count)))
+
+                  Tensors.toArray all.Primal, Tensors.toArray all.Tangent
+              finally
+                  TorchRuntime.Threads <- before
+
+          let one = made 1 0L 40L
+          Expect.equal (made 4 0L 40L) one "four threads"
+          let alone, _ = made 4 17L 1L
+          let primal, _ = one
+          let f = int network.Features
+          close 1e-5 alone primal[17 * f .. 18 * f - 1] "one field")
+
+      tensorTest
           "tangents are central differences: fitted or not, with a mask, with channels, odd sides, one to three axes"
           (fun () ->
               for name, shape, channels in kinds do

@@ -40,6 +40,7 @@ let main argv =
               NetworkTests.tests
               ImnnTests.tests
               FeaturesTests.tests
+              LinearLayerTests.tests
               LocalStatisticsTests.tests
               SelectionTests.tests
               DoorTests.tests

@@ -89,7 +89,7 @@ internal sealed class HomogeneousCovariance : IDisposable
         {
             rows[a] = modes.select(1, 0) * m[a, 0];
             for (var b = 1; b < c; b++)
-                rows[a] = rows[a] + modes.select(1, b) * m[a, b];
+                rows[a] = rows[a].Plus(modes.select(1, b) * m[a, b]);
         }
         return stack(rows, 1).MoveToOuterDisposeScope();
     }
@@ -205,14 +205,14 @@ internal sealed class HomogeneousCovariance : IDisposable
         var sigma = centre / half;
         var steps = Math.Clamp((int)Math.Ceiling(Math.Acosh(2 / 0.03) / Math.Acosh(sigma)), 1, 16);
         var (rest, rho) = (u, 1 / sigma);
-        var step = Between(inverseModes, u) / centre;
+        var step = Between(inverseModes, u).Times(1 / centre);
         var v = step;
         for (var i = 1; i < steps; i++)
         {
             rest = rest - Between(modes, step);
             var next = 1 / (2 * sigma - rho);
-            step = step * (next * rho) + Between(inverseModes, rest) * (2 * next / half);
-            (v, rho) = (v + step, next);
+            step = step.Times(next * rho).Plus(2 * next / half, Between(inverseModes, rest));
+            (v, rho) = (v.Plus(step), next);
         }
         return v;
     }

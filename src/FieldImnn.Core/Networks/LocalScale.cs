@@ -22,6 +22,7 @@ internal sealed class LocalScale : IDisposable
     private readonly LocalSettings settings;
     private readonly ChannelPairs pairs;
     private Tensor knots, mask, torus, spectrum;
+    private Tensor tables;
     private HomogeneousCovariance covariance;
     private FourierBands bands, crossBands;
 
@@ -38,7 +39,7 @@ internal sealed class LocalScale : IDisposable
             unit[c, c].select(-1, 0).fill_(1);
         (knots, mask, torus, spectrum) = (stack([z, z, ones_like(z)]).unsqueeze(0).repeat(channels, 1, 1), ones([channels, .. sides]), tensor(sides), unit);
         Keep();
-        (covariance, bands, crossBands) = Derive();
+        (tables, covariance, bands, crossBands) = Derive();
     }
 
     /// <summary>Sides of the grid.</summary>
@@ -48,6 +49,9 @@ internal sealed class LocalScale : IDisposable
 
     /// <summary>Which pixels are seen, 1 or 0: (c, sides…).</summary>
     internal Tensor Seen => mask;
+
+    /// <summary>Whether all pixels are.</summary>
+    internal bool Complete { get; private set; }
 
     /// <summary>Along which axes the field is periodic.</summary>
     internal bool[] Periodic => [.. covariance.Torus.Zip(Sides, (a, b) => a == b)];
@@ -90,7 +94,8 @@ internal sealed class LocalScale : IDisposable
             found[c] = Gaussianisation.Fit(some.data<double>().ToArray());
         }
         var fitted = stack(found).to_type(ScalarType.Float32);
-        var u = Pieces.Map(new Dual(x), 1L << 20, piece => Gaussian(piece, fitted, seen)).Primal;
+        var fittedTables = stack([.. fitted.unbind(0).Select(Gaussianisation.Tables)]);
+        var u = Pieces.Map(new Dual(x), 1L << 20, piece => Gaussian(piece, fittedTables, seen)).Primal;
         var (sides, power) = HomogeneousCovariance.Fit(u, seen.to_type(ScalarType.Float64));
         Replace(fitted, seen, tensor(sides), power);
     }
@@ -99,7 +104,7 @@ internal sealed class LocalScale : IDisposable
     internal Dual Evaluate(Dual x)
     {
         using var scope = NewDisposeScope();
-        var u = Gaussian(x, knots, mask);
+        var u = Gaussian(x, tables, Complete ? null : mask);
         var h = Hermite(u.Primal.flatten(2));
         return DualOperations.Concatenate(Means(u, h), Histogram(u), Powers(u, out var v), Cross(u, h, v)).MoveToOuterDisposeScope();
     }
@@ -108,44 +113,48 @@ internal sealed class LocalScale : IDisposable
     {
         foreach (var (_, value) in Constants)
             value.Dispose();
+        tables.Dispose();
         covariance.Dispose();
         bands.Dispose();
         crossBands.Dispose();
     }
 
-    private static Dual Gaussian(Dual x, Tensor knots, Tensor mask)
+    private static Dual Gaussian(Dual x, Tensor tables, Tensor? mask)
     {
         var (type, device) = (x.Primal.dtype, x.Primal.device);
-        var k = knots.to(type, device);
+        var k = tables.to(type, device);
+        using var scope = NewDisposeScope();
         var parts = Enumerable.Range(0, (int)k.shape[0]).Select(c => Gaussianisation.Apply(x.Map(t => t.narrow(1, c, 1)), k[c])).ToArray();
         var u = parts.Length == 1 ? parts[0] : DualOperations.Concatenate(parts);
-        var m = mask.to(type, device);
-        return u.Map(t => t * m);
+        return (mask is null ? u : u.Map(t => t * mask.to(type, device))).MoveToOuterDisposeScope();
     }
 
     /// <summary>h_0, h_1, … at the seen pixels, zero elsewhere: (n, c, orders + 1, pixels) of u (n, c, pixels).</summary>
     private Tensor Hermite(Tensor u)
     {
+        using var scope = NewDisposeScope();
         var count = (int)Math.Max(settings.Orders, settings.Means);
         var h = new Tensor[count + 1];
         h[0] = mask.flatten(1).to(u.dtype, u.device).expand_as(u);
         h[1] = u;
         for (var j = 2; j <= count; j++)
-            h[j] = (u * h[j - 1] - h[j - 2] * Math.Sqrt(j - 1)) / Math.Sqrt(j);
-        return stack(h, 2);
+            h[j] = (u * h[j - 1]).Plus(-Math.Sqrt(j - 1), h[j - 2]).Times(1 / Math.Sqrt(j));
+        return stack(h, 2).MoveToOuterDisposeScope();
     }
 
     /// <summary>√j along an axis of orders from 1 on: dh_j/du = √j h_{j−1}.</summary>
-    private static Tensor Roots(long first, long count, Tensor like) => arange(first, first + count, like.dtype, like.device).sqrt();
+    private static Tensor Roots(int first, long count, Tensor like) =>
+        tensor([.. Enumerable.Range(first, (int)count).Select(j => Math.Sqrt(j))], like.dtype, like.device);
 
     private Dual Means(Dual u, Tensor h)
     {
-        var seen = mask.flatten(1).sum(1).to(h.dtype, h.device).unsqueeze(1).clamp_min(1);
+        using var scope = NewDisposeScope();
+        var seen = mask.flatten(1).sum(1).to(h.dtype, h.device).unsqueeze(1).AtLeast(1);
         var value = (h.narrow(2, 1, settings.Means).sum(3) / seen).flatten(1);
         if (u.TangentByParameter is not { } du)
-            return new Dual(value);
+            return new Dual(value).MoveToOuterDisposeScope();
         var change = einsum("npcx,ncjx->npcj", du.flatten(3), h.narrow(2, 0, settings.Means)) * Roots(1, settings.Means, h) / seen;
-        return new Dual(value, change.flatten(0, 1).flatten(1));
+        return new Dual(value, change.flatten(0, 1).flatten(1)).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -157,44 +166,46 @@ internal sealed class LocalScale : IDisposable
         var (type, device) = (u.Primal.dtype, u.Primal.device);
         if (settings.Bins == 0)
             return new Dual(zeros([u.Primal.shape[0], 0], type, device), u.Tangent is null ? null : zeros([u.Tangent.shape[0], 0], type, device));
+        using var scope = NewDisposeScope();
         var seen = mask.flatten(1).to(type, device);
-        var total = seen.sum(1).unsqueeze(1).clamp_min(1);
+        var total = seen.sum(1).unsqueeze(1).AtLeast(1);
         var cells = settings.Bins - 1;
-        var place = (u.Primal.flatten(2) + Edge) * (cells / (2 * Edge));
-        var inside = place.clamp(0, cells);
-        var cell = inside.detach().floor().clamp_max(cells - 1).to_type(ScalarType.Int64);
+        var place = u.Primal.flatten(2).Plus(Edge).Times(cells / (2 * Edge));
+        var inside = place.AtLeast(0).AtMost(cells);
+        var cell = inside.detach().floor().AtMost(cells - 1).to_type(ScalarType.Int64);
         var upper = Sum((inside - cell.to_type(type)) * seen, cell);
         var value = Nodes(Sum(seen.expand_as(place), cell) - upper, upper) / total;
         if (u.TangentByParameter is not { } du)
-            return new Dual(value.flatten(1));
-        var moving = place.eq(inside).to_type(type) * seen * (cells / (2 * Edge));
+            return new Dual(value.flatten(1)).MoveToOuterDisposeScope();
+        var moving = place.eq(inside).to_type(type) * seen.Times(cells / (2 * Edge));
         var change = Sum(du.flatten(3) * moving.unsqueeze(1), cell.unsqueeze(1).expand(du.flatten(3).shape));
-        return new Dual(value.flatten(1), (Nodes(-change, change) / total).flatten(0, 1).flatten(1));
+        return new Dual(value.flatten(1), (Nodes(-change, change) / total).flatten(0, 1).flatten(1)).MoveToOuterDisposeScope();
 
         Tensor Sum(Tensor values, Tensor at) => zeros([.. values.shape[..^1], cells], type, device).scatter_add(values.dim() - 1, at, values);
 
         // what each cell gives to its lower and to its upper node
         static Tensor Nodes(Tensor lower, Tensor higher) =>
-            nn.functional.pad(lower, [0, 1], PaddingModes.Constant, 0) + nn.functional.pad(higher, [1, 0], PaddingModes.Constant, 0);
+            nn.functional.pad(lower, [0, 1], PaddingModes.Constant, 0).Plus(nn.functional.pad(higher, [1, 0], PaddingModes.Constant, 0));
     }
 
     /// <summary>Means of Re (L†v)_a* (L†v)_b in bands of |k|, of a field that is as at the fiducial 1 or 0; and v.</summary>
     private Dual Powers(Dual u, out Dual v)
     {
         v = u.Map(covariance.Inverse);
+        using var scope = NewDisposeScope();
         var white = v.Map(t => HomogeneousCovariance.Multiply(covariance.Factor, t, adjoint: true));
-        var average = (bands.Average / mask[0].numel()).to(u.Primal.dtype, u.Primal.device);
+        var average = bands.Average.Times(1.0 / mask[0].numel()).to(u.Primal.dtype, u.Primal.device);
         var value = Product(white.Primal, white.Primal, 1);
         if (white.TangentByParameter is not { } change)
-            return new Dual(value.flatten(1));
+            return new Dual(value.flatten(1)).MoveToOuterDisposeScope();
         var primal = white.Primal.unsqueeze(1);
-        var both = pairs.Count == 1 ? Product(primal, change, 2) * 2 : Product(primal, change, 2) + Product(change, primal, 2);
-        return new Dual(value.flatten(1), both.flatten(0, 1).flatten(1));
+        var both = pairs.Count == 1 ? Product(primal, change, 2).Times(2) : Product(primal, change, 2).Plus(Product(change, primal, 2));
+        return new Dual(value.flatten(1), both.flatten(0, 1).flatten(1)).MoveToOuterDisposeScope();
 
         Tensor Product(Tensor a, Tensor b, long axis)
         {
             var (first, second) = (pairs.First(a, axis), pairs.Second(b, axis));
-            return (first.real * second.real + first.imag * second.imag).matmul(average);
+            return (first.real * second.real).Plus(first.imag * second.imag).matmul(average);
         }
     }
 
@@ -204,17 +215,18 @@ internal sealed class LocalScale : IDisposable
         var count = settings.Orders - 1;
         if (count == 0)
             return new Dual(u.Primal.new_zeros([u.Primal.shape[0], 0]), u.Tangent?.new_zeros([u.Tangent.shape[0], 0]));
+        using var scope = NewDisposeScope();
         var hats = crossBands.Hats.to(h.dtype, h.device);
         var y = v.Map(t => stack([.. Enumerable.Range(0, (int)crossBands.Count).Select(b => covariance.Field(t * hats.select(1, b)).flatten(2))], 2));
         var scale = 1 / Math.Sqrt(mask[0].numel());
-        var orders = h.narrow(2, 2, count) * scale;
+        var orders = h.narrow(2, 2, count).Times(scale);
         var value = einsum("ncbx,ncjx->ncbj", y.Primal, orders).flatten(1);
         if (u.TangentByParameter is not { } du)
-            return new Dual(value);
+            return new Dual(value).MoveToOuterDisposeScope();
         var moved = y.Primal.unsqueeze(1) * du.flatten(3).unsqueeze(3);
-        var slopes = h.narrow(2, 1, count) * (Roots(2, count, h) * scale).unsqueeze(1);
-        var change = einsum("npcbx,ncjx->npcbj", y.TangentByParameter!, orders) + einsum("npcbx,ncjx->npcbj", moved, slopes);
-        return new Dual(value, change.flatten(0, 1).flatten(1));
+        var slopes = h.narrow(2, 1, count) * Roots(2, count, h).Times(scale).unsqueeze(1);
+        var change = einsum("npcbx,ncjx->npcbj", y.TangentByParameter!, orders).Plus(einsum("npcbx,ncjx->npcbj", moved, slopes));
+        return new Dual(value, change.flatten(0, 1).flatten(1)).MoveToOuterDisposeScope();
     }
 
     private void Replace(Tensor newKnots, Tensor newMask, Tensor newTorus, Tensor newSpectrum)
@@ -223,13 +235,15 @@ internal sealed class LocalScale : IDisposable
         (knots, mask) = (newKnots.to(ScalarType.Float32).clone(), newMask.to(ScalarType.Float32).clone());
         (torus, spectrum) = (newTorus.to(ScalarType.Int64).clone(), newSpectrum.to(ScalarType.Float32).clone());
         Keep();
-        (covariance, bands, crossBands) = Derive();
+        (tables, covariance, bands, crossBands) = Derive();
     }
 
-    private (HomogeneousCovariance, FourierBands, FourierBands) Derive()
+    private (Tensor, HomogeneousCovariance, FourierBands, FourierBands) Derive()
     {
         var lengths = torus.data<long>().ToArray();
-        return (new(spectrum, lengths, mask), new(Sides, lengths, settings.Bands), new(Sides, lengths, settings.CrossBands));
+        Complete = !mask.eq(0).any().ToBoolean();
+        var each = knots.unbind(0).Select(Gaussianisation.Tables).ToArray();
+        return (stack(each).DetachFromDisposeScope(), new(spectrum, lengths, mask), new(Sides, lengths, settings.Bands), new(Sides, lengths, settings.CrossBands));
     }
 
     private void Keep()

@@ -28,8 +28,8 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
     /// <summary>The kind in a description.</summary>
     public const string KindName = "localStatistics";
 
-    /// <summary>What is worked on at a time, so that it stays near the processor: 4 fields of 128².</summary>
-    private const long PixelsAtOnce = 1L << 16;
+    /// <summary>What is worked on at a time, so that it stays near the processor: 2 fields of 128².</summary>
+    private const long PixelsAtOnce = 1L << 15;
 
     private readonly LocalScale[] scales;
 
@@ -92,7 +92,7 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
             if (seen[c].sum().ToDouble() == 0)
                 throw new SettingException("fields to fit the local statistics to", "pixels that differ between them", $"none in channel {c + 1}");
         }
-        Walk(x, seen, (scale, at, mask) => scale.Fit(at.Primal, mask));
+        Walk(x, seen, !seen.eq(0).any().ToBoolean(), (scale, at, mask) => scale.Fit(at.Primal, mask));
     }
 
     /// <summary>The statistics (n, features) of fields (n, c?, sides…).</summary>
@@ -106,7 +106,7 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
     private Dual Statistics(Dual x)
     {
         var made = new List<Dual>();
-        Walk(x, scales[0].Seen.to(x.Primal.dtype, x.Primal.device), (scale, at, _) => made.Add(scale.Evaluate(at)));
+        Walk(x, scales[0].Seen.to(x.Primal.dtype, x.Primal.device), scales[0].Complete, (scale, at, _) => made.Add(scale.Evaluate(at)));
         return DualOperations.Concatenate([.. made]);
     }
 
@@ -138,12 +138,12 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
     private static bool Halves(long[] sides) => sides.All(n => n % 2 == 0);
 
     /// <summary>
-    /// Visits the scales with the averages x of what is seen and, (c, sides…), which of them are: those with half of their pixels.
+    /// Visits the scales with the averages x of what is seen (all of it, if complete) and, (c, sides…), which of them are: those with half of
+    /// their pixels.
     /// </summary>
-    private void Walk(Dual x, Tensor seen, Action<LocalScale, Dual, Tensor> visit)
+    private void Walk(Dual x, Tensor seen, bool complete, Action<LocalScale, Dual, Tensor> visit)
     {
         visit(scales[0], x, seen);
-        var complete = seen.ne(1).any().ToBoolean() is false;
         var (sum, coverage, shift) = (complete ? x : x.Map(t => t * seen), seen, 1L);
         for (var i = 1; i < scales.Length; i++)
         {
@@ -156,9 +156,9 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
                 shift *= 2;
             }
             var cover = coverage;
-            var average = complete && periodic.All(p => p) ? sum : sum.Map(t => t / cover.clamp_min(1e-6));
+            var average = complete && periodic.All(p => p) ? sum : sum.Map(t => t / cover.AtLeast(1e-6));
             var most = coverage.flatten(1).amax([1]).reshape([-1, .. scales[i].Sides.Select(_ => 1L)]);
-            visit(scales[i], average, coverage.ge(most.clamp_max(0.5)).to_type(coverage.dtype));
+            visit(scales[i], average, coverage.ge(most.AtMost(0.5)).to_type(coverage.dtype));
 
             // the mean with the pixel `shift` further along each axis; beyond the border of an axis that is not periodic is nothing
             Tensor Shifted(Tensor t, int first)
@@ -168,7 +168,7 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
                     var moved = t.roll(-shift, axis + first);
                     if (!periodic[axis])
                         moved.narrow(axis + first, t.shape[axis + first] - shift, shift).zero_();
-                    t = (t + moved) / 2;
+                    t = t.Plus(moved).Times(0.5);
                 }
                 return t;
             }

@@ -1,5 +1,8 @@
 using System;
 using System.Linq;
+using System.Runtime.ExceptionServices;
+using System.Threading.Tasks;
+using FieldImnn.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -8,21 +11,64 @@ namespace FieldImnn.Core.Networks;
 /// <summary>Work on so many fields at a time that their pixels, and what is made of them on the way, fit into memory.</summary>
 internal static class Pieces
 {
-    /// <summary>A function of each row alone, of rows x (n, …): piece by piece.</summary>
+    /// <summary>A function of each row alone, of rows x (n, …): piece by piece; on the CPU as many at a time as tensors have threads.</summary>
     internal static Dual Map(Dual x, long pixels, Func<Dual, Dual> function)
     {
         using var scope = NewDisposeScope();
         var (n, at) = (x.Primal.shape[0], Rows(x.Primal, pixels));
         if (n <= at)
             return function(x).MoveToOuterDisposeScope();
-        var parts = Enumerable.Range(0, (int)((n + at - 1) / at)).Select(i => Part(i * at, Math.Min(at, n - i * at))).ToArray();
-        return new Dual(cat([.. parts.Select(p => p.Primal)]), x.Tangent is null ? null : cat([.. parts.Select(p => p.Tangent!)])).MoveToOuterDisposeScope();
+        var parts = new Dual[(n + at - 1) / at];
+        var threads = x.Primal.device.type == DeviceType.CPU && !is_grad_enabled() ? TorchRuntime.Threads : 1;
+        if (threads == 1)
+        {
+            for (var i = 0; i < parts.Length; i++)
+                Make(i);
+        }
+        else
+            Concurrently(parts.Length, threads, Make);
+        try
+        {
+            return new Dual(cat([.. parts.Select(p => p.Primal)]), x.Tangent is null ? null : cat([.. parts.Select(p => p.Tangent!)])).MoveToOuterDisposeScope();
+        }
+        finally
+        {
+            foreach (var part in parts)
+            {
+                part.Primal.Dispose();
+                part.Tangent?.Dispose();
+            }
+        }
 
-        Dual Part(long from, long length)
+        void Make(int i)
         {
             using var partScope = NewDisposeScope();
-            var p = x.Parameters;
-            return function(new Dual(x.Primal.narrow(0, from, length), x.Tangent?.narrow(0, from * p, length * p))).MoveToOuterDisposeScope();
+            var (from, p) = (i * at, x.Parameters);
+            var length = Math.Min(at, n - from);
+            parts[i] = function(new Dual(x.Primal.narrow(0, from, length), x.Tangent?.narrow(0, from * p, length * p)));
+            parts[i].Primal.DetachFromDisposeScope();
+            parts[i].Tangent?.DetachFromDisposeScope();
+        }
+    }
+
+    /// <summary>
+    /// Work on several threads without a graph, each with one thread for its tensors: of many small operations on two cores a quarter of
+    /// the time that two threads for each operation take.
+    /// </summary>
+    private static void Concurrently(int count, int threads, Action<int> work)
+    {
+        try
+        {
+            Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = threads }, i => TorchRuntime.OnOneThread(() =>
+            {
+                using var noGrad = no_grad();
+                work(i);
+                return true;
+            }));
+        }
+        catch (AggregateException error)
+        {
+            ExceptionDispatchInfo.Throw(error.InnerExceptions[0]);
         }
     }
 

@@ -105,7 +105,7 @@ module Imnn =
         match settings.Loss with
         | Regularised _ -> None
         | ClosedForm ->
-            let linear = Fisher.bestLinear (Fisher.featureStatistics x dx)
+            let linear = LinearLayer.fit x dx
 
             match Seq.tryFindIndex (fun v -> v = 0.0) (linear.ColumnNorms 2.0) with
             | Some a ->
