@@ -148,11 +148,11 @@ let private simulatorTests =
               let reversed = fields (Array.rev theta) (Array.rev keys)
               Expect.isTrue (equal batch[7] alone[0]) "alone"
               Expect.isTrue (equal batch[7] reversed[5]) "in another order"
-              let threads = TorchRuntime.Threads
-              TorchRuntime.Threads <- 1
-              let single = fields theta keys
-              TorchRuntime.Threads <- threads
-              Expect.isTrue (equal batch single) "at one thread"
+
+              for threads in [ 1; 2; 3 ] do
+                  let again = onThreads threads (fun () -> fields theta keys)
+                  Expect.isTrue (equal batch again) $"at {threads} threads"
+
               let many = fields [| theta[7] |] (NoiseKey.Range(5UL, 0UL, 257))
               Expect.isTrue (equal many[107] batch[7]) "one θ for a batch of 257, and θ's of their own"
               Expect.isFalse (equal batch[6] batch[7]) "different keys, different fields")
