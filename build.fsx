@@ -1,12 +1,13 @@
 /// The build of FieldImnn, without packages: dotnet fsi build.fsx COMMAND, from any folder.
 #load "scripts/build/Studies.fsx"
+#load "scripts/build/Testing.fsx"
 
 open System
 open System.IO
-open System.Xml.Linq
 open Building
 open Steps
 open Studies
+open Testing
 
 let libraries =
     [ "src/FieldImnn.Core"
@@ -14,64 +15,6 @@ let libraries =
       "src/FieldImnn.Plots"
       "scripts/FieldImnn.Scripting"
       "src/FieldImnn.Cpu" ]
-
-// ----------------------------------------------------------------------------------------------------- test
-
-/// Passed, failed and skipped tests of Expecto's JUnit report.
-let count (report: string) =
-    let has names (case: XElement) =
-        case.Elements()
-        |> Seq.exists (fun child -> List.contains child.Name.LocalName names)
-
-    let cases =
-        XDocument.Load(report).Descendants()
-        |> Seq.filter (fun element -> element.Name.LocalName = "testcase")
-        |> Seq.toList
-
-    let failed = cases |> List.filter (has [ "failure"; "error" ]) |> List.length
-    let skipped = cases |> List.filter (has [ "skipped" ]) |> List.length
-    cases.Length - failed - skipped, failed, skipped
-
-/// The last line that `test` prints is the count, whatever happened before.
-let test arguments =
-    let report = artifacts "tests.xml"
-    File.Delete report
-    let mutable code = 1
-
-    let run () =
-        let plain =
-            if Console.IsOutputRedirected then
-                [ "--colours"; "0" ]
-            else
-                []
-
-        let reporting = [ "--no-spinner"; "--junit-summary"; report ] @ plain
-        code <- stream "dotnet" (program "tests/FieldImnn.Tests" :: reporting @ arguments)
-
-    let problem =
-        try
-            perform [ restoring; building; streaming "Testing" run ]
-            None
-        with Stop(text, _) ->
-            Some text
-
-    problem |> Option.iter (eprintfn "%s")
-    let passed, failed, skipped = if File.Exists report then count report else 0, 0, 0
-
-    if problem.IsNone && not (File.Exists report) then
-        eprintfn $"The tests ended with exit code {code} and wrote no report."
-
-    // A run that broke off, or was told to fail by an option, counts as a failure even where no test does.
-    let failed =
-        if code <> 0 || not (File.Exists report) then
-            max 1 failed
-        else
-            failed
-
-    let skips = if skipped > 0 then $", {skipped} skipped" else ""
-    Console.Error.Flush()
-    printfn $"{passed} passed, {failed} failed{skips}"
-    if failed > 0 then 1 else 0
 
 // --------------------------------------------------------------------------------------------------- check and format
 
@@ -201,7 +144,8 @@ let help () =
         $"""dotnet fsi build.fsx COMMAND
     restore                    tools and packages, from this machine's own NuGet source
     build                      everything, in Release; full output in artifacts/logs
-    test [EXPECTO ARGUMENTS]   build and run the tests; the last line is "N passed, N failed"
+    test                       build and run every test, in several processes; the last line is "N passed, N failed"
+    test EXPECTO ARGUMENTS     the same in one process: --filter "FieldImnn.door"
     check                      format, warnings as errors, every script type-checks
     format                     format F# and C# in place
     bench [ARGUMENTS]          build and run the benchmarks

@@ -2,6 +2,7 @@
 module Steps
 
 open System
+open System.Collections.Generic
 open System.Diagnostics
 open System.Globalization
 open System.IO
@@ -38,7 +39,8 @@ let misuse text =
 
 // ------------------------------------------------------------------------------------------------------------ programs
 
-let mutable running: Process option = None
+/// The programs that run now; several do while the tests are shared.
+let running = HashSet<Process>()
 let mutable interrupted = false
 
 let stopOn signal code =
@@ -47,13 +49,17 @@ let stopOn signal code =
         fun context ->
             context.Cancel <- true
             interrupted <- true
-            running |> Option.iter (fun child -> child.Kill(entireProcessTree = true))
+
+            for child in lock running (fun () -> List.ofSeq running) do
+                child.Kill(entireProcessTree = true)
+
             exit code
     )
 
 let signals = [ stopOn PosixSignal.SIGINT 130; stopOn PosixSignal.SIGTERM 143 ]
 
-let launch (program: string) (arguments: string list) redirect =
+/// Starts a program with these variables of its environment.
+let launchWith (variables: (string * string) list) (program: string) (arguments: string list) redirect =
     let info = ProcessStartInfo(program, arguments, WorkingDirectory = root)
     info.RedirectStandardOutput <- redirect
     info.RedirectStandardError <- redirect
@@ -61,12 +67,17 @@ let launch (program: string) (arguments: string list) redirect =
     info.Environment["MSBUILDDISABLENODEREUSE"] <- "1" // leave no idle process behind
     info.Environment["DOTNET_NOLOGO"] <- "1"
 
+    for name, value in variables do
+        info.Environment[name] <- value
+
     try
         let child = Process.Start info
-        running <- Some child
+        lock running (fun () -> running.Add child |> ignore)
         child
     with :? ComponentModel.Win32Exception as error ->
         fail $"Cannot start '{program}': {error.Message}. The .NET SDK named in global.json must be on PATH."
+
+let launch = launchWith []
 
 /// Waits for a program's end and returns its exit code. One that ended by an interrupt has nothing more to say: the handler
 /// above is about to end this script, too.
@@ -76,7 +87,7 @@ let ended (child: Process) =
     if interrupted then
         Thread.Sleep Timeout.Infinite
 
-    running <- None
+    lock running (fun () -> running.Remove child |> ignore)
     child.ExitCode
 
 /// Runs a program on this terminal (progress bars work) and returns its exit code.

@@ -78,17 +78,10 @@ let private fingerprints =
               Expect.notEqual (deep 50.0) (deep 60.0) "slab depth")
 
       tensorTest "a fingerprint does not depend on threads" (fun () ->
-          let before = torch.get_num_threads ()
+          let prints =
+              [ for threads in [ 1; 2; 3 ] -> onThreads threads (fun () -> fingerprint problem.Value.Simulator) ]
 
-          try
-              let prints =
-                  [ for threads in [ 1; 2; 3 ] do
-                        torch.set_num_threads threads
-                        fingerprint problem.Value.Simulator ]
-
-              Expect.equal (List.distinct prints).Length 1 "one"
-          finally
-              torch.set_num_threads before)
+          Expect.equal (List.distinct prints).Length 1 "one")
 
       tensorTest "compressors: another noise level, mask or stored set under the same name is trained anew" (fun () ->
           inFolder (fun folder ->

@@ -24,15 +24,36 @@ let private infer (arguments: string list) =
     child.WaitForExit()
     struct (child.ExitCode, output.Result, errors)
 
-let private refused (arguments: string list) (words: string list) folder =
+/// The same command in this process, where nothing of the script's own is asked for: its exit code and its errors.
+let private inferHere (arguments: string list) =
+    let problem = Catalogue.problem "power-law" (Catalogue.modes "ideal")
+    let errors, before = new StringWriter(), Console.Error
+    Console.SetError errors
+
+    try
+        let command = CommandLine.command problem.Model problem.Recipe
+
+        let code =
+            CommandLine.guarded (fun () -> CommandLine.runCommand command (Array.ofList arguments))
+
+        struct (code, "", errors.ToString())
+    finally
+        Console.SetError before
+
+let private refusedBy infer (arguments: string list) (words: string list) folder =
     let out = Path.Combine(folder, $"{Guid.NewGuid()}")
-    let struct (code, _, errors) = infer (arguments @ [ "--out"; out; "--quick" ])
+
+    let struct (code, _: string, errors: string) =
+        infer (arguments @ [ "--out"; out; "--quick" ])
+
     Expect.equal code 2 $"exit code; stderr: {errors}"
 
     for word in words do
         Expect.stringContains errors word "message"
 
     Expect.isFalse (Directory.Exists out && Directory.GetFiles(out).Length > 0) "nothing was written"
+
+let private refused = refusedBy infer
 
 let tests =
     testSequenced
@@ -47,16 +68,19 @@ let tests =
 
                   let small = write "small.npy" [| 64; 64 |] (Array.zeroCreate 4096)
                   refused [ "--field"; small ] [ "(128, 128)"; "(64, 64)" ] folder
+                  let empty = write "empty.npy" [| 128; 128 |] (Array.create 16384 -1.0)
+                  refused [ "--problem"; "dark-matter"; "--field"; empty ] [ "> −1" ] folder
+                  refused [ "--problem"; "dark-matter"; "--theta"; "0.3,2.5" ] [ "σ_8"; "2.5" ] folder
+                  refused [ "--modes"; "perfect" ] [ "ideal or published"; "perfect" ] folder
+
+                  // what the script leaves to the command
+                  let refused = refusedBy inferHere
                   let pixels = Array.zeroCreate 16384
                   pixels[5] <- nan
                   let holed = write "nan.npy" [| 128; 128 |] pixels
                   refused [ "--field"; holed ] [ "1 NaN or infinite"; "(0, 5)" ] folder
                   refused [ "--theta"; "2.0,0.5" ] [ "A"; "2" ] folder
-                  let empty = write "empty.npy" [| 128; 128 |] (Array.create 16384 -1.0)
-                  refused [ "--problem"; "dark-matter"; "--field"; empty ] [ "> −1" ] folder
                   refused [ "--rounds"; "0" ] [ "rounds"; "0" ] folder
-                  refused [ "--problem"; "dark-matter"; "--theta"; "0.3,2.5" ] [ "σ_8"; "2.5" ] folder
-                  refused [ "--modes"; "perfect" ] [ "ideal or published"; "perfect" ] folder
                   refused [ "--method"; "magic" ] [ "abc, delfi, pmc, npe, gaussian"; "magic" ] folder))
 
           testCase
@@ -70,7 +94,16 @@ let tests =
                       let out = Path.Combine(folder, "out")
 
                       let struct (code, _, errors) =
-                          infer [ "--field"; path; "--out"; out; "--quick"; "--method"; "gaussian" ]
+                          infer
+                              [ "--field"
+                                path
+                                "--out"
+                                out
+                                "--quick"
+                                "--rounds"
+                                "1"
+                                "--method"
+                                "gaussian" ]
 
                       Expect.equal code 0 errors
 

@@ -148,11 +148,11 @@ let private simulatorTests =
               let reversed = fields (Array.rev theta) (Array.rev keys)
               Expect.isTrue (equal batch[7] alone[0]) "alone"
               Expect.isTrue (equal batch[7] reversed[5]) "in another order"
-              let threads = TorchRuntime.Threads
-              TorchRuntime.Threads <- 1
-              let single = fields theta keys
-              TorchRuntime.Threads <- threads
-              Expect.isTrue (equal batch single) "at one thread"
+
+              for threads in [ 1; 2; 3 ] do
+                  let again = onThreads threads (fun () -> fields theta keys)
+                  Expect.isTrue (equal batch again) $"at {threads} threads"
+
               let many = fields [| theta[7] |] (NoiseKey.Range(5UL, 0UL, 257))
               Expect.isTrue (equal many[107] batch[7]) "one θ for a batch of 257, and θ's of their own"
               Expect.isFalse (equal batch[6] batch[7]) "different keys, different fields")
@@ -217,6 +217,14 @@ let private simulatorTests =
 
           refuses<SettingException> [ "noise"; "-1" ] (fun () ->
               CorrelatedLogNormalField(8, LogNormalForm.Standardised, -1.0) |> ignore)) ]
+
+/// Every other value, from the first.
+let private everyOther (values: 'value[]) =
+    [| for i in 0..2 .. values.Length - 1 -> values[i] |]
+
+/// A table by rows of so many columns, at every other row and column: a quarter of its points, over all of its range.
+let private thinned columns (table: float[]) =
+    table |> Array.chunkBySize columns |> everyOther |> Array.collect everyOther
 
 let private exactTests =
     [ tensorTest "Fisher matrices: the oracle values, and the dense formulas" (fun () ->
@@ -290,10 +298,13 @@ let private exactTests =
                       Tensors.using (fun () -> logL (Tensors.ofRows rows) |> Tensors.toArray))
 
               let axis name =
-                  (Npy.read (reference $"exact/lognormal20_axis_{name}.npy")).Data
+                  (Npy.read (reference $"exact/lognormal20_axis_{name}.npy")).Data |> everyOther
 
               let ours = evaluate (axis "alpha") (axis "beta")
-              let table = (Npy.read (reference $"exact/lognormal20_lnlike_field_{i}.npy")).Data
+
+              let table =
+                  (Npy.read (reference $"exact/lognormal20_lnlike_field_{i}.npy")).Data
+                  |> thinned 401
 
               let pairs = Array.zip ours table |> Array.filter (fun (_, t) -> Double.IsFinite t)
 
@@ -307,10 +318,11 @@ let private exactTests =
 
               // 250 β in 0.2 … 0.8 by 250 α in 0 … 2, un-normalised, NaN outside the support
               let line lo hi =
-                  Array.init 250 (fun k -> lo + (hi - lo) * float k / 249.0)
+                  Array.init 250 (fun k -> lo + (hi - lo) * float k / 249.0) |> everyOther
 
               let grid =
                   (Npy.read (reference $"published/lognormal20_bhm_marginal_field_{i}.npy")).Data
+                  |> thinned 250
 
               let ours = evaluate (line 0.0 2.0) (line 0.2 0.8)
               let highest = Array.max grid |> max (grid |> Seq.filter Double.IsFinite |> Seq.max)

@@ -201,11 +201,11 @@ let tests =
                       let reversed = Simulator.fields simulator theta (Array.rev keys)
                       Expect.isTrue (equal batch[7] alone[0]) "alone"
                       Expect.isTrue (equal batch[7] reversed[5]) "in another order"
-                      let threads = TorchRuntime.Threads
-                      TorchRuntime.Threads <- 1
-                      let single = Simulator.fields simulator theta keys
-                      TorchRuntime.Threads <- threads
-                      Expect.isTrue (equal batch single) "at one thread"
+
+                      for threads in [ 1; 2; 3 ] do
+                          let again = onThreads threads (fun () -> Simulator.fields simulator theta keys)
+                          Expect.isTrue (equal batch again) $"at {threads} threads"
+
                       Expect.isFalse (equal batch[6] batch[7]) "different keys, different fields")
 
           tensorTest "measured spectra are the wanted one: 1, 2 and 3 dimensions, even and odd N, any box" (fun () ->

@@ -256,17 +256,12 @@ let private training =
 
           testCase "the same seed gives the same weights with one thread and with two" (fun () ->
               let x, theta, _ = wave 400
-              let threads = Runtime.TorchRuntime.Threads
 
-              let fit count =
-                  Runtime.TorchRuntime.Threads <- count
+              let fit () =
                   use learned = DensityEstimator.fit (quick (Spline(1, 6, [ 16 ]))) x theta
                   Tensors.toArray learned.Density.Weights.Values
 
-              try
-                  Expect.equal (fit 1) (fit 2) "weights"
-              finally
-                  Runtime.TorchRuntime.Threads <- threads)
+              Expect.equal (onThreads 1 fit) (onThreads 2 fit) "weights")
 
           testCase "the best weights on held-out simulations are kept" (fun () ->
               // few simulations and a large network: it over-fits, so its last epochs are not its best

@@ -148,7 +148,7 @@ let private checks =
                               (Array.map snd points |> Array.max) - (Array.map snd points |> Array.min)
 
                           Expect.isLessThan ((Array.max offset - Array.min offset) / range) 1e-6 $"surface {i}"
-                          let posterior = ExactAnswer.posteriorOn 81 problem.Exact problem.Prior target
+                          let posterior = ExactAnswer.posteriorOn 51 problem.Exact problem.Prior target
                           let mean, sd = Posterior.mean posterior, Posterior.sd posterior
                           let expected = summary[i - 1]
                           close 0.01 [| mean[0]; mean[1] |] [| expected[1]; expected[3] |] "means"

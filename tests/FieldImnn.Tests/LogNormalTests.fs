@@ -271,11 +271,11 @@ let private fields =
 
                       Expect.isTrue (equal batch[int64 i] alone[0]) $"{convention}, field {i} alone"
 
-                  let threads = TorchRuntime.Threads
-                  TorchRuntime.Threads <- 1
-                  let single = Simulator.fields problem.Simulator (Tensors.ofRows theta) keys
-                  TorchRuntime.Threads <- threads
-                  Expect.isTrue (equal batch single) $"{convention}, one thread")
+                  for threads in [ 1; 2; 3 ] do
+                      let again =
+                          onThreads threads (fun () -> Simulator.fields problem.Simulator (Tensors.ofRows theta) keys)
+
+                      Expect.isTrue (equal batch again) $"{convention}, {threads} threads")
 
       tensorTest "derivatives: forward rule, automatic differentiation and seed-matched differences agree" (fun () ->
           for convention in [ ModeConvention.Ideal; ModeConvention.Published ] do

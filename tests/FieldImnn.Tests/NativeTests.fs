@@ -118,10 +118,14 @@ let private processes =
               Expect.stringContains said "FIELDIMNN_LIBTORCH: expected a folder that holds libtorch.so" "the message"
               Expect.stringContains said folder "the folder") ]
 
+/// With more than one thread to give back.
+let private onThree (body: unit -> unit) () = onThreads 3 body
+
 let private threads =
     testList
         "threads"
-        [ testCase "work on one thread gives them back, nested or thrown out of" (fun () ->
+        [ testCase "work on one thread gives them back, nested or thrown out of"
+          <| onThree (fun () ->
               let before = TorchRuntime.Threads
 
               let inner () =
@@ -143,7 +147,8 @@ let private threads =
 
               Expect.equal TorchRuntime.Threads before "given back after an error")
 
-          testCase "two at a time leave the number that there was" (fun () ->
+          testCase "two at a time leave the number that there was"
+          <| onThree (fun () ->
               let before = TorchRuntime.Threads
               use entered = new CountdownEvent 2
               use left = new ManualResetEventSlim()

@@ -3,6 +3,79 @@ module Program
 open Expecto
 open FieldImnn.Core.Runtime
 
+/// Every list of tests; those that take longest are taken first, so that processes that share them end at about the same time.
+/// Lazy: where this program does something else, none is made.
+let private lists =
+    lazy
+        [ CommandTests.tests
+          CorrelatedLogNormalTests.tests
+          LogNormalExactTests.tests
+          HamiltonianTests.tests
+          PackTests.tests
+          LocalStatisticsTests.tests
+          StudyTests.tests
+          DeviceTests.tests
+          DocsTests.tests
+          ExactTests.tests
+          BitsTests.tests
+          FeaturesTests.tests
+          UniverseTests.tests
+          CacheTests.tests
+          NeuralRobustnessTests.tests
+          NativeTests.tests
+          LongRunTests.tests
+          RuntimeTests.tests
+          StoreTests.tests
+          PosteriorFileTests.tests
+          PriorTests.tests
+          AutodiffTests.tests
+          AutodiffVocabularyTests.tests
+          FieldTests.tests
+          ExactAnswerTests.tests
+          SpectraTests.tests
+          CorrelatedMapsTests.tests
+          DenseFieldTests.tests
+          TransformedFieldTests.tests
+          CosmologyTests.tests
+          LogNormalTests.tests
+          NetworkTests.tests
+          ImnnTests.tests
+          LinearLayerTests.tests
+          SelectionTests.tests
+          DoorTests.tests
+          FailureTests.tests
+          StoredTests.tests
+          MalformedEntryTests.tests
+          ManifestTests.tests
+          ReaderPropertyTests.tests
+          LeakTests.tests
+          ObservationTests.tests
+          RefitTests.tests
+          InferenceTests.tests
+          DensityTests.tests
+          GridTests.tests
+          SamplerTests.tests
+          VerdictTests.tests
+          PosteriorProperties.tests
+          MalformedInferenceTests.tests
+          LogNormalCompressionTests.tests
+          FlowTests.tests
+          DelfiTests.tests
+          WhiteningTests.tests
+          PopulationTests.tests
+          RegressionTests.tests
+          EdgeTests.tests
+          DiagnosticsTests.tests
+          PlotTests.tests
+          TicksTests.tests
+          FieldPlotTests.tests
+          InferencePlotTests.tests
+          WritingTests.tests
+          CultureTests.tests
+          ModelTests.tests
+          OutputTests.tests
+          SharingTests.tests ]
+
 [<EntryPoint>]
 let main argv =
     TorchRuntime.Configure()
@@ -13,75 +86,6 @@ let main argv =
     | first :: rest when first = LeakTests.argument -> LeakTests.printMemory (Array.ofList rest)
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
     | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
-    | _ ->
-
-        testList
-            "FieldImnn"
-            [ RuntimeTests.tests
-              NativeTests.tests
-              StoreTests.tests
-              PosteriorFileTests.tests
-              PriorTests.tests
-              AutodiffTests.tests
-              AutodiffVocabularyTests.tests
-              FieldTests.tests
-              ExactTests.tests
-              ExactAnswerTests.tests
-              SpectraTests.tests
-              CorrelatedMapsTests.tests
-              DenseFieldTests.tests
-              TransformedFieldTests.tests
-              CosmologyTests.tests
-              LogNormalTests.tests
-              LogNormalExactTests.tests
-              BitsTests.tests
-              CorrelatedLogNormalTests.tests
-              HamiltonianTests.tests
-              NetworkTests.tests
-              ImnnTests.tests
-              FeaturesTests.tests
-              LinearLayerTests.tests
-              LocalStatisticsTests.tests
-              SelectionTests.tests
-              DoorTests.tests
-              FailureTests.tests
-              StoredTests.tests
-              MalformedEntryTests.tests
-              CacheTests.tests
-              ManifestTests.tests
-              ReaderPropertyTests.tests
-              LeakTests.tests
-              ObservationTests.tests
-              RefitTests.tests
-              InferenceTests.tests
-              DensityTests.tests
-              GridTests.tests
-              SamplerTests.tests
-              VerdictTests.tests
-              MalformedInferenceTests.tests
-              LogNormalCompressionTests.tests
-              FlowTests.tests
-              DelfiTests.tests
-              NeuralRobustnessTests.tests
-              WhiteningTests.tests
-              PopulationTests.tests
-              RegressionTests.tests
-              EdgeTests.tests
-              LongRunTests.tests
-              DiagnosticsTests.tests
-              StudyTests.tests
-              PlotTests.tests
-              TicksTests.tests
-              UniverseTests.tests
-              FieldPlotTests.tests
-              InferencePlotTests.tests
-              WritingTests.tests
-              CultureTests.tests
-              ModelTests.tests
-              OutputTests.tests
-              DocsTests.tests
-              CommandTests.tests
-              DeviceTests.tests
-              PackTests.tests ]
-        |> testSequenced
-        |> runTestsWithCLIArgs [] argv
+    | [ first ] when first = Sharing.namesArgument -> Sharing.print lists.Value
+    | first :: folder :: rest when first = Sharing.argument -> Sharing.run folder rest lists.Value
+    | _ -> runTestsWithCLIArgs [] argv (Sharing.suite lists.Value)

@@ -97,6 +97,16 @@ let refuses<'error when 'error :> FieldImnnException> (words: string list) (acti
     | :? FieldImnnException as other ->
         failtest $"expected a {typeof<'error>.Name}, but came {other.GetType().Name}: {other.Message}"
 
+/// The result of work while tensor operations have this many threads, however many there are otherwise.
+let onThreads count (work: unit -> 'result) =
+    let before = TorchRuntime.Threads
+    TorchRuntime.Threads <- count
+
+    try
+        work ()
+    finally
+        TorchRuntime.Threads <- before
+
 /// Simulations in chunks of n, kept nowhere.
 let chunks n =
     { SimulationSettings.Default with
