@@ -192,15 +192,21 @@ module Infer =
                 Posterior.mean found)
 
     /// The settings of a round of refitting: those of the recipe at its fiducial, after the first round, which hands on its weights, in
-    /// half as many steps.
-    let private round (recipe: Recipe) (earlier: RefitRound list) fiducial =
+    /// half as many steps. One that searches, with so many features, needs a fifth of the simulations, but ten for each of these.
+    let private round (recipe: Recipe) features searching (earlier: RefitRound list) fiducial =
         let settings = recipe.Training fiducial
 
         let settings =
             { settings with
                 Progress = Progress.labelled $"round {earlier.Length + 1}" settings.Progress }
 
-        if earlier.IsEmpty then
+        let fewer n = max (n / 5) (min n (10 * features))
+
+        if searching then
+            { settings with
+                Fit = fewer settings.Fit
+                Quote = fewer settings.Quote }
+        elif earlier.IsEmpty then
             settings
         else
             { settings with
@@ -221,19 +227,24 @@ module Infer =
                 FeatureDoor.training simulator settings.Device features theta keys fields observed
 
     /// Rounds of training for observed fields (n, shape…) by a recipe: first where it begins, then where the fields are, until that
-    /// stands. `make` trains, or remembers, a compressor: settings → the one to start from → fiducial. Progress is told of each round's end.
+    /// stands. Features without weights search for the place with fewer simulations. `make` trains, or remembers, a compressor: settings → the one to start from → fiducial. Progress is told of each round's end.
     let refitBy make (model: Model) (recipe: Recipe) (fields: Tensor) : RefitRound list =
         let first = recipe.Training(Recipe.fiducial model recipe)
         door model recipe first fields
 
-        let train (earlier: RefitRound list) fiducial =
+        let features, search =
+            use network = Imnn.network first.Features model.Simulator first.Seed
+            int network.Features, network.Parameters.Count = 0
+
+        let train searching (earlier: RefitRound list) fiducial =
             let before = earlier |> List.tryHead |> Option.map _.Compressor
 
-            make (round recipe earlier fiducial) before fiducial
+            make (round recipe features searching earlier fiducial) before fiducial
             |> Compressor.comparing recipe.Beside
 
         Refit.run
             first.Progress
+            search
             train
             (locate first.Seed model)
             model.Prior

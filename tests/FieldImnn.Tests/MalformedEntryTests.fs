@@ -249,7 +249,8 @@ let private priors =
       row<RangeException> "refitting at a fiducial of NaN" [ "fiducial"; "NaN" ] (fun () ->
           Refit.run
               Progress.silent
-              (fun _ _ -> failwith "not reached")
+              true
+              (fun _ _ _ -> failwith "not reached")
               Compressor.estimates
               prior
               [| nan; 0.0 |]

@@ -142,11 +142,11 @@ let tests =
                   { quick with
                       Features = Features.ofLogarithm (Features.bandPower 16) }
 
-              let train _ fiducial =
+              let train _ _ fiducial =
                   Imnn.train settings p.Simulator fiducial
 
               let rounds =
-                  Refit.run Progress.silent train Compressor.estimates p.Prior p.Fiducial 6 (field.unsqueeze 0L)
+                  Refit.run Progress.silent false train Compressor.estimates p.Prior p.Fiducial 6 (field.unsqueeze 0L)
 
               let exact = ExactAnswer.posteriorOn 61 p.Exact p.Prior field
               let last = List.last rounds
@@ -162,13 +162,71 @@ let tests =
               Expect.isLessThan (away last.Estimates[0]) 1.0 "estimate against the exact posterior"
 
               let cancelled =
-                  Refit.run (progressOf true) train Compressor.estimates p.Prior p.Fiducial 6 (field.unsqueeze 0L)
+                  Refit.run
+                      (progressOf true)
+                      false
+                      train
+                      Compressor.estimates
+                      p.Prior
+                      p.Fiducial
+                      6
+                      (field.unsqueeze 0L)
 
               Expect.equal cancelled.Length 1 "a cancelled run keeps what it has"
 
               refuses<RangeException> [ "fiducial" ] (fun () ->
-                  Refit.run Progress.silent train Compressor.estimates p.Prior [| 5.0; 0.5 |] 2 (field.unsqueeze 0L)
+                  Refit.run
+                      Progress.silent
+                      false
+                      train
+                      Compressor.estimates
+                      p.Prior
+                      [| 5.0; 0.5 |]
+                      2
+                      (field.unsqueeze 0L)
                   |> ignore))
+
+          tensorTest "far from the fields a round is only to find the place; the one that is kept never is" (fun () ->
+              let p = problem.Value
+              let field = Simulator.field p.Simulator p.Example 11UL
+
+              let settings =
+                  { quick with
+                      Features = Features.ofLogarithm (Features.bandPower 16) }
+
+              let asked = ResizeArray()
+
+              let train searching (_: RefitRound list) fiducial =
+                  asked.Add searching
+                  Imnn.train settings p.Simulator fiducial
+
+              let moved search rounds =
+                  asked.Clear()
+
+                  Refit.run
+                      Progress.silent
+                      search
+                      train
+                      Compressor.estimates
+                      p.Prior
+                      p.Fiducial
+                      rounds
+                      (field.unsqueeze 0L)
+                  |> List.map _.Moved
+
+              let distances = moved true 6
+              Expect.isTrue asked[0] "nobody knows how far it is"
+
+              List.pairwise (Seq.toList asked |> List.zip distances)
+              |> List.iteri (fun i ((before, _), (_, searching)) ->
+                  Expect.equal searching (before > 3.0) $"round {i + 2}, after {before}")
+
+              Expect.isFalse (Seq.last asked) "the last is in full"
+              Expect.isLessThan (List.last distances) 1.0 "and stands"
+              moved true 1 |> ignore
+              Expect.sequenceEqual asked [ false ] "one round is in full"
+              moved false 2 |> ignore
+              Expect.sequenceEqual asked [ false; false ] "no search is wanted")
 
           tensorTest
               "training goes on from the weights of an earlier compressor of the same network, and of no other"

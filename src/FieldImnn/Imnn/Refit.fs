@@ -41,13 +41,18 @@ module Refit =
         $"trained at {at compressor.Fiducial}; estimate {at mean}, {errors} standard errors away"
         |> Progress.report progress $"round {number}" 1 1
 
+    /// A round looks for the place only, until the fields are within so many standard errors of its fiducial.
+    let private near = 3.0
+
     /// Rounds for observed fields (n, shape…), until their mean estimate lies within one standard error of the fiducial it was made
-    /// at, or there have been as many as allowed, or the work is cancelled. Progress is told of each round's end. `train` makes a compressor at a fiducial point, given the
+    /// at, or there have been as many as allowed, or the work is cancelled. Progress is told of each round's end. `train` makes a compressor
+    /// at a fiducial point, given whether it is only to find the place (which no last round is, and none if `search` is false) and the
     /// rounds before, the latest first; `locate` says where it places the fields, (n, parameters): Compressor.estimates, or what serves
     /// better far from the fiducial.
     let run
         progress
-        (train: RefitRound list -> float[] -> Compressor)
+        search
+        (train: bool -> RefitRound list -> float[] -> Compressor)
         (locate: Compressor -> Tensor -> float[][])
         prior
         (fiducial: float[])
@@ -58,7 +63,9 @@ module Refit =
         Prior.require "fiducial parameters" prior fiducial |> ignore
 
         let rec go fiducial (earlier: RefitRound list) =
-            let compressor = train earlier fiducial
+            let far = earlier |> List.tryHead |> Option.forall (fun r -> r.Moved > near)
+            let searching = search && far && earlier.Length + 1 < rounds
+            let compressor = train searching earlier fiducial
             let estimates = locate compressor fields
 
             let mean =
@@ -76,7 +83,7 @@ module Refit =
             let stopped =
                 progress.Cancellation.IsCancellationRequested || compressor.Interrupted
 
-            if moved < 1.0 || made.Length = rounds || stopped then
+            if moved < 1.0 && not searching || made.Length = rounds || stopped then
                 List.rev made
             else
                 go (within prior fiducial mean) made
