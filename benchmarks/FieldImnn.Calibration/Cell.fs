@@ -122,5 +122,6 @@ let table (cells: JsonNode list) =
           else
               $"""| {of' "problem"} | {of' "method"} | refused: {of' "refused"} | | | | | | | | | | yes |""" ]
 
-let path folder problem name =
-    Path.Combine(Cells.folder folder, $"{(problem: string).Replace(' ', '-')}-{name}.json")
+/// The cell's file: one for every number of fields, of pixels and seed, so that none is taken for another.
+let path folder problem name counts =
+    Path.Combine(Cells.folder folder, $"{(problem: string).Replace(' ', '-')}-{name}-{counts}.json")

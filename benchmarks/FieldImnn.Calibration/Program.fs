@@ -48,8 +48,19 @@ let rec private read options =
             )
         )
 
+/// What a method's cells are told apart by: fields, pixels and seed.
+let private counts options method =
+    let fields =
+        if List.contains method sequential then
+            options.Fields
+        else
+            options.PriorFields
+
+    $"{fields}-{options.Pixels}-{options.Seed}"
+
 let private run options out subject =
-    let path name = Cell.path out subject.Name name
+    let path name =
+        Cell.path out subject.Name name (counts options name)
 
     let missing =
         options.Methods
@@ -87,7 +98,7 @@ let private run options out subject =
 
         Cells.write Cell.table (path name) (Cell.json cell)
 
-let private summarise out =
+let private summarise options out =
     let order (cell: JsonNode) =
         let position list (name: string) =
             List.tryFindIndex ((=) name) list |> Option.defaultValue 99
@@ -101,7 +112,12 @@ let private summarise out =
             (cell["problem"].GetValue<string>()),
         position (sequential @ amortised) (cell["method"].GetValue<string>())
 
+    let asked (file: string) =
+        sequential @ amortised
+        |> List.exists (fun name -> file.EndsWith($"-{name}-{counts options name}.json", StringComparison.Ordinal))
+
     Directory.GetFiles(Cells.folder out, "*.json")
+    |> Array.filter asked
     |> Array.map Cells.read
     |> Array.sortBy order
     |> List.ofArray
@@ -125,7 +141,7 @@ let private benchmark out arguments =
     |> List.filter (fun s -> options.Only |> Option.forall (fun only -> s.Name.StartsWith only))
     |> List.iter (run options out)
 
-    summarise out
+    summarise options out
 
 [<EntryPoint>]
 let main arguments = Cells.main usage benchmark arguments
