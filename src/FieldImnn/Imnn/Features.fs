@@ -31,7 +31,7 @@ module Features =
             LocalStatisticsNetwork.KindName
             [ "means", 4.0
               "bins", 41.0
-              "bands", 25.0
+              "bands", 50.0
               "orders", 5.0
               "crossBands", 1.0
               "scales", 2.0 ]

@@ -33,8 +33,8 @@ type ImnnSettings =
         EvaluateEvery: int
         /// Simulations that choose the best weights. Of stored simulations, half of those held out do.
         HeldOut: int
-        /// Simulations with derivatives that fit the closed-form layer and the statistics of the estimate. The layer loses about
-        /// features/Fit of the information of each parameter. Of stored simulations, those that choose.
+        /// Simulations with derivatives that fit the closed-form layer and the statistics of the estimate. Without
+        /// shrinkage the layer would lose about features/Fit of the information of each parameter, with it, often half of that. Of stored simulations, those that choose.
         Fit: int
         /// Fresh simulations on which F is quoted. Of stored simulations, the other half of those held out.
         Quote: int
