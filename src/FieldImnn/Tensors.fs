@@ -63,9 +63,7 @@ module Tensors =
     let keep (tensor: Tensor) : Tensor = tensor.DetachFromDisposeScope()
 
     /// float64 vector.
-    let ofVector (values: float[]) : Tensor =
-        TorchRuntime.Load()
-        torch.tensor (values)
+    let ofVector (values: float[]) : Tensor = Arrays.ToTensor values
 
     /// float64 matrix (rows, columns).
     let ofRows (rows: float[][]) : Tensor =
@@ -75,8 +73,7 @@ module Tensors =
         | Some other -> raise (ShapeException("rows of a matrix", $"{columns} numbers each", $"{other.Length}"))
         | None -> ()
 
-        TorchRuntime.Load()
-        torch.tensor(Array.concat rows).reshape(int64 rows.Length, int64 columns)
+        (ofVector (Array.concat rows)).reshape(int64 rows.Length, int64 columns)
 
     /// Tensors of one shape as the rows of one.
     let stack (tensors: Tensor list) : Tensor = torch.stack (Array.ofList tensors, 0L)

@@ -88,6 +88,14 @@ let tests =
               let x, dx = draw law 40000 0.1 1UL
               Expect.floatClose { absolute = 1e-3; relative = 0.0 } (kept law (LinearLayer.fit x dx)) 1.0 "all is kept")
 
+          tensorTest "the same bits wherever arrays lie in memory" (fun () ->
+              let x, dx = draw (law 50) 300 1.0 1UL
+              let first = LinearLayer.fit x dx
+
+              for i in 1..40 do
+                  let kept = Array.zeroCreate<byte>(i * 24) // moves what is allocated after it
+                  Expect.equal (LinearLayer.fit x dx) first $"time {i}, behind {kept.Length} bytes")
+
           tensorTest "the same features twice, and ones of other units, change nothing" (fun () ->
               let law = law 20
               let x, dx = draw law 300 0.3 1UL

@@ -84,6 +84,7 @@ let main argv =
     | first :: rest when first = BitsTests.argument -> BitsTests.printAll (Array.ofList rest)
     | first :: rest when first = NativeTests.argument -> NativeTests.printCollections (Array.ofList rest)
     | first :: rest when first = LeakTests.argument -> LeakTests.printMemory (Array.ofList rest)
+    | first :: rest when first = LeakTests.heapArgument -> LeakTests.printHeap (Array.ofList rest)
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
     | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
     | [ first ] when first = Sharing.namesArgument -> Sharing.print lists.Value

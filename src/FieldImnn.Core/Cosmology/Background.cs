@@ -1,4 +1,5 @@
 using System;
+using FieldImnn.Core.Runtime;
 using TorchSharp;
 using static System.FormattableString;
 using static TorchSharp.torch;
@@ -38,10 +39,10 @@ public static class Background
 
     private static Tensor Unnormalised(CosmologyParameters cosmology, Tensor a)
     {
-        var s = tensor(Rule.Abscissae);
+        var s = Arrays.ToTensor(Rule.Abscissae);
         var matter = cosmology.OmegaM.unsqueeze(-1);
         var density = matter + (1 - matter) * a.pow(3).unsqueeze(-1) * s.pow(6);
-        var integral = (density.pow(-1.5) * s.pow(4)).matmul(tensor(Rule.Weights));
+        var integral = (density.pow(-1.5) * s.pow(4)).matmul(Arrays.ToTensor(Rule.Weights));
         return HubbleRate(cosmology, a) * a.pow(2.5) * integral;
     }
 

@@ -1,5 +1,6 @@
 using System;
 using System.Linq;
+using FieldImnn.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -91,7 +92,7 @@ public static class LinearPower
             var window = 3 * (Math.Sin(x) - x * Math.Cos(x)) / (x * x * x);
             return step * q * q * q * window * window / (2 * Math.PI * Math.PI);
         }).ToArray();
-        return new Rule(tensor(k).DetachFromDisposeScope(), tensor(weights).DetachFromDisposeScope());
+        return new Rule(Arrays.ToTensor(k).DetachFromDisposeScope(), Arrays.ToTensor(weights).DetachFromDisposeScope());
     }
 
     /// <summary>Romberg's rule is linear in the integrand: its weights, from trapezoidal rules of 1, 2, 4, … intervals.</summary>
