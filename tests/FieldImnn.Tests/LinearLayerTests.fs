@@ -96,6 +96,15 @@ let tests =
                   let kept = Array.zeroCreate<byte>(i * 24) // moves what is allocated after it
                   Expect.equal (LinearLayer.fit x dx) first $"time {i}, behind {kept.Length} bytes")
 
+          tensorTest "parameters that no layer tells apart, and hardly any simulations, get the plain one" (fun () ->
+              let x, dx = draw (law 20) 300 0.0 1UL
+              let both = torch.cat ([| dx; dx |], 1L)
+              let layer = LinearLayer.fit x both
+              Expect.isFalse (layer.Exists(fun v -> not (System.Double.IsFinite v))) "finite"
+
+              let few, fewDx = draw (law 8) 15 0.3 1UL
+              Expect.equal (LinearLayer.fit few fewDx) (plain few fewDx) "of 15 simulations")
+
           tensorTest "the same features twice, and ones of other units, change nothing" (fun () ->
               let law = law 20
               let x, dx = draw law 300 0.3 1UL

@@ -44,6 +44,13 @@ module internal LinearLayer =
           Dx = dx.sum 0L
           ExEx = each.t().matmul each }
 
+    /// Hands sums to the caller's scope.
+    let private keep (s: Sums) =
+        for tensor in [ s.X; s.XX; s.Dx; s.ExEx ] do
+            tensor.MoveToOuterDisposeScope() |> ignore
+
+        s
+
     /// The sums over a and, by sign, with or without those over b.
     let private combine (sign: float) (a: Sums) (b: Sums) =
         let both (u: Tensor) (v: Tensor) = u + v * sign
@@ -78,15 +85,19 @@ module internal LinearLayer =
     let private judged (held: Moments) (w: Tensor) =
         let change = held.Derivative.matmul w
 
-        let fisher =
-            change.matmul (torch.linalg.solve (w.t().matmul(held.Covariance).matmul w, change.t ()))
+        let struct (factor, info) =
+            torch.linalg.cholesky_ex (w.t().matmul(held.Covariance).matmul w)
 
-        let struct (sign, logDet) = torch.linalg.slogdet fisher
-
-        if sign.ToDouble() > 0.0 then
-            logDet.ToDouble()
-        else
+        if info.ToInt64() <> 0L then
             -infinity
+        else
+            let fisher = change.matmul (torch.cholesky_solve (change.t (), factor))
+            let struct (sign, logDet) = torch.linalg.slogdet fisher
+
+            if sign.ToDouble() > 0.0 then
+                logDet.ToDouble()
+            else
+                -infinity
 
     /// Mean ln det F by the parts in turn.
     let private score g diagonal (parts: Sums[]) (total: Sums) =
@@ -113,20 +124,20 @@ module internal LinearLayer =
         (dx: Tensor)
         =
         let w = Tensors.ofMatrix whitening
+        let g = Tensors.ofMatrix g
+        let mean = x.mean ([| 0L |], true) // goes first, so that sums of products lose no digits
 
         let white (t: Tensor) =
             t.``to``(torch.ScalarType.Float64, Device.cpu).matmul w
 
-        let g = Tensors.ofMatrix g
-        // the mean goes first, so that sums of products lose no digits
-        let x, dx = white (x - x.mean ([| 0L |], true)), white dx
+        let part (t: Tensor) k =
+            let at k = int64 k * t.shape[0] / int64 folds
+            t.narrow (0L, at k, at (k + 1) - at k)
 
         let parts =
-            let part (t: Tensor) k =
-                let at k = int64 k * t.shape[0] / int64 folds
-                t.narrow (0L, at k, at (k + 1) - at k)
-
-            [| for k in 0 .. folds - 1 -> sums g (part x k) (part dx k) |]
+            [| for k in 0 .. folds - 1 ->
+                   use _ = Tensors.scope ()
+                   sums g (white (part x k - mean)) (white (part dx k)) |> keep |]
 
         let total = parts |> Array.reduce (combine 1.0)
 
@@ -137,7 +148,7 @@ module internal LinearLayer =
         let best = candidates |> List.maxBy score
 
         layer diagonal best (moments g total)
-        |> Option.map (fun v -> best, Tensors.toMatrix (w.matmul v))
+        |> Option.map (fun v -> Tensors.toMatrix (w.matmul v))
 
     /// The layer (s, p) that keeps most of F: C⁻¹ μ,ᵀ of features x (n, s) and derivatives dx (m, p, s), with C shrunk by as much as
     /// cross-validation says. Without shrinkage it loses about s/n of the information of each parameter.
@@ -157,5 +168,4 @@ module internal LinearLayer =
                 let g = Matrices.whitening "Fisher matrix of the features" statistics.Fisher
 
                 shrunk white g (statistics.Covariance.Diagonal()) x dx
-                |> Option.map snd
                 |> Option.defaultValue plain)
