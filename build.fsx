@@ -85,7 +85,7 @@ let sbibm arguments =
     printfn $"Written to {shown out}."
     code
 
-/// A benchmark that keeps its cells in artifacts/NAME and goes on where it stopped.
+/// A benchmark that writes to artifacts/NAME; one of cells goes on where it stopped.
 let resumed project name arguments =
     let project = $"benchmarks/{project}"
 
@@ -103,6 +103,9 @@ let calibration = resumed "FieldImnn.Calibration" "calibration"
 
 /// Every universe whose information is known exactly: how much of it do features keep?
 let information = resumed "FieldImnn.Information" "information"
+
+/// What does a simulation cost against pixels, parameters, channels and features?
+let scaling = resumed "FieldImnn.Scaling" "scaling"
 
 // ------------------------------------------------------------------------------------------------------------ pack
 
@@ -154,6 +157,8 @@ let help () =
                                every method on every problem against the exact answer, in artifacts/calibration; goes on where it stopped
     benchmark information [--only UNIVERSE] [--features NAME,NAME] [--change NAME=NUMBER] [--seeds N] [--quote N] [--halved N]
                                what features keep of the exact information, in artifacts/information; goes on where it stopped
+    benchmark scaling [--repetitions N]
+                               what a simulation with derivatives and features costs against its sizes, in artifacts/scaling
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
                                every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
@@ -178,6 +183,7 @@ let command arguments =
     | "benchmark" :: "sbibm" :: rest -> sbibm rest
     | "benchmark" :: "calibration" :: rest -> calibration rest
     | "benchmark" :: "information" :: rest -> information rest
+    | "benchmark" :: "scaling" :: rest -> scaling rest
     | [ "pack" ] -> pack ()
     | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)
     | "reproduce" :: study :: rest -> reproduce study rest
