@@ -12,6 +12,8 @@ let main argv =
     | first :: rest when first = NativeTests.argument -> NativeTests.printCollections (Array.ofList rest)
     | first :: rest when first = LeakTests.argument -> LeakTests.printMemory (Array.ofList rest)
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
+    | first :: rest when first = ExternalProgramTests.argument -> ExternalProgramTests.simulate rest
+    | [ first; folder ] when first = ExternalProgramTests.hanging -> ExternalProgramTests.hang folder
     | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
     | _ ->
 
@@ -45,6 +47,7 @@ let main argv =
               DoorTests.tests
               FailureTests.tests
               StoredTests.tests
+              ExternalProgramTests.tests
               MalformedEntryTests.tests
               CacheTests.tests
               ManifestTests.tests

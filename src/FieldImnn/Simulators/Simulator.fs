@@ -57,6 +57,8 @@ type Simulator =
         Tangents: (Tensor -> Tensor -> struct (Tensor * Tensor)) option
         /// What an inference does about a simulation that fails.
         Failures: FailurePolicy
+        /// Why the simulation of θ (p) and noise (1, …) failed, where more is known than that its field is NaN: what a program said.
+        Reason: float[] -> Tensor -> string option
     }
 
 /// Making and running simulators.
@@ -72,7 +74,8 @@ module Simulator =
           DrawNoise = fun keys -> Noise.Normal(keys, shape)
           Field = field
           Tangents = None
-          Failures = StopAtFailure }
+          Failures = StopAtFailure
+          Reason = fun _ _ -> None }
 
     /// The policy itself, if a part that may fail is one.
     let internal checkPolicy =
@@ -158,20 +161,39 @@ module Simulator =
     let internal skipping =
         "a narrower prior, or Simulator.skippingFailures 0.05 (on the command line --skip-failures 0.05), which leaves them out up to that part of all"
 
-    /// Refuses a NaN or infinity, with the simulation that has it: its place, θ (1 or n rows) and key; with what is expected instead.
+    /// What is known of why the simulation of θ and a key failed.
+    let private reason simulator (rows: float[][]) (keys: NoiseKey[]) i =
+        Tensors.using (fun () ->
+            simulator.DrawNoise [| keys[i] |]
+            |> simulator.Reason rows[min i (rows.Length - 1)])
+
+    /// Refuses a NaN or infinity, with the simulation that has it: its place, θ (1 or n rows) and key; with what is expected instead. Where
+    /// it is known why there is no field, that is said.
     let internal refuseNonFinite simulator what expected (rows: float[][]) (keys: NoiseKey[]) (finite: bool[]) : unit =
         match Array.tryFindIndex not finite with
         | None -> ()
         | Some i ->
             let count = finite |> Array.filter not |> Array.length
+            let subject = $"{what} of {simulator.Name}"
+            let first = simulation simulator rows keys i
 
-            raise (
-                NonFiniteException(
-                    $"{what} of {simulator.Name}",
-                    expected,
-                    $"NaN or infinity in {count} of {finite.Length}, first in the one of {simulation simulator rows keys i}"
+            match reason simulator rows keys i with
+            | None ->
+                raise (
+                    NonFiniteException(
+                        subject,
+                        expected,
+                        $"NaN or infinity in {count} of {finite.Length}, first in the one of {first}"
+                    )
                 )
-            )
+            | Some why ->
+                raise (
+                    SimulatorException(
+                        subject,
+                        expected,
+                        $"no field from {count} of {finite.Length}, first from the one of {first}: {why}"
+                    )
+                )
 
     let private checkMade simulator (keys: NoiseKey[]) (made: Tensor) =
         let name = $"fields of {simulator.Name}"
@@ -319,8 +341,12 @@ module Simulator =
                 with :? FieldImnnException as fault ->
                     leaves fault.Message
 
-            if Array.contains false (finiteRows made) then
-                leaves "NaN or infinite fields"
+            match finiteRows made |> Array.tryFindIndex not with
+            | None -> ()
+            | Some i ->
+                simulator.Reason (Tensors.toArray moved) (noise.narrow (0L, int64 i, 1L))
+                |> Option.defaultValue "NaN or infinite fields"
+                |> leaves
 
             made
 
