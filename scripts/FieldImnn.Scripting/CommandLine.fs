@@ -20,6 +20,7 @@ type InferArguments =
     | Rounds of int
     | Device of string
     | Skip_Failures of part: float
+    | Formats of string
     | Quick
 
     interface IArgParserTemplate with
@@ -41,6 +42,8 @@ type InferArguments =
             | Device _ -> "where fields and networks are: cpu (default), cuda, cuda:1, mps."
             | Skip_Failures _ ->
                 "leaves out simulations of the inference that are NaN or infinite, and counts them, up to this part of all, such as 0.05 (default: the first of them stops everything)."
+            | Formats _ ->
+                "further files of the posterior, with commas between them: npz (NumPy), hdf5, getdist (.txt with .paramnames and .ranges), netcdf (ArviZ)."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 /// An inference as a command: a model, how it is compressed, and what its users are told.
@@ -86,6 +89,31 @@ module CommandLine =
                 (arguments.GetResult(Seed, 1UL))
                 progress
                 (Some(Path.Combine(out, "simulations")))
+
+    /// Files of the posterior beside posterior.csv, by what they are called on the command line.
+    let private formats =
+        Map
+            [ "npz", "posterior.npz"
+              "hdf5", "posterior.h5"
+              "getdist", "posterior.txt"
+              "netcdf", "posterior.nc" ]
+
+    /// The files of the posterior that are asked for.
+    let private files (arguments: ParseResults<InferArguments>) =
+        let asked =
+            match arguments.TryGetResult Formats with
+            | None -> []
+            | Some text ->
+                text.Split([| ','; ' ' |], StringSplitOptions.RemoveEmptyEntries)
+                |> List.ofArray
+
+        "posterior.csv"
+        :: [ for name in asked do
+                 match formats.TryFind name with
+                 | Some file -> file
+                 | None ->
+                     let known = String.concat ", " formats.Keys
+                     raise (SettingException("--formats", $"some of {known}, with commas between them", name)) ]
 
     let private theta command (arguments: ParseResults<InferArguments>) =
         match arguments.TryGetResult Theta with
@@ -250,6 +278,18 @@ module CommandLine =
             Npy.single shape (Tensors.toArray field |> Array.map float32)
         |> Npy.write path
 
+    /// What made the result, and how to make it again.
+    let private provenance command (arguments: ParseResults<InferArguments>) rounds (result: InferenceResult) =
+        Provenance.ofRun
+            (arguments.GetResult(Seed, 1UL))
+            (arguments.GetResult(Device, "cpu"))
+            [ "method", Report.value result.Method
+              "quick", Report.value (arguments.Contains Quick)
+              if not (List.isEmpty rounds) then
+                  let recipe = recipe command arguments Progress.silent
+                  "rounds", Report.value recipe.Rounds
+                  "training", Provenance.training (recipe.Training result.Fiducial) ]
+
     /// What summary.json says of the run, before what came out.
     let private told command (arguments: ParseResults<InferArguments>) truth rounds =
         [ yield! command.Notes |> List.map (fun (name, text) -> name, Report.value text)
@@ -264,7 +304,7 @@ module CommandLine =
               |> Option.toList
           "rounds", Report.rounds rounds ]
 
-    /// Writes what came out: posterior.csv, summary.json and the corner.
+    /// Writes what came out: the files of the posterior, summary.json and the corner.
     let private write
         command
         (arguments: ParseResults<InferArguments>)
@@ -274,10 +314,13 @@ module CommandLine =
         seconds
         (result: InferenceResult)
         =
-        PosteriorFile.write (Path.Combine(out, "posterior.csv")) result.Posterior
+        let provenance = provenance command arguments rounds result
+
+        for file in files arguments do
+            PosteriorFile.writeFrom (Some(provenance.ToJsonString())) (Path.Combine(out, file)) result.Posterior
 
         Report.summary
-            (told command arguments truth rounds)
+            (told command arguments truth rounds @ [ "provenance", provenance ])
             command.Model.Simulator.Parameters
             seconds
             (arguments.GetResult(Seed, 1UL))
@@ -300,6 +343,7 @@ module CommandLine =
         let command = skipping arguments command
         let name, method = methodOf command arguments progress out
         device arguments |> ignore // one that is not there is refused before anything is simulated
+        files arguments |> ignore
 
         Guard.AtLeast("rounds", 1L, int64 (recipe command arguments progress).Rounds)
         |> ignore

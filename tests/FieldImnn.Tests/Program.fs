@@ -23,6 +23,7 @@ let main argv =
               NativeTests.tests
               StoreTests.tests
               PosteriorFileTests.tests
+              Hdf5Tests.tests
               PriorTests.tests
               AutodiffTests.tests
               AutodiffVocabularyTests.tests

@@ -1,149 +1,93 @@
 namespace FieldImnn
 
 open System
-open System.Globalization
 open System.IO
-open System.Text
-open System.Text.RegularExpressions
+open System.Text.Json
 open FieldImnn.Core
 
-/// Posteriors as CSV (RFC 4180, UTF-8): a line of names, a column for each parameter, the last column `weight`. Numbers are written so
-/// that they come back as they were.
+/// Posteriors in files, whose kind is their name's ending:
+///   .csv       CSV (RFC 4180, UTF-8): a line of names, a column for each parameter, the last column `weight`; without bounds
+///   .npz       NumPy's arrays: samples (n, p), weights (n), bounds (p, 2), and the density where it is known on a grid or line
+///   .h5 .hdf5  the same as datasets of HDF5
+///   .txt       a chain for getdist, with .paramnames and .ranges beside it
+///   .nc        ArviZ's layout: netCDF-4, groups `posterior` (draws of equal weight) and `weighted_posterior` (the samples themselves)
+/// Numbers are written so that they come back as they were.
 module PosteriorFile =
-    let private weightColumn = "weight"
+    /// The endings that are known.
+    let endings = [ ".csv"; ".npz"; ".h5"; ".hdf5"; ".txt"; ".nc" ]
 
-    /// A field, in quotes where it needs them.
-    let private quoted (field: string) =
-        if field.IndexOfAny [| ','; '"'; '\r'; '\n' |] < 0 then
-            field
-        else
-            "\"" + field.Replace("\"", "\"\"") + "\""
+    let private ending (path: string) =
+        let found = (Path.GetExtension path).ToLowerInvariant()
 
-    /// Writes the samples and weights of a posterior, of one on a grid or line those of its points. Bounds are not in the file.
-    let write (path: string) (posterior: Posterior) =
-        let number (v: float) =
-            v.ToString("R", CultureInfo.InvariantCulture)
+        if not (List.contains found endings) then
+            let known = String.concat ", " endings
+            raise (StoreException(path, $"a name of a posterior's file, which ends in {known}", $"'{found}'"))
 
-        Files.writeAtomically path (fun stream ->
-            use writer = new StreamWriter(stream, leaveOpen = true)
+        found
 
-            writer.WriteLine(
-                Array.append posterior.Names [| weightColumn |]
-                |> Array.map quoted
-                |> String.concat ","
-            )
+    let private namesText, provenanceText = "parameters.json", "provenance.json"
 
-            Array.iter2
-                (fun (s: float[]) w ->
-                    writer.WriteLine(Array.append s [| w |] |> Array.map number |> String.concat ","))
-                posterior.Samples
-                posterior.Weights)
+    let private writeNpz path provenance (posterior: Posterior) =
+        Npz.write
+            path
+            { Arrays = PosteriorParts.arrays posterior |> Map.ofList
+              Texts =
+                Map
+                    [ namesText, JsonSerializer.Serialize posterior.Names
+                      match provenance with
+                      | Some json -> provenanceText, json
+                      | None -> () ] }
 
-    let private refuse file expected received =
-        raise (StoreException(file, expected, received))
+    let private readNpz bounds (path: string) =
+        let npz = Npz.read path
 
-    let private decoded file =
-        let bytes = Files.readAllBytes file
+        let names =
+            try
+                JsonSerializer.Deserialize<string[]>(Npz.text path namesText npz)
+            with :? JsonException as fault ->
+                raise (StoreException(path, "names in JSON", fault.Message, fault))
 
-        try
-            UTF8Encoding(false, true).GetString(bytes).TrimStart '\uFEFF'
-        with :? ArgumentException as fault ->
-            raise (StoreException(file, "text in UTF-8", "other bytes", fault))
+        PosteriorParts.ofArrays path bounds names npz.Arrays.TryFind
 
-    /// The records of CSV and the numbers of the lines where they begin: a line whose quotes are open goes on in the next.
-    let private records file (text: string) =
-        let opens (line: string) =
-            (line |> Seq.filter ((=) '"') |> Seq.length) % 2 = 1
+    /// Writes a posterior with its provenance, in JSON: what made it and how to make it again. It is in the file; beside a chain in
+    /// ROOT.provenance.json; CSV has no place for it.
+    let writeFrom (provenance: string option) (path: string) (posterior: Posterior) =
+        match ending path with
+        | ".csv" -> PosteriorCsv.write path posterior
+        | ".npz" -> writeNpz path provenance posterior
+        | ".txt" -> PosteriorChain.write path provenance posterior
+        | ".nc" -> PosteriorNetCdf.write path provenance posterior
+        | _ -> PosteriorHdf5.write path provenance posterior
 
-        let found = ResizeArray<struct (int * string)>()
+    /// Writes the samples and weights of a posterior, of one on a grid or line those of its points.
+    let write (path: string) (posterior: Posterior) = writeFrom None path posterior
 
-        let gather pending (number, line) =
-            match pending, opens line with
-            | None, false ->
-                found.Add(struct (number, line))
-                None
-            | None, true -> Some(number, line)
-            | Some(start, before), false -> Some(start, before + "\n" + line)
-            | Some(start, before), true ->
-                found.Add(struct (start, before + "\n" + line))
-                None
+    let private readBetween bounds (path: string) : Posterior =
+        match ending path with
+        | ".csv" -> PosteriorCsv.read bounds path
+        | ".npz" -> readNpz bounds path
+        | ".txt" -> PosteriorChain.read bounds path
+        | ".nc" -> PosteriorNetCdf.read bounds path
+        | _ -> PosteriorHdf5.read bounds path
 
-        match text.Split '\n' |> Seq.mapi (fun i line -> i + 1, line) |> Seq.fold gather None with
-        | Some(start, _) -> refuse file $"closing quotes of the field that begins in line {start}" "the file's end"
-        | None -> ()
-
-        found.ToArray()
-
-    let private pattern =
-        Regex("(?:^|,)(?:\"((?:[^\"]|\"\")*)\"|([^,\"]*))(?=,|$)", RegexOptions.CultureInvariant)
-
-    let private fieldsOf (record: string) =
-        if record.Contains '"' then
-            [| for field in pattern.Matches record ->
-                   if field.Groups[1].Success then
-                       field.Groups[1].Value.Replace("\"\"", "\"")
-                   else
-                       field.Groups[2].Value |]
-        else
-            record.Split ','
-
-    /// The records of CSV, each with the number of its line and its fields; empty lines are left out.
-    let private lines file text =
-        records file text
-        |> Array.map (fun struct (number, record) -> struct (number, record.TrimEnd '\r'))
-        |> Array.filter (fun struct (_, record) -> record <> "")
-        |> Array.map (fun struct (number, record) -> struct (number, fieldsOf record))
-
-    let private numbers file (names: string[]) (struct (line, fields): struct (int * string[])) =
-        if fields.Length <> names.Length then
-            refuse file $"{names.Length} fields in line {line}, as in the first" $"{fields.Length}"
-
-        Array.map2
-            (fun (name: string) (field: string) ->
-                match Double.TryParse(field, NumberStyles.Float, CultureInfo.InvariantCulture) with
-                | true, v when Double.IsFinite v -> v
-                | _ -> refuse file $"a finite number for {name} in line {line}" $"'{field}'")
-            names
-            fields
-
-    let private ofColumns file bounds (columns: string[]) (rows: float[][]) =
-        let weighted = columns[columns.Length - 1] = weightColumn
-
-        let names, samples, weights =
-            if weighted then
-                columns[.. columns.Length - 2],
-                rows |> Array.map (fun r -> r[.. r.Length - 2]),
-                rows |> Array.map Array.last
-            else
-                columns, rows, Array.replicate rows.Length 1.0
-
-        let bounds =
-            match bounds with
-            | Some known -> known
-            | None -> names |> Array.map (fun _ -> -infinity, infinity)
-
-        try
-            let posterior = Posterior.ofSamples names bounds samples weights
-            // weights that sum to one but for rounding are not normalised again, so that they come back to the bit
-            if abs (Array.sum weights - 1.0) < 1e-9 then
-                { posterior with Weights = weights }
-            else
-                posterior
-        with :? FieldImnnException as fault ->
-            raise (StoreException(file, fault.Expected, fault.Received, fault))
-
-    let private readBetween bounds (path: string) =
-        match decoded path |> lines path |> List.ofArray with
-        | [] -> refuse path "a line of names and a line for each sample" "an empty file"
-        | struct (_, names) :: samples ->
-            samples
-            |> Array.ofList
-            |> Array.map (numbers path names)
-            |> ofColumns path bounds names
-
-    /// Reads a posterior from a file with a line of names and a line for each sample; without a last column `weight` all samples weigh
-    /// alike. The file does not know the prior's bounds: none are assumed, and densities near one are blurred over it.
+    /// Reads a posterior. CSV, one with a line of names and a line for each sample, in which all weigh alike without a last column `weight`,
+    /// does not know the prior's bounds: none are assumed, and densities near one are blurred over it.
     let read (path: string) : Posterior = readBetween None path
 
     /// As read, for a prior with these bounds (lo, hi) of each parameter, which the samples must keep to.
     let readWithin (bounds: (float * float)[]) (path: string) : Posterior = readBetween (Some bounds) path
+
+    /// The provenance of a posterior, in JSON, where its file has one.
+    let provenance (path: string) : string option =
+        match ending path with
+        | ".npz" -> (Npz.read path).Texts.TryFind provenanceText
+        | ".nc" -> PosteriorNetCdf.provenance path
+        | ".csv" -> None
+        | ".txt" ->
+            let beside = Path.ChangeExtension(path, ".provenance.json")
+
+            if File.Exists beside then
+                Some(File.ReadAllText(beside).Trim())
+            else
+                None
+        | _ -> PosteriorHdf5.provenance path
