@@ -48,6 +48,7 @@ let main argv =
               DoorTests.tests
               FailureTests.tests
               StoredTests.tests
+              SlicesTests.tests
               ExternalProgramTests.tests
               MalformedEntryTests.tests
               CacheTests.tests

@@ -121,7 +121,7 @@ module Imnn =
     /// Runs of the simulator in so many steps, and for so many simulations on which F was measured.
     let private spent (settings: ImnnSettings) (source: Source) (network: SummaryNetwork) steps measured =
         match settings.Derivatives with
-        | Precomputed _ -> source.Count Training + source.Count Validation + source.Count Quoting
+        | Precomputed _ -> source.Count Training + source.Count Fitting + source.Count Quoting
         | _ ->
             let chosen =
                 if network.Parameters.Count = 0 then

@@ -7,16 +7,6 @@ open FieldImnn.Core
 open FieldImnn.Core.Random
 open TorchSharp
 
-/// Simulations and derivatives made elsewhere, at the fiducial parameters.
-type StoredSimulations =
-    {
-        /// (n, shape…).
-        Fields: Tensor
-        /// (m, parameters, shape…), 1 ≤ m ≤ n: derivative i is that of field i, with the same noise. Where they are made from matched
-        /// runs, [d(θ + δ) − d(θ − δ)] / 2δ of the seed of field i.
-        FieldDerivatives: Tensor
-    }
-
 /// Where ∂d/∂θ comes from.
 type Derivatives =
     /// The simulator's own forward rule if it has one, else automatic differentiation.
@@ -137,20 +127,6 @@ module Simulator =
     let internal parameter simulator a =
         $"parameter {a + 1} ({simulator.Parameters[a]})"
 
-    /// For each row of a tensor (n, …), whether all of it is finite.
-    let internal finiteRows (made: Tensor) : bool[] =
-        use _ = torch.NewDisposeScope()
-        let made = made.detach ()
-        let n = made.shape[0]
-
-        // a sum is read once, and finite only if all of it is; one that has overflowed is looked at again
-        let sums = made.sum [| for axis in 1L .. made.dim () - 1L -> axis |]
-
-        if made.dim () > 1L && sums.isfinite().all().ToBoolean() then
-            Array.create (int n) true
-        else
-            made.isfinite().reshape(n, -1L).all(1L).cpu().contiguous().data<bool>().ToArray()
-
     /// A simulation as errors call it: its key and its θ.
     let internal simulation simulator (rows: float[][]) (keys: NoiseKey[]) i =
         $"seed {keys[i].Seed}, index {keys[i].Index}, at {describe simulator rows[min i (rows.Length - 1)]}"
@@ -243,7 +219,7 @@ module Simulator =
                 checkMade simulator keys made
                 made)
 
-        struct (made, finiteRows made)
+        struct (made, Tensors.finiteRows made)
 
     /// Fields (n, shape…) with the given keys at θ: (p) for all, or (n, p) for each its own. All finite: an error names θ and the key
     /// of the first simulation that is not.
@@ -341,7 +317,7 @@ module Simulator =
                 with :? FieldImnnException as fault ->
                     leaves fault.Message
 
-            match finiteRows made |> Array.tryFindIndex not with
+            match Tensors.finiteRows made |> Array.tryFindIndex not with
             | None -> ()
             | Some i ->
                 simulator.Reason (Tensors.toArray moved) (noise.narrow (0L, int64 i, 1L))
@@ -389,17 +365,17 @@ module Simulator =
             )
 
         let rows = lazy [| Tensors.toArray theta |]
-        let finite = finiteRows d
+        let finite = Tensors.finiteRows d
 
         if Array.contains false finite then
             refuseNonFinite simulator "fields" everySimulation rows.Value keys finite
 
-        let finite = finiteRows tangents
+        let finite = Tensors.finiteRows tangents
 
         if Array.contains false finite then
             let by =
                 [ for a in 0 .. p - 1 do
-                      if Array.contains false (finiteRows (tangents.select (1L, int64 a))) then
+                      if Array.contains false (Tensors.finiteRows (tangents.select (1L, int64 a))) then
                           parameter simulator a ]
                 |> String.concat ", "
 
