@@ -83,6 +83,7 @@ let main argv =
               CultureTests.tests
               ModelTests.tests
               OutputTests.tests
+              StoredInferenceTests.tests
               DocsTests.tests
               CommandTests.tests
               DeviceTests.tests

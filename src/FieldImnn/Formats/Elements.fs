@@ -59,7 +59,7 @@ module internal Elements =
         | _ -> None
 
     /// The bytes of every element turned round, in place, where the file has them in the other order.
-    let private ordered element (bytes: Span<byte>) =
+    let order element (bytes: Span<byte>) =
         if element.BigEndian = BitConverter.IsLittleEndian && element.Size > 1 then
             let mutable at = 0
 
@@ -79,28 +79,10 @@ module internal Elements =
 
         made
 
-    /// Elements in single precision. The bytes are overwritten.
-    let toSingle element (bytes: byte[]) : float32[] =
-        let span = Span bytes
-        ordered element span
-
-        match element.Kind, element.Size with
-        | Real, 2 -> each<Half, _> span (fun v -> Half.op_Explicit v: float32)
-        | Real, 4 -> MemoryMarshal.Cast<byte, float32>(span).ToArray()
-        | Real, _ -> each<float, _> span float32
-        | Signed, 1 -> each<sbyte, _> span float32
-        | Signed, 2 -> each<int16, _> span float32
-        | Signed, 4 -> each<int, _> span float32
-        | Signed, _ -> each<int64, _> span float32
-        | Unsigned, 1 -> each<byte, _> span float32
-        | Unsigned, 2 -> each<uint16, _> span float32
-        | Unsigned, 4 -> each<uint32, _> span float32
-        | Unsigned, _ -> each<uint64, _> span float32
-
     /// Elements in double precision. The bytes are overwritten.
     let toDouble element (bytes: byte[]) : float[] =
         let span = Span bytes
-        ordered element span
+        order element span
 
         match element.Kind, element.Size with
         | Real, 2 -> each<Half, _> span (fun v -> Half.op_Explicit v: float)

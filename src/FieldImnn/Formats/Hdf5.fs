@@ -8,6 +8,45 @@ open PureHDF
 open PureHDF.Selections
 open PureHDF.VOL.Native
 
+/// A file that is read, and tells where its last read was.
+[<Sealed>]
+type private Followed(path: string, buffer: int) =
+    inherit Stream()
+
+    let file =
+        new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, buffer)
+
+    let mutable last = -1L
+
+    /// Where the last read began.
+    member _.Last = last
+    override _.CanRead = true
+    override _.CanSeek = true
+    override _.CanWrite = false
+    override _.Length = file.Length
+
+    override _.Position
+        with get () = file.Position
+        and set place = file.Position <- place
+
+    override _.Seek(offset, origin) = file.Seek(offset, origin)
+
+    override _.Read(into: Span<byte>) =
+        last <- file.Position
+        file.Read into
+
+    override _.Read(into: byte[], offset: int, count: int) =
+        last <- file.Position
+        file.Read(into, offset, count)
+
+    override _.Flush() = ()
+    override _.SetLength _ = raise (NotSupportedException())
+    override _.Write(_: byte[], _: int, _: int) = raise (NotSupportedException())
+
+    override _.Dispose(disposing) =
+        if disposing then
+            file.Dispose()
+
 /// A dataset of an HDF5 file that is open, read in parts.
 [<Sealed>]
 type internal Hdf5Dataset(path: string, name: string) =
@@ -31,12 +70,15 @@ type internal Hdf5Dataset(path: string, name: string) =
         | :? OutOfMemoryException -> reraise ()
         | fault -> fail fault // a damaged file makes its reader fail in many ways
 
-    let file =
+    let stream =
         if not (File.Exists path) then
             raise (StoreException(path, "a file", "nothing of that name"))
 
+        new Followed(path, buffer)
+
+    let file =
         try
-            H5File.Open(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, buffer), false)
+            H5File.Open(stream, false)
         with fault ->
             raise (StoreException(path, "an HDF5 file", fault.Message.TrimEnd '.', fault))
 
@@ -94,26 +136,66 @@ type internal Hdf5Dataset(path: string, name: string) =
                 )
             )
 
+    /// Where the reader reads the byte of an element of a dataset that lies in a line.
+    let placeOf (element: uint64) =
+        let mutable rest = element
+
+        let place =
+            Array.foldBack
+                (fun n place ->
+                    let i = rest % uint64 n
+                    rest <- rest / uint64 n
+                    i :: place)
+                shape
+                []
+            |> Array.ofList
+
+        let one = Array.zeroCreate<byte> dataset.Type.Size
+        dataset.Read<byte>(Span one, HyperslabSelection(shape.Length, place, Array.create shape.Length 1UL))
+        stream.Last
+
     /// Lengths of the axes.
     member _.Shape = shape
+
+    /// Where the elements begin, if they lie in the file in a line: the reader takes them a row of the last axis at a time, and anyone else
+    /// does so faster.
+    member _.Start: int64 option =
+        guarded (fun () ->
+            let count = Array.fold (*) 1L shape
+
+            if
+                dataset.Layout.Class <> H5DataLayoutClass.Contiguous
+                || count < 2L
+                || shape.Length = 0
+            then
+                None
+            else
+                let first, last = placeOf 0UL, placeOf (uint64 (count - 1L))
+
+                if first > 0L && last - first = (count - 1L) * int64 dataset.Type.Size then
+                    Some first
+                else
+                    None)
 
     /// What the elements are.
     member _.Element = element
 
-    /// The bytes of runs along the last axis, (place of the first, number of elements), in order; count elements in all. All of them in one
-    /// call: each costs a walk through the index of chunks.
-    member _.Read(count: int64, runs: seq<struct (int64[] * int64)>) : byte[] =
-        guarded (fun () ->
-            let bytes = Array.zeroCreate<byte>(int (count * int64 element.Size))
+    /// Reads runs along the last axis, (place of the first, number of elements), one behind the other. All of them in one call: each costs a walk
+    /// through the index of chunks.
+    member _.Read(runs: seq<struct (int64[] * int64)>, into: Span<byte>) =
+        let steps =
+            runs
+            |> Seq.map (fun struct (place, length) -> Step(Array.map uint64 place, uint64 length))
 
-            let steps =
-                runs
-                |> Seq.map (fun struct (place, length) -> Step(Array.map uint64 place, uint64 length))
+        if into.Length > 0 then
+            let count = uint64 (into.Length / element.Size)
 
-            if bytes.Length > 0 then
-                dataset.Read<byte>(access, Span bytes, DelegateSelection(uint64 count, (fun _ -> steps)))
-
-            bytes)
+            try
+                dataset.Read<byte>(access, into, DelegateSelection(count, (fun _ -> steps)))
+            with
+            | :? FieldImnnException
+            | :? OutOfMemoryException -> reraise ()
+            | fault -> fail fault
 
     interface IDisposable with
         member _.Dispose() = (file :> IDisposable).Dispose()
@@ -146,7 +228,8 @@ module Hdf5 =
         if count > int64 (Array.MaxLength / 8) then
             raise (StoreException($"{path}, dataset '{name}'", "less than 2 GB to read at once", $"{count} elements"))
 
-        let bytes = dataset.Read(count, rows dataset.Shape)
+        let bytes = Array.zeroCreate<byte>(int count * dataset.Element.Size)
+        dataset.Read(rows dataset.Shape, Span bytes)
 
         { Shape = shape
           Data = Elements.toDouble dataset.Element bytes

@@ -11,7 +11,7 @@ open TorchSharp
 
 /// Training of information maximising neural networks.
 module Imnn =
-    let private networkOn device features (simulator: Simulator) seed =
+    let internal networkOn device features (simulator: Simulator) seed =
         let description =
             Features.describe simulator.FieldShape simulator.Channels simulator.Parameters.Length features
 

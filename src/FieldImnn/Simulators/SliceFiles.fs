@@ -8,45 +8,91 @@ open FieldImnn.Core
 open TorchSharp
 
 /// An array of a file that is open: read in runs.
-type internal FileArray =
-    {
-        Name: string
-        /// Lengths of the axes as they lie in the file, the last running fastest.
-        Lengths: int64[]
-        Element: ElementType
-        /// Whether a run of elements may go on beyond the last axis.
-        Lines: bool
-        /// Bytes of runs of elements, (place of the first, length); so many elements in all.
-        Read: int64 -> seq<struct (int64[] * int64)> -> byte[]
-        Close: unit -> unit
-    }
+[<AbstractClass>]
+type internal FileArray(name: string, lengths: int64[], element: ElementType) =
+    /// What errors call it.
+    member _.Name = name
+    /// Lengths of the axes as they lie in the file, the last running fastest.
+    member _.Lengths = lengths
+    /// What the elements are.
+    member _.Element = element
+    /// Whether a run of elements may go on beyond the last axis.
+    abstract Lines: bool
+    /// Reads runs of elements, (place of the first, length), one behind the other.
+    abstract Read: runs: seq<struct (int64[] * int64)> * into: Span<byte> -> unit
+    abstract Close: unit -> unit
+
+/// An array that lies in a line, of which pieces can be copied.
+[<AbstractClass>]
+type internal LineArray(name, lengths: int64[], element: ElementType) =
+    inherit FileArray(name, lengths, element)
+    let strides = Array.scanBack (*) lengths 1L |> Array.tail
+    override _.Lines = true
+
+    /// Copies the bytes from a place on.
+    abstract Copy: start: int64 * into: Span<byte> -> unit
+
+    override this.Read(runs, into) =
+        let size = int64 element.Size
+        let mutable at = 0
+
+        for struct (place, length) in runs do
+            let wanted = int (length * size)
+            let mutable first = 0L
+
+            for axis in 0 .. place.Length - 1 do
+                first <- first + place[axis] * strides[axis]
+
+            this.Copy(first * size, into.Slice(at, wanted))
+            at <- at + wanted
+
+/// An array that lies in a file in a line, from a place on: .npy, or a dataset of HDF5 that is not in chunks.
+[<Sealed>]
+type internal LineFile(name: string, path: string, start: int64, lengths, element) =
+    inherit LineArray(name, lengths, element)
+    let handle = File.OpenHandle path
+
+    override _.Copy(first, into) =
+        let mutable got = 0
+
+        while got < into.Length do
+            let n = RandomAccess.Read(handle, into.Slice got, start + first + int64 got)
+
+            if n = 0 then
+                raise (StoreException(path, "a complete file", "an end too early"))
+
+            got <- got + n
+
+    override _.Close() = handle.Dispose()
+
+/// An array of an archive, which is in memory as long as it is open.
+[<Sealed>]
+type internal NpzArray(name, lengths, element, data: byte[]) =
+    inherit LineArray(name, lengths, element)
+
+    override _.Copy(first, into) =
+        Span(data, int first, into.Length).CopyTo into
+
+    override _.Close() = ()
+
+/// A dataset of an HDF5 file.
+[<Sealed>]
+type internal Hdf5Array(name, dataset: Hdf5Dataset) =
+    inherit FileArray(name, dataset.Shape, dataset.Element)
+    override _.Lines = false
+    override _.Read(runs, into) = dataset.Read(runs, into)
+    override _.Close() = (dataset :> IDisposable).Dispose()
 
 /// Slices of files: .npy and HDF5, of which only the rows that are asked for are read, and .npz, which are read whole.
 module SliceFiles =
     let private refuse name expected received : 'a =
         raise (StoreException(name, expected, received))
 
-    /// The text and the end of the header of a .npy file, from its first bytes.
+    /// The header of a .npy file, and where its data starts.
     let private header (path: string) (stream: FileStream) =
-        let bytes =
-            Array.zeroCreate<byte>(int (min stream.Length (int64 NpyHeader.longest)))
-
+        let bytes = Array.zeroCreate<byte>(int (min stream.Length NpyHeader.longest))
         stream.ReadExactly bytes
         Npy.header path bytes
-
-    /// Bytes of runs of an array that lies in a line, by what copies a piece of it: first element → where to.
-    let private inLines size (lengths: int64[]) (copy: int64 -> Memory<byte> -> unit) count runs : byte[] =
-        let strides = Array.scanBack (*) lengths 1L |> Array.tail
-        let bytes = Array.zeroCreate<byte>(int (count * int64 size))
-        let mutable at = 0
-
-        for struct (place, length) in runs do
-            let wanted = int (length * int64 size)
-            let first = Array.fold2 (fun sum i stride -> sum + i * stride) 0L place strides
-            copy first (Memory(bytes, at, wanted))
-            at <- at + wanted
-
-        bytes
 
     let private openNpy (path: string) : FileArray =
         if not (File.Exists path) then
@@ -60,42 +106,20 @@ module SliceFiles =
             | Some element -> element
             | None -> refuse path "floating point numbers or integers" (NpyHeader.describe header.Descr)
 
-        // Fortran's order is C's of the axes turned round; whoever names the axes is told so by `turned`
+        // Fortran's order is C's of the axes turned round
         let lengths =
             let shape = header.Shape |> Array.map int64
             if header.FortranOrder then Array.rev shape else shape
 
-        let size = int64 element.Size
-        let needed = int64 start + size * Array.fold (*) 1L lengths
+        let needed = int64 start + int64 element.Size * Array.fold (*) 1L lengths
 
         if stream.Length <> needed then
             refuse path $"{needed} bytes" $"{stream.Length}"
 
-        let handle = File.OpenHandle path
+        LineFile(path, path, int64 start, lengths, element)
 
-        let copy first (into: Memory<byte>) =
-            let mutable got = 0
-
-            while got < into.Length do
-                let n =
-                    RandomAccess.Read(handle, into.Span.Slice got, int64 start + first * size + int64 got)
-
-                if n = 0 then
-                    refuse path "a complete file" "an end too early"
-
-                got <- got + n
-
-        { Name = path
-          Lengths = lengths
-          Element = element
-          Lines = true
-          Read = inLines element.Size lengths copy
-          Close = fun () -> handle.Dispose() }
-
-    /// An array of an archive, which is read whole.
     let private openNpz (path: string) (name: string) : FileArray =
         let array = Npz.read path |> Npz.array path name
-        let lengths = array.Shape |> Array.map int64
 
         let data, size =
             if array.SinglePrecision then
@@ -103,28 +127,23 @@ module SliceFiles =
             else
                 MemoryMarshal.AsBytes(Span array.Data).ToArray(), 8
 
-        let copy first (into: Memory<byte>) =
-            data.AsMemory(int (first * int64 size), into.Length).CopyTo into
-
-        { Name = $"{path}, array '{name}'"
-          Lengths = lengths
-          Element =
+        let element =
             { Kind = Real
               Size = size
               BigEndian = not BitConverter.IsLittleEndian }
-          Lines = true
-          Read = inLines size lengths copy
-          Close = ignore }
+
+        NpzArray($"{path}, array '{name}'", array.Shape |> Array.map int64, element, data)
 
     let private openHdf5 (path: string) (dataset: string) : FileArray =
+        let name = $"{path}, dataset '{dataset}'"
         let opened = new Hdf5Dataset(path, dataset)
 
-        { Name = $"{path}, dataset '{dataset}'"
-          Lengths = opened.Shape
-          Element = opened.Element
-          Lines = false
-          Read = fun count runs -> opened.Read(count, runs)
-          Close = fun () -> (opened :> IDisposable).Dispose() }
+        match opened.Start with
+        | Some start ->
+            let lengths, element = opened.Shape, opened.Element
+            (opened :> IDisposable).Dispose()
+            LineFile(name, path, start, lengths, element)
+        | None -> Hdf5Array(name, opened)
 
     /// Files that are open: so many at a time, the one that was used longest ago goes first.
     type private Pool(mostOpen: int) =
@@ -237,6 +256,43 @@ module SliceFiles =
 
         walk 0
 
+    /// The tensor library's type of elements, if it has it.
+    let private tensorType element =
+        match element.Kind, element.Size with
+        | Real, 2 -> Some torch.ScalarType.Float16
+        | Real, 4 -> Some torch.ScalarType.Float32
+        | Real, _ -> Some torch.ScalarType.Float64
+        | Signed, 1 -> Some torch.ScalarType.Int8
+        | Signed, 2 -> Some torch.ScalarType.Int16
+        | Signed, 4 -> Some torch.ScalarType.Int32
+        | Signed, _ -> Some torch.ScalarType.Int64
+        | Unsigned, 1 -> Some torch.ScalarType.Byte
+        | Unsigned, _ -> None
+
+    /// Runs as a tensor of a shape, float32 where that holds them exactly.
+    let private readAs (file: FileArray) (shape: int64[]) runs : Tensor =
+        let element = file.Element
+
+        let wanted =
+            if Elements.isSingle element then
+                torch.ScalarType.Float32
+            else
+                torch.ScalarType.Float64
+
+        match tensorType element with
+        | Some own ->
+            // straight into the tensor's memory: arrays between would be garbage of the size of the set
+            let read = torch.empty (shape, dtype = own)
+            let into = read.bytes
+            file.Read(runs, into)
+            Elements.order element into
+            read.``to`` wanted
+        | None ->
+            let bytes = Array.zeroCreate<byte>(int (Array.fold (*) 1L shape) * element.Size)
+
+            file.Read(runs, Span bytes)
+            torch.tensor(Elements.toDouble element bytes).``to``(wanted).reshape shape
+
     /// Reads places (rising) of a file's array, as a tensor of canonical axes.
     let private readRising (file: FileArray) (order: int[]) (several: bool) (places: int[]) : Tensor =
         let along = if several then order[0] else -1
@@ -245,17 +301,8 @@ module SliceFiles =
             file.Lengths
             |> Array.mapi (fun axis n -> if axis = along then int64 places.Length else n)
 
-        let bytes = file.Read (Array.fold (*) 1L shape) (runs file along places)
-
-        let tensor =
-            if Elements.isSingle file.Element then
-                torch.tensor (Elements.toSingle file.Element bytes)
-            else
-                torch.tensor (Elements.toDouble file.Element bytes)
-
-        let canonical =
-            (tensor.reshape shape).permute(order |> Array.map int64).contiguous()
-
+        let tensor = readAs file shape (runs file along places)
+        let canonical = tensor.permute(order |> Array.map int64).contiguous()
         if several then canonical else canonical.unsqueeze 0L
 
     /// Rows of any places, by rows that rise.

@@ -82,7 +82,7 @@ module internal Stored =
         Slices.spread probed set.FieldDerivatives
 
     /// Numbers of fields that are looked through: of sets that are larger, some fields, those of the probes among them.
-    let private mostNumbers = 1L <<< 25
+    let private mostNumbers = 1L <<< 23
 
     /// A set with the fields that are looked through: their places, rising, and directions; and the probes' derivatives (probes, p, shape…).
     type private Looked =
