@@ -49,18 +49,26 @@ module Provenance =
     let private ofType<'a> name =
         library name (fst (saying typeof<'a>.Assembly))
 
+    /// Features with their settings, in words.
+    let rec private features (f: Features) =
+        let own =
+            f.Settings |> Map.toList |> List.map (fun (name, value) -> $"{name} {value}")
+
+        match own @ List.map features f.Parts with
+        | [] -> f.Kind
+        | inner ->
+            let listed = String.concat ", " inner
+            $"{f.Kind} ({listed})"
+
+    /// The settings of a regression, by name.
+    let regression (settings: ImnnSettings) : JsonNode =
+        Report.fields
+            [ "features", Report.value (features settings.Features)
+              "loss", Report.value "squared error of the parameters, ridge"
+              "derivatives", Report.value "none" ]
+
     /// The settings of a training, by name.
     let training (settings: ImnnSettings) : JsonNode =
-        let rec features (f: Features) =
-            let own =
-                f.Settings |> Map.toList |> List.map (fun (name, value) -> $"{name} {value}")
-
-            match own @ List.map features f.Parts with
-            | [] -> f.Kind
-            | inner ->
-                let listed = String.concat ", " inner
-                $"{f.Kind} ({listed})"
-
         let loss =
             match settings.Loss with
             | ClosedForm -> "closed form"

@@ -2,10 +2,7 @@ namespace FieldImnn
 
 open System
 open System.Collections.Generic
-open System.Globalization
 open System.IO
-open System.Text
-open System.Text.RegularExpressions
 open System.Threading
 open FieldImnn.Core
 open FieldImnn.Core.Random
@@ -44,73 +41,7 @@ type ProgramSettings =
 /// (ExternalProgram.split "python3 simulate.py --theta {theta} --seed {seed} --out {out}")`.
 module ExternalProgram =
     /// A command line as the list of its words: separated by spaces, which quotes (' or ") keep. There is no shell, and nothing else is special.
-    let split (commandLine: string) : string list =
-        let words = ResizeArray<string>()
-        let word = StringBuilder()
-        let mutable quote = None
-        let mutable within = false
-
-        let finish () =
-            if within then
-                words.Add(word.ToString())
-                word.Clear() |> ignore
-                within <- false
-
-        for c in commandLine do
-            match quote with
-            | Some q when c = q -> quote <- None
-            | None when c = '\'' || c = '"' ->
-                quote <- Some c
-                within <- true
-            | None when Char.IsWhiteSpace c -> finish ()
-            | _ ->
-                word.Append c |> ignore
-                within <- true
-
-        if quote.IsSome then
-            raise (SettingException("command line of the program", "closing quotes", commandLine))
-
-        finish ()
-        List.ofSeq words
-
-    let private placeholder =
-        Regex(@"\{([^{}\s""':,]+)\}", RegexOptions.CultureInvariant)
-
-    let private placeholders command =
-        command
-        |> Seq.collect (fun word -> placeholder.Matches word |> Seq.map _.Groups[1].Value)
-        |> Set.ofSeq
-
-    /// Refuses a command that does not say where θ, the seed and the output go.
-    let private checkCommand (parameters: string list) (command: string list) =
-        let words = placeholders command
-
-        let refuse received =
-            raise (
-                SettingException(
-                    "command of the program",
-                    "{theta} (or {NAME} of every parameter), {seed} and {out} in its arguments",
-                    received
-                )
-            )
-
-        if command.IsEmpty || command.Head.Trim() = "" then
-            refuse "no program"
-
-        let known = [ "theta"; "seed"; "out" ] @ parameters
-
-        match words |> Set.toList |> List.filter (fun w -> not (List.contains w known)) with
-        | [] -> ()
-        | unknown :: _ -> refuse $"{{{unknown}}}, which is none of these"
-
-        let missing =
-            [ if not (words.Contains "theta") then
-                  yield! parameters |> List.filter (words.Contains >> not)
-              yield! [ "seed"; "out" ] |> List.filter (words.Contains >> not) ]
-
-        if not missing.IsEmpty then
-            let absent = missing |> List.map (sprintf "{%s}") |> String.concat ", "
-            refuse $"none of {absent}"
+    let split (commandLine: string) : string list = ProgramCommand.split commandLine
 
     let private checkSettings (settings: ProgramSettings) =
         Guard.AtLeast("processes of the program at a time", 1L, int64 settings.Processes)
@@ -145,21 +76,6 @@ module ExternalProgram =
             v <- permute v
 
         int v
-
-    let private number (value: float) =
-        value.ToString("R", CultureInfo.InvariantCulture)
-
-    /// The command of one simulation.
-    let private words (parameters: string[]) (command: string list) (theta: float[]) (seed: int) (out: string) =
-        let value =
-            function
-            | "theta" -> theta |> Array.map number |> String.concat ","
-            | "seed" -> string seed
-            | "out" -> out
-            | name -> number theta[Array.IndexOf(parameters, name)]
-
-        command
-        |> List.map (fun word -> placeholder.Replace(word, (fun m -> value m.Groups[1].Value)))
 
     /// The array that a program wrote, .npy or .npz.
     let private read (settings: ProgramSettings) (path: string) : NpyArray =
@@ -196,7 +112,7 @@ module ExternalProgram =
     let private once running (theta: float[]) seed (folder: string) stop : Result<NpyArray, string> =
         let out = Path.Combine(folder, "field.npy")
         let place = defaultArg running.Settings.Folder (Directory.GetCurrentDirectory())
-        let command = words running.Parameters running.Command theta seed out
+        let command = ProgramCommand.words running.Parameters running.Command theta seed out
 
         let quoting said =
             if said = "" then
@@ -207,7 +123,7 @@ module ExternalProgram =
         match ChildProcess.run command place running.Settings.TimeLimit stop with
         | TimedOut said ->
             let limit = running.Settings.TimeLimit.TotalSeconds
-            Error $"the program ran longer than {number limit} s{quoting said}"
+            Error $"the program ran longer than {ProgramCommand.number limit} s{quoting said}"
         | Exited(0, said) when not (File.Exists out) -> Error $"the program wrote nothing to {{out}}{quoting said}"
         | Exited(0, _) ->
             try
@@ -341,7 +257,7 @@ module ExternalProgram =
         (command: string list)
         : Simulator =
         checkSettings settings
-        checkCommand parameters command
+        ProgramCommand.check parameters command
 
         let running =
             { Settings = settings
