@@ -1,5 +1,7 @@
-// From an observed field of one of the paper's problems to its posterior, with the exact one beside it.
+// From an observed field of one of the paper's problems to its posterior, with the exact one beside it; or, with --simulations, from a set of
+// simulations made elsewhere (docs/simulations.md).
 // dotnet fsi scripts/infer.fsx -- --help
+// dotnet fsi scripts/infer.fsx --simulations PATH -- --help
 #load "load.fsx"
 
 open Argu
@@ -22,7 +24,7 @@ type Arguments =
 let program = "dotnet fsi scripts/infer.fsx [--problem NAME] [--modes NAME]"
 let parser = ArgumentParser.Create<Arguments>(programName = program)
 
-let infer () =
+let ofProblem () =
     let chosen = parser.Parse(fsi.CommandLineArgs[1..], ignoreUnrecognized = true)
     let modes = chosen.GetResult(Modes, "ideal")
 
@@ -38,5 +40,12 @@ let infer () =
             Example = Some problem.Example
             Program = program }
         (Array.ofList chosen.UnrecognizedCliParams)
+
+let infer () =
+    if StoredInference.isAsked fsi.CommandLineArgs then
+        let arguments = fsi.CommandLineArgs[1..] |> Array.filter ((<>) "--")
+        StoredInference.runCommand "dotnet fsi scripts/infer.fsx" arguments
+    else
+        ofProblem ()
 
 exit (CommandLine.guarded infer)

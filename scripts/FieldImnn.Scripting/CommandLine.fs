@@ -7,7 +7,6 @@ open System.IO
 open Argu
 open FieldImnn.Core
 open FieldImnn.Core.Random
-open FieldImnn.Plots
 
 /// What the command line of an inference asks for.
 type InferArguments =
@@ -20,6 +19,7 @@ type InferArguments =
     | Rounds of int
     | Device of string
     | Skip_Failures of part: float
+    | Formats of string
     | Quick
 
     interface IArgParserTemplate with
@@ -41,6 +41,8 @@ type InferArguments =
             | Device _ -> "where fields and networks are: cpu (default), cuda, cuda:1, mps."
             | Skip_Failures _ ->
                 "leaves out simulations of the inference that are NaN or infinite, and counts them, up to this part of all, such as 0.05 (default: the first of them stops everything)."
+            | Formats _ ->
+                "further files of the posterior, with commas between them: npz (NumPy), hdf5, getdist (.txt with .paramnames and .ranges), netcdf (ArviZ)."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 /// An inference as a command: a model, how it is compressed, and what its users are told.
@@ -101,10 +103,6 @@ module CommandLine =
                 numbers |> Array.map snd |> Prior.require "--theta" command.Model.Prior
             | _ -> raise (SettingException("--theta", "numbers with commas between them", text))
 
-    /// θ by name: "A = 0.9, B = 0.6".
-    let private at (model: Model) theta =
-        Simulator.named "G4" model.Simulator.Parameters theta
-
     /// The observed field, and where it was simulated if it was.
     let private observed command (arguments: ParseResults<InferArguments>) =
         let simulator = command.Model.Simulator
@@ -117,7 +115,7 @@ module CommandLine =
                 None
             | None ->
                 let theta = theta command arguments
-                printfn $"No --field: simulating one at {at command.Model theta}."
+                printfn $"No --field: simulating one at {Outcome.at command.Model theta}."
                 let seed = NoiseKey.SeedFor(arguments.GetResult(Seed, 1UL), "target")
                 Simulator.field simulator theta seed, Some theta
 
@@ -179,57 +177,6 @@ module CommandLine =
             Notes = Map.ofList command.Notes },
         rounds
 
-    let private caption command truth (result: InferenceResult) =
-        let told = command.Notes |> List.map snd |> String.concat ", "
-
-        let field =
-            match truth with
-            | Some theta -> $"a field simulated at {at command.Model theta} (dashed)"
-            | None -> "the observed field"
-
-        let exact =
-            match result.Exact with
-            | Some exact ->
-                $" Area over the exact area: {exact.AreaRatio:F3}; the compression kept {exact.FisherRetained:P1} of the field's information at its fiducial."
-            | None -> ""
-
-        $"Posterior of {field}, {told}; contours hold 68 %% and 95 %%.{exact}"
-
-    /// Prints the moments of a result, beside the exact ones where they are known, and its warnings.
-    let print (model: Model) (result: InferenceResult) =
-        let errors =
-            Array.map2
-                (fun name error -> $"{name} ± {error:G3}")
-                model.Simulator.Parameters
-                (Matrices.errors result.Fisher)
-            |> String.concat ", "
-
-        printfn $"the compressor's errors at {at model result.Fiducial}: {errors}"
-
-        for i, name in Array.indexed model.Simulator.Parameters do
-            let moments posterior =
-                Report.measured ((Posterior.mean posterior)[i]) ((Posterior.sd posterior)[i])
-
-            let exact =
-                match result.Exact with
-                | Some exact -> $"   (exact {moments exact.Posterior})"
-                | None -> ""
-
-            printfn $"{name} = {moments result.Posterior}{exact}"
-
-        result.Exact
-        |> Option.iter (fun exact ->
-            printfn $"area over exact {exact.AreaRatio:F3}, information kept {exact.FisherRetained:P1}")
-
-        if result.Failed > 0 then
-            printfn $"{result.Failed} simulations of the inference failed and were left out"
-
-        for warning in result.Warnings do
-            printfn $"warning: {warning.Message}"
-
-        for warning in result.Exact |> Option.map _.Warnings |> Option.defaultValue [] do
-            printfn $"warning of the exact posterior: {warning.Message}"
-
     /// The command as the arguments want it: failed simulations left out.
     let private skipping (arguments: ParseResults<InferArguments>) (command: InferCommand) =
         match arguments.TryGetResult Skip_Failures with
@@ -240,31 +187,10 @@ module CommandLine =
                     { command.Model with
                         Simulator = Simulator.skippingFailures part command.Model.Simulator } }
 
-    /// The field that was inferred from, as a file of its own precision.
-    let private writeField path (field: Tensor) =
-        let shape = field.shape |> Array.map int
+    /// Prints the moments of a result, beside the exact ones where they are known, and its warnings.
+    let print (model: Model) (result: InferenceResult) = Outcome.print model result
 
-        if field.dtype = TorchSharp.torch.ScalarType.Float64 then
-            Npy.double shape (Tensors.toArray field)
-        else
-            Npy.single shape (Tensors.toArray field |> Array.map float32)
-        |> Npy.write path
-
-    /// What summary.json says of the run, before what came out.
-    let private told command (arguments: ParseResults<InferArguments>) truth rounds =
-        [ yield! command.Notes |> List.map (fun (name, text) -> name, Report.value text)
-          "quick", Report.value (arguments.Contains Quick)
-          match command.Model.Simulator.Failures with
-          | SkipFailures part -> "skipFailures", Report.value part
-          | StopAtFailure -> ()
-          "prior", Report.prior command.Model.Prior
-          yield!
-              truth
-              |> Option.map (fun theta -> "truth", Report.numbers theta)
-              |> Option.toList
-          "rounds", Report.rounds rounds ]
-
-    /// Writes what came out: posterior.csv, summary.json and the corner.
+    /// Writes what came out, and what it came out of.
     let private write
         command
         (arguments: ParseResults<InferArguments>)
@@ -274,24 +200,30 @@ module CommandLine =
         seconds
         (result: InferenceResult)
         =
-        PosteriorFile.write (Path.Combine(out, "posterior.csv")) result.Posterior
-
-        Report.summary
-            (told command arguments truth rounds)
-            command.Model.Simulator.Parameters
-            seconds
-            (arguments.GetResult(Seed, 1UL))
-            result
-        |> Report.writeJson (Path.Combine(out, "summary.json"))
-
-        Plot.corner
-            [ match result.Exact with
-              | Some exact -> "exact", exact.Posterior
-              | None -> ()
-              result.Method, result.Posterior ]
-            truth
-        |> Plot.withCaption (caption command truth result)
-        |> Export.figure out "corner"
+        { Model = command.Model
+          Notes = command.Notes
+          Files = Outcome.files (arguments.TryGetResult Formats)
+          Truth = truth
+          Told =
+            [ "quick", Report.value (arguments.Contains Quick)
+              yield! Outcome.failures command.Model
+              "prior", Report.prior command.Model.Prior
+              yield!
+                  truth
+                  |> Option.map (fun theta -> "truth", Report.numbers theta)
+                  |> Option.toList
+              "rounds", Report.rounds rounds ]
+          Settings =
+            [ "method", Report.value result.Method
+              "quick", Report.value (arguments.Contains Quick)
+              if not (List.isEmpty rounds) then
+                  let recipe = recipe command arguments Progress.silent
+                  "rounds", Report.value recipe.Rounds
+                  "training", Provenance.training (recipe.Training result.Fiducial) ]
+          Seed = arguments.GetResult(Seed, 1UL)
+          Device = arguments.GetResult(Device, "cpu")
+          Seconds = seconds }
+        |> Outcome.write out result
 
     let private run command (arguments: ParseResults<InferArguments>) =
         let clock = Stopwatch.StartNew()
@@ -300,6 +232,7 @@ module CommandLine =
         let command = skipping arguments command
         let name, method = methodOf command arguments progress out
         device arguments |> ignore // one that is not there is refused before anything is simulated
+        Outcome.files (arguments.TryGetResult Formats) |> ignore
 
         Guard.AtLeast("rounds", 1L, int64 (recipe command arguments progress).Rounds)
         |> ignore
@@ -307,7 +240,7 @@ module CommandLine =
         let field, truth = observed command arguments
         let given = given command arguments
         Files.ensureWritableFolder out
-        writeField (Path.Combine(out, "field.npy")) field
+        Outcome.writeField out field
 
         let compressor, rounds =
             match given with

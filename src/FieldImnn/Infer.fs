@@ -120,7 +120,10 @@ module Infer =
     let private far (compressor: Compressor) posterior =
         let errors = Compressor.away compressor (Posterior.mean posterior)
 
-        if errors <= near then [] else [ FarFromFiducial errors ]
+        if errors <= near || Regression.isOne compressor then
+            []
+        else
+            [ FarFromFiducial errors ]
 
     /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
     /// Simulations are made and compressed on the compressor's device.

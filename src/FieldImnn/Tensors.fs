@@ -133,6 +133,20 @@ module Tensors =
     /// float64 tensor of a MathNet matrix.
     let ofMatrix (matrix: Matrix<float>) : Tensor = ofRows (matrix.ToRowArrays())
 
+    /// For each row of a tensor (n, …), whether all of it is finite.
+    let internal finiteRows (made: Tensor) : bool[] =
+        use _ = torch.NewDisposeScope()
+        let made = made.detach ()
+        let n = made.shape[0]
+
+        // a sum is read once, and finite only if all of it is; one that has overflowed is looked at again
+        let sums = made.sum [| for axis in 1L .. made.dim () - 1L -> axis |]
+
+        if made.dim () > 1L && sums.isfinite().all().ToBoolean() then
+            Array.create (int n) true
+        else
+            made.isfinite().reshape(n, -1L).all(1L).cpu().contiguous().data<bool>().ToArray()
+
     /// Index ranges (start, length) that cut n into chunks of at most the given size.
     let chunks (size: int) (n: int) =
         [| for start in 0..size .. n - 1 -> struct (start, min size (n - start)) |]

@@ -102,7 +102,7 @@ let private fingerprints =
                       let struct (d, t) =
                           Simulator.withDerivatives own Autodiff theta (NoiseKey.Range(seed, first, 150))
 
-                      { Fields = d; FieldDerivatives = t }
+                      StoredSimulations.ofTensors d t
 
                   { settings with
                       Derivatives = Precomputed(part 0UL, part 1000UL) }

@@ -120,11 +120,11 @@ let private page chart =
     let data = page.Substring(page.LastIndexOf "var data")
     Regex.Replace(data, "[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", "id")
 
-let private written write () =
+let private written ending write () =
     let mutable text = ""
 
     inFolder (fun folder ->
-        let path = Path.Combine(folder, "file")
+        let path = Path.Combine(folder, "file" + ending)
         write path
         text <- Encoding.Latin1.GetString(File.ReadAllBytes path))
 
@@ -134,9 +134,10 @@ let private texts: (string * (unit -> string)) list =
     [ for name, action in messages do
           $"message: {name}", message action
 
-      "posterior.csv", written (fun path -> PosteriorFile.write path posterior)
-      "JSON", written (fun path -> Report.writeJson path (Report.rows posterior.Samples))
-      ".npy", written (fun path -> Npy.write path (Npy.double [| 2; 1 |] [| -1.5; nan |]))
+      "posterior.csv", written ".csv" (fun path -> PosteriorFile.write path posterior)
+      "a chain", written ".txt" (fun path -> PosteriorFile.write path posterior)
+      "JSON", written ".json" (fun path -> Report.writeJson path (Report.rows posterior.Samples))
+      ".npy", written ".npy" (fun path -> Npy.write path (Npy.double [| 2; 1 |] [| -1.5; nan |]))
       "corner", (fun () -> page (Plot.corner [ "grid", grid ] (Some [| 0.5; -1.25 |])))
       "training",
       (fun () ->

@@ -178,7 +178,7 @@ let private runs: (string * (torch.Device -> unit)) list =
                       (Tensors.ofVector small.Fiducial)
                       (Random.NoiseKey.Range(seed, 0UL, 200))
 
-              { Fields = d; FieldDerivatives = t }
+              StoredSimulations.ofTensors d t
 
           train
               device

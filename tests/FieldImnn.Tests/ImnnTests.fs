@@ -213,7 +213,7 @@ let tests =
                   let struct (d, t) =
                       Simulator.withDerivatives p.Simulator Autodiff (Tensors.ofVector p.Fiducial) keys
 
-                  { Fields = d; FieldDerivatives = t }
+                  StoredSimulations.ofTensors d t
 
               let sets = Precomputed(stored "stored training" 1500, stored "stored held out" 1500)
 

@@ -59,8 +59,7 @@ let private simulators =
           Simulator.field good [| 1.0 |] 1UL |> ignore)
       row<SettingException> "derivatives of stored simulations, simulated" [ "Precomputed" ] (fun () ->
           let set =
-              { Fields = torch.zeros (4L, 8L, 8L)
-                FieldDerivatives = torch.zeros (4L, 2L, 8L, 8L) }
+              StoredSimulations.ofTensors (torch.zeros (4L, 8L, 8L)) (torch.zeros (4L, 2L, 8L, 8L))
 
           Simulator.withDerivatives good (Precomputed(set, set)) (Tensors.ofVector fiducial) keys
           |> ignore)
@@ -123,8 +122,7 @@ let private trainings =
           [ "stored simulations"; "(batch, 8, 8)"; "(4, 4, 4)" ]
           (fun () ->
               let set =
-                  { Fields = torch.zeros (4L, 4L, 4L)
-                    FieldDerivatives = torch.zeros (4L, 2L, 4L, 4L) }
+                  StoredSimulations.ofTensors (torch.zeros (4L, 4L, 4L)) (torch.zeros (4L, 2L, 4L, 4L))
 
               train
                   (fun s ->
@@ -133,8 +131,7 @@ let private trainings =
                   ())
       row<NonFiniteException> "stored derivatives of NaN" [ "derivatives of stored simulations" ] (fun () ->
           let set =
-              { Fields = torch.randn (100L, 8L, 8L)
-                FieldDerivatives = torch.ones (100L, 2L, 8L, 8L) * nan }
+              StoredSimulations.ofTensors (torch.randn (100L, 8L, 8L)) (torch.ones (100L, 2L, 8L, 8L) * nan)
 
           train
               (fun s ->

@@ -127,7 +127,17 @@ let private summaries =
                 let first, second = Path.Combine(folder, "first"), Path.Combine(folder, "second")
 
                 let code, printed =
-                    infer model [ "--out"; first; "--theta"; "1.1,0.25"; "--seed"; "5"; "--quick" ]
+                    infer
+                        model
+                        [ "--out"
+                          first
+                          "--theta"
+                          "1.1,0.25"
+                          "--seed"
+                          "5"
+                          "--quick"
+                          "--formats"
+                          "npz,hdf5,getdist,netcdf" ]
 
                 Expect.equal code 0 "exit code"
                 Expect.stringContains printed "simulating one at σ = 1.1, μ = 0.25" "what is simulated"
@@ -193,6 +203,24 @@ let private summaries =
                 Expect.stringContains (page first) "simulated at σ = 1.1, μ = 0.25 (dashed)" "caption"
                 Expect.stringContains (page second) "Posterior of the observed field" "caption"
 
+                // every file of the posterior is the same posterior, with its provenance
+                let path name = Path.Combine(first, name)
+                let csv = PosteriorFile.read (path "posterior.csv")
+
+                for name in [ "posterior.npz"; "posterior.h5"; "posterior.txt"; "posterior.nc" ] do
+                    let read = PosteriorFile.read (path name)
+                    Expect.equal (read.Names, read.Samples, read.Weights) (csv.Names, csv.Samples, csv.Weights) name
+
+                    let made =
+                        JsonDocument.Parse((PosteriorFile.provenance (path name)).Value).RootElement
+
+                    Expect.equal (made.GetProperty("seed").GetUInt64()) 5UL $"provenance in {name}"
+
+                    Expect.equal
+                        (made.GetProperty("command").GetString())
+                        (Provenance.command ())
+                        $"command in {name}"
+
                 // the tables
                 let files, keys = documented.Value
 
@@ -211,6 +239,7 @@ let private summaries =
                     |> Set.remove "warnings" // an empty list
                     |> Set.remove "rounds"
                     |> Set.add "modes" // of infer.fsx: CommandTests
+                    |> Set.add "training" // of a set made elsewhere: StoredInferenceTests
 
                 Expect.equal found keys "keys"))
 

@@ -97,7 +97,7 @@ let private dependencies (package: string) =
 
 let private expected =
     [ "FieldImnn.Core", [ "TorchSharp" ]
-      "FieldImnn", [ "FieldImnn.Core"; "FSharp.Core"; "MathNet.Numerics" ]
+      "FieldImnn", [ "FieldImnn.Core"; "FSharp.Core"; "MathNet.Numerics"; "PureHDF" ]
       "FieldImnn.Plots", [ "FieldImnn"; "FSharp.Core"; "Plotly.NET" ]
       "FieldImnn.Scripting", [ "Argu"; "FSharp.Core"; "FieldImnn.Plots" ]
       "FieldImnn.Cpu", [ "FieldImnn.Scripting"; "libtorch-cpu-linux-x64" ] ]

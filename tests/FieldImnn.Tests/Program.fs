@@ -45,6 +45,10 @@ let private lists =
           DoorTests.tests
           FailureTests.tests
           StoredTests.tests
+          StoredInferenceTests.tests
+          SlicesTests.tests
+          Hdf5Tests.tests
+          ExternalProgramTests.tests
           MalformedEntryTests.tests
           ManifestTests.tests
           ReaderPropertyTests.tests
@@ -86,6 +90,8 @@ let main argv =
     | first :: rest when first = LeakTests.argument -> LeakTests.printMemory (Array.ofList rest)
     | first :: rest when first = LeakTests.heapArgument -> LeakTests.printHeap (Array.ofList rest)
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
+    | first :: rest when first = ExternalProgramTests.argument -> ExternalProgramTests.simulate rest
+    | [ first; folder ] when first = ExternalProgramTests.hanging -> ExternalProgramTests.hang folder
     | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
     | [ first ] when first = Sharing.namesArgument -> Sharing.print lists.Value
     | first :: folder :: rest when first = Sharing.argument -> Sharing.run folder rest lists.Value

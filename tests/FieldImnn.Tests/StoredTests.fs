@@ -29,8 +29,16 @@ let private elsewhere (simulator: Simulator) =
         Field = fun _ _ -> failwith "stored simulations are not simulated"
         Tangents = None }
 
+/// Stored simulations as tensors.
+type private Made =
+    { Fields: Tensor
+      FieldDerivatives: Tensor }
+
+let private stored made =
+    StoredSimulations.ofTensors made.Fields made.FieldDerivatives
+
 /// Fields of a seed from `first` on, with the derivatives of `derivatives` from `from` on.
-let private set (simulator: Simulator) fiducial seed first fields from derivatives : StoredSimulations =
+let private set (simulator: Simulator) fiducial seed first fields from derivatives : Made =
     let theta = Tensors.ofVector fiducial
 
     let struct (_, tangents) =
@@ -42,10 +50,10 @@ let private set (simulator: Simulator) fiducial seed first fields from derivativ
 let private powerLaw seed first fields from derivatives =
     set problem.Value.Simulator problem.Value.Fiducial seed first fields from derivatives
 
-let private train sets =
+let private train (training, heldOut) =
     Imnn.train
         { settings with
-            Derivatives = Precomputed sets }
+            Derivatives = Precomputed(stored training, stored heldOut) }
         (elsewhere problem.Value.Simulator)
         problem.Value.Fiducial
 
@@ -88,13 +96,12 @@ let private numbers =
 
       tensorTest "the parts are disjoint, each with its share of the derivatives, whatever their number" (fun () ->
           for n, m in [ 20, 20; 21, 7; 100, 4; 9, 5 ] do
-              let stored =
-                  { Fields = torch.zeros (int64 n, 1L)
-                    FieldDerivatives = torch.zeros (int64 m, 1L, 1L) }
+              let set =
+                  StoredSimulations.ofTensors (torch.zeros (int64 n, 1L)) (torch.zeros (int64 m, 1L, 1L))
 
-              let choosing, quoting = Stored.halves stored
+              let choosing, quoting = Stored.halves set
               Expect.equal (Array.append choosing quoting |> Array.sort) [| 0 .. n - 1 |] "all of them, once"
-              let able = Array.filter (Stored.hasDerivative stored) >> Array.length
+              let able = Array.filter (Stored.hasDerivative set) >> Array.length
               Expect.isLessThanOrEqual (abs (able choosing - able quoting)) 1 "derivatives"
               Expect.isLessThanOrEqual (abs (choosing.Length - quoting.Length)) 2 "fields")
 
@@ -102,7 +109,7 @@ let private numbers =
           "what chooses the weights is not quoted: F of the quoted half alone changes with that half alone"
           (fun () ->
               let training, held = powerLaw 1UL 0UL 300 0UL 100, powerLaw 2UL 0UL 400 0UL 100
-              let _, quoting = Stored.halves held
+              let _, quoting = Stored.halves (stored held)
 
               // other universes in the quoted half
               let other = powerLaw 3UL 0UL 400 0UL 100
@@ -163,8 +170,8 @@ let private pairings =
                   for m in [ 4; 12; 60 ] do
                       Stored.check
                           simulator
-                          (set simulator fiducial (2UL * seed) 0UL 120 0UL m)
-                          (set simulator fiducial (2UL * seed + 1UL) 0UL 120 0UL m)
+                          (stored (set simulator fiducial (2UL * seed) 0UL 120 0UL m))
+                          (stored (set simulator fiducial (2UL * seed + 1UL) 0UL 120 0UL m))
                       |> ignore)
 
       tensorTest "derivatives of other fields are caught where fields show it, at every seed" (fun () ->
@@ -175,16 +182,16 @@ let private pairings =
                   (fun () ->
                       Stored.check
                           problem.Value.Simulator
-                          (powerLaw seed 0UL 200 0UL 50)
-                          (powerLaw seed 200UL 200 50UL 50)
+                          (stored (powerLaw seed 0UL 200 0UL 50))
+                          (stored (powerLaw seed 200UL 200 50UL 50))
                       |> ignore)
 
               // fields that are in neither set: one set follows its fields, the other does not
               refuses<SimulatorException> [ "mean correlation" ] (fun () ->
                   Stored.check
                       problem.Value.Simulator
-                      (powerLaw seed 0UL 200 0UL 50)
-                      (powerLaw (seed + 100UL) 0UL 200 900UL 50)
+                      (stored (powerLaw seed 0UL 200 0UL 50))
+                      (stored (powerLaw (seed + 100UL) 0UL 200 900UL 50))
                   |> ignore)
 
               // shuffled
@@ -193,9 +200,10 @@ let private pairings =
               refuses<SimulatorException> [ "is that of field 29" ] (fun () ->
                   Stored.check
                       problem.Value.Simulator
-                      { right with
-                          FieldDerivatives = right.FieldDerivatives.flip 0L }
-                      (powerLaw (seed + 100UL) 0UL 60 0UL 30)
+                      (stored
+                          { right with
+                              FieldDerivatives = right.FieldDerivatives.flip 0L })
+                      (stored (powerLaw (seed + 100UL) 0UL 60 0UL 30))
                   |> ignore))
 
       tensorTest "both sets with derivatives of fields that nobody has: no information, and it says why" (fun () ->

@@ -155,4 +155,5 @@ module CorrelatedMaps =
           DrawNoise = fun keys -> Noise.Normal(keys, shape)
           Field = synthesise model
           Tangents = Some(synthesiseWithTangents model)
-          Failures = StopAtFailure }
+          Failures = StopAtFailure
+          Reason = fun _ _ -> None }

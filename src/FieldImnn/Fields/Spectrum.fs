@@ -162,4 +162,5 @@ module SpectrumField =
             Some(fun theta noise ->
                 let made = spectrum (theta.cpu ())
                 synthesiseWithTangents model made[0] made[1] noise)
-          Failures = StopAtFailure }
+          Failures = StopAtFailure
+          Reason = fun _ _ -> None }

@@ -99,6 +99,13 @@ module internal Batch =
                         else
                             dual (Simulator.fields simulator theta keys) None)) }
 
+    /// Stored simulations that choose the weights, at the most: they stay in memory, with their derivatives, 512 MB of them.
+    let private mostHeld (simulator: Simulator) =
+        let numbers =
+            Array.fold (*) 1L simulator.FieldShape * int64 (1 + simulator.Parameters.Length)
+
+        int (max 1000L ((1L <<< 27) / numbers))
+
     /// Simulations of a stored set: those with derivatives, and those without.
     let private stored settings (network: SummaryNetwork) simulator training heldOut chunk =
         let training, heldOut = Stored.check simulator training heldOut
@@ -108,7 +115,7 @@ module internal Batch =
             plan chunk indices.Length derivatives
             |> Array.map (fun struct (start, length, differentiate) ->
                 freed (fun () ->
-                    let pick = Tensors.rows indices[start .. start + length - 1]
+                    let pick = Slices.rows indices[start .. start + length - 1]
                     let fields = pick set.Fields
 
                     if differentiate then
@@ -127,6 +134,7 @@ module internal Batch =
         { Count =
             function
             | Training -> Stored.count training
+            | Validation -> min choosing.Length (mostHeld simulator)
             | part -> (held part).Length
           Runs = fun n _ -> n
           Draw =
@@ -183,8 +191,8 @@ module internal Batch =
         match settings.Derivatives with
         | _ when wanted = 0 -> 0
         | Precomputed(training, _) ->
-            let n = min (int64 wanted) training.Fields.shape[0]
-            network.Fit(training.Fields.narrow(0L, 0L, n).``to``(torch.ScalarType.Float32, Device.cpu))
+            let fields = training.Fields |> Slices.range 0 (min wanted training.Fields.Count)
+            network.Fit(fields.``to`` (torch.ScalarType.Float32, Device.cpu))
             0
         | _ ->
             let seed = NoiseKey.SeedFor(settings.Seed, "constants")

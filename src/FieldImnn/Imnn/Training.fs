@@ -11,7 +11,7 @@ open TorchSharp
 
 /// Training of information maximising neural networks.
 module Imnn =
-    let private networkOn device features (simulator: Simulator) seed =
+    let internal networkOn device features (simulator: Simulator) seed =
         let description =
             Features.describe simulator.FieldShape simulator.Channels simulator.Parameters.Length features
 
@@ -121,7 +121,7 @@ module Imnn =
     /// Runs of the simulator in so many steps, and for so many simulations on which F was measured.
     let private spent (settings: ImnnSettings) (source: Source) (network: SummaryNetwork) steps measured =
         match settings.Derivatives with
-        | Precomputed _ -> source.Count Training + source.Count Validation + source.Count Quoting
+        | Precomputed _ -> source.Count Training + source.Count Fitting + source.Count Quoting
         | _ ->
             let chosen =
                 if network.Parameters.Count = 0 then

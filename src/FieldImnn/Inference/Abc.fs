@@ -251,3 +251,26 @@ module Abc =
           Simulations = simulated :: pilots |> List.sumBy _.Made
           Failed = simulated :: pilots |> List.sumBy _.Failed
           Warnings = Misfit.warnings simulated.Theta simulated.Summaries observed posterior }
+
+    /// ABC with simulations (θ, summaries) that are draws of the prior, wherever they come from: those that the settings accept.
+    let ofSimulated (settings: AbcSettings) (fisher: Matrix<float>) (prior: Prior) observed (made: Simulated) =
+        validate settings
+        let observed = Observed.require None observed
+
+        let posterior, epsilon, accepted =
+            accept
+                settings.Acceptance
+                settings.Regression
+                prior
+                fisher
+                observed
+                made.Theta
+                made.Summaries
+                (Array.zeroCreate made.Theta.Length)
+
+        { Posterior = posterior
+          Epsilon = epsilon
+          Accepted = accepted
+          Simulations = made.Made
+          Failed = made.Failed
+          Warnings = Misfit.warnings made.Theta made.Summaries observed posterior }

@@ -145,8 +145,8 @@ module Delfi =
     type private Task =
         {
             Settings: DelfiSettings
-            Simulator: Simulator
-            Compress: Tensor -> float[][]
+            /// Simulations of a purpose at rows of θ.
+            Make: string -> float[][] -> Simulated
             Prior: Prior
             Targets: float[][][]
             /// Draws of the prior that samplers start from.
@@ -246,12 +246,7 @@ module Delfi =
 
         let made =
             draws task.Settings task.Prior state.Round n before
-            |> Simulations.run
-                task.Settings.Simulations
-                task.Simulator
-                task.Compress
-                task.Settings.Seed
-                $"DELFI round {state.Round}"
+            |> task.Make $"DELFI round {state.Round}"
 
         let state =
             { state with
@@ -283,6 +278,24 @@ module Delfi =
                     Chosen = chosen }
                 rest
 
+    let private start (settings: DelfiSettings) make (prior: Prior) targets =
+        validate settings prior targets
+        let seed = NoiseKey.IntSeedFor(settings.Seed, "candidates")
+
+        go
+            { Settings = settings
+              Make = make
+              Prior = prior
+              Targets = targets
+              Candidates = Prior.sample seed 0L (PosteriorSampling.candidatesOf settings.Sampler) prior }
+            { Round = 1
+              Theta = [||]
+              X = [||]
+              Past = []
+              Chosen = None
+              Failed = 0 }
+            settings.Rounds
+
     /// Runs DELFI for targets: each is a set of observed summaries (m, d) that share one θ, so one observed field is a set of one. All
     /// targets share all simulations. The simulator's fields (n, shape…) become summaries (rows) by `compress`.
     let run
@@ -294,22 +307,13 @@ module Delfi =
         : DelfiResult =
         validate settings prior targets
         Door.inference simulator prior settings.Seed
-        let seed = NoiseKey.IntSeedFor(settings.Seed, "candidates")
+        start settings (Simulations.run settings.Simulations simulator compress settings.Seed) prior targets
 
-        let task =
-            { Settings = settings
-              Simulator = simulator
-              Compress = compress
-              Prior = prior
-              Targets = targets
-              Candidates = Prior.sample seed 0L (PosteriorSampling.candidatesOf settings.Sampler) prior }
+    /// One round of DELFI with simulations (θ, summaries), wherever they come from: the likelihood does not ask how θ was drawn, only that it
+    /// fills the prior.
+    let ofSimulated (settings: DelfiSettings) (prior: Prior) (targets: float[][][]) (made: Simulated) : DelfiResult =
+        let settings =
+            { settings with
+                Rounds = [ made.Theta.Length ] }
 
-        go
-            task
-            { Round = 1
-              Theta = [||]
-              X = [||]
-              Past = []
-              Chosen = None
-              Failed = 0 }
-            settings.Rounds
+        start settings (fun _ _ -> made) prior targets

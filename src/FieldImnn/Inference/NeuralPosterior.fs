@@ -51,17 +51,10 @@ type AmortisedPosterior =
 /// at an edge. The likelihood of the same simulations is smooth in θ, and learned far better: q(θ | x) therefore only proposes, and
 /// importance weights, prior × q(x | θ) / q(θ | x), make the posterior of it.
 module NeuralPosterior =
-    /// Learns the posterior of summaries: fields (n, shape…) become rows by `compress`.
-    let learn (settings: NpeSettings) simulator compress (prior: Prior) : AmortisedPosterior =
-        Guard.AtLeast("simulations", 20L, int64 settings.Budget) |> ignore
+    /// Learns the posterior from simulations (θ, summaries), wherever they come from; θ should fill the prior.
+    let learnFrom (settings: NpeSettings) (prior: Prior) (made: Simulated) : AmortisedPosterior =
+        Guard.AtLeast("simulations", 20L, int64 made.Theta.Length) |> ignore
         Guard.AtLeast("draws", 1L, int64 settings.Draws) |> ignore
-        Door.inference simulator prior settings.Seed
-
-        let theta =
-            Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "NPE parameters")) 0L settings.Budget prior
-
-        let made =
-            Simulations.run settings.Simulations simulator compress settings.Seed "NPE" theta
 
         let estimator =
             { settings.Estimator with
@@ -89,6 +82,16 @@ module NeuralPosterior =
           Theta = theta
           Summaries = x
           Warnings = leftOut }
+
+    /// Learns the posterior of summaries: fields (n, shape…) become rows by `compress`.
+    let learn (settings: NpeSettings) simulator compress (prior: Prior) : AmortisedPosterior =
+        Guard.AtLeast("simulations", 20L, int64 settings.Budget) |> ignore
+        Guard.AtLeast("draws", 1L, int64 settings.Draws) |> ignore
+        Door.inference simulator prior settings.Seed
+
+        Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "NPE parameters")) 0L settings.Budget prior
+        |> Simulations.run settings.Simulations simulator compress settings.Seed "NPE"
+        |> learnFrom settings prior
 
     /// ln q(θ | x) of the proposal at rows of θ; −∞ outside the prior.
     let private proposed amortised (x: float[]) (rows: float[][]) (logPrior: float[]) : float[] =

@@ -18,7 +18,8 @@ module CorrelatedLogNormal =
           DrawNoise = fun keys -> model.DrawNoise keys
           Field = fun theta noise -> model.Simulate(theta, noise)
           Tangents = Some(fun theta noise -> model.SimulateWithDerivatives(theta, noise))
-          Failures = StopAtFailure }
+          Failures = StopAtFailure
+          Reason = fun _ _ -> None }
 
     /// Where the network is trained first.
     let fiducial = [| 0.95; 0.55 |]

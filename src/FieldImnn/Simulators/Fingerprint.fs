@@ -39,9 +39,23 @@ module Fingerprint =
         tensors |> Seq.iter (addTensor hash)
         finish hash
 
-    /// Of stored simulations: all of their numbers.
+    /// Numbers of a stored array that are hashed at the most: what is larger is known by rows that are spread evenly over it.
+    let private mostNumbers = 1L <<< 25
+
+    /// Of stored simulations: all of their numbers, or of very many those of some rows; and how many there are.
     let ofStored (sets: StoredSimulations list) =
-        ofTensors [ "stored" ] (sets |> List.collect (fun s -> [ s.Fields; s.FieldDerivatives ]))
+        use hash = IncrementalHash.CreateHash HashAlgorithmName.SHA256
+        addText hash "stored"
+
+        for slices in sets |> List.collect (fun s -> [ s.Fields; s.FieldDerivatives ]) do
+            addText hash $"{slices.Count} {Guard.Describe slices.Shape}"
+            let each = Array.fold (*) 1L slices.Shape
+            let places = slices |> Slices.spread (int (max 64L (mostNumbers / max 1L each)))
+
+            for part in places |> Array.chunkBySize (int (max 1L ((1L <<< 22) / max 1L each))) do
+                Tensors.using (fun () -> slices.Read part |> addTensor hash)
+
+        finish hash
 
     /// Of a simulator near θ (p) and of its derivatives there: eight fields at θ, with keys far apart, two with each parameter 1 % to either
     /// side (where the simulator works there), and the derivatives of two. Stored simulations are known by their numbers.

@@ -62,6 +62,7 @@ module Observation =
                 fun theta both ->
                     let own, noise = split both
                     simulator.Field theta own + noise
+            Reason = fun theta both -> both |> split |> fst |> simulator.Reason theta
             Tangents =
                 simulator.Tangents
                 |> Option.map (fun rule theta both ->

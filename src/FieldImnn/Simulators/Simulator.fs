@@ -7,16 +7,6 @@ open FieldImnn.Core
 open FieldImnn.Core.Random
 open TorchSharp
 
-/// Simulations and derivatives made elsewhere, at the fiducial parameters.
-type StoredSimulations =
-    {
-        /// (n, shape…).
-        Fields: Tensor
-        /// (m, parameters, shape…), 1 ≤ m ≤ n: derivative i is that of field i, with the same noise. Where they are made from matched
-        /// runs, [d(θ + δ) − d(θ − δ)] / 2δ of the seed of field i.
-        FieldDerivatives: Tensor
-    }
-
 /// Where ∂d/∂θ comes from.
 type Derivatives =
     /// The simulator's own forward rule if it has one, else automatic differentiation.
@@ -57,6 +47,8 @@ type Simulator =
         Tangents: (Tensor -> Tensor -> struct (Tensor * Tensor)) option
         /// What an inference does about a simulation that fails.
         Failures: FailurePolicy
+        /// Why the simulation of θ (p) and noise (1, …) failed, where more is known than that its field is NaN: what a program said.
+        Reason: float[] -> Tensor -> string option
     }
 
 /// Making and running simulators.
@@ -72,7 +64,8 @@ module Simulator =
           DrawNoise = fun keys -> Noise.Normal(keys, shape)
           Field = field
           Tangents = None
-          Failures = StopAtFailure }
+          Failures = StopAtFailure
+          Reason = fun _ _ -> None }
 
     /// The policy itself, if a part that may fail is one.
     let internal checkPolicy =
@@ -134,20 +127,6 @@ module Simulator =
     let internal parameter simulator a =
         $"parameter {a + 1} ({simulator.Parameters[a]})"
 
-    /// For each row of a tensor (n, …), whether all of it is finite.
-    let internal finiteRows (made: Tensor) : bool[] =
-        use _ = torch.NewDisposeScope()
-        let made = made.detach ()
-        let n = made.shape[0]
-
-        // a sum is read once, and finite only if all of it is; one that has overflowed is looked at again
-        let sums = made.sum [| for axis in 1L .. made.dim () - 1L -> axis |]
-
-        if made.dim () > 1L && sums.isfinite().all().ToBoolean() then
-            Array.create (int n) true
-        else
-            made.isfinite().reshape(n, -1L).all(1L).cpu().contiguous().data<bool>().ToArray()
-
     /// A simulation as errors call it: its key and its θ.
     let internal simulation simulator (rows: float[][]) (keys: NoiseKey[]) i =
         $"seed {keys[i].Seed}, index {keys[i].Index}, at {describe simulator rows[min i (rows.Length - 1)]}"
@@ -158,20 +137,39 @@ module Simulator =
     let internal skipping =
         "a narrower prior, or Simulator.skippingFailures 0.05 (on the command line --skip-failures 0.05), which leaves them out up to that part of all"
 
-    /// Refuses a NaN or infinity, with the simulation that has it: its place, θ (1 or n rows) and key; with what is expected instead.
+    /// What is known of why the simulation of θ and a key failed.
+    let private reason simulator (rows: float[][]) (keys: NoiseKey[]) i =
+        Tensors.using (fun () ->
+            simulator.DrawNoise [| keys[i] |]
+            |> simulator.Reason rows[min i (rows.Length - 1)])
+
+    /// Refuses a NaN or infinity, with the simulation that has it: its place, θ (1 or n rows) and key; with what is expected instead. Where
+    /// it is known why there is no field, that is said.
     let internal refuseNonFinite simulator what expected (rows: float[][]) (keys: NoiseKey[]) (finite: bool[]) : unit =
         match Array.tryFindIndex not finite with
         | None -> ()
         | Some i ->
             let count = finite |> Array.filter not |> Array.length
+            let subject = $"{what} of {simulator.Name}"
+            let first = simulation simulator rows keys i
 
-            raise (
-                NonFiniteException(
-                    $"{what} of {simulator.Name}",
-                    expected,
-                    $"NaN or infinity in {count} of {finite.Length}, first in the one of {simulation simulator rows keys i}"
+            match reason simulator rows keys i with
+            | None ->
+                raise (
+                    NonFiniteException(
+                        subject,
+                        expected,
+                        $"NaN or infinity in {count} of {finite.Length}, first in the one of {first}"
+                    )
                 )
-            )
+            | Some why ->
+                raise (
+                    SimulatorException(
+                        subject,
+                        expected,
+                        $"no field from {count} of {finite.Length}, first from the one of {first}: {why}"
+                    )
+                )
 
     let private checkMade simulator (keys: NoiseKey[]) (made: Tensor) =
         let name = $"fields of {simulator.Name}"
@@ -221,7 +219,7 @@ module Simulator =
                 checkMade simulator keys made
                 made)
 
-        struct (made, finiteRows made)
+        struct (made, Tensors.finiteRows made)
 
     /// Fields (n, shape…) with the given keys at θ: (p) for all, or (n, p) for each its own. All finite: an error names θ and the key
     /// of the first simulation that is not.
@@ -319,8 +317,12 @@ module Simulator =
                 with :? FieldImnnException as fault ->
                     leaves fault.Message
 
-            if Array.contains false (finiteRows made) then
-                leaves "NaN or infinite fields"
+            match Tensors.finiteRows made |> Array.tryFindIndex not with
+            | None -> ()
+            | Some i ->
+                simulator.Reason (Tensors.toArray moved) (noise.narrow (0L, int64 i, 1L))
+                |> Option.defaultValue "NaN or infinite fields"
+                |> leaves
 
             made
 
@@ -363,17 +365,17 @@ module Simulator =
             )
 
         let rows = lazy [| Tensors.toArray theta |]
-        let finite = finiteRows d
+        let finite = Tensors.finiteRows d
 
         if Array.contains false finite then
             refuseNonFinite simulator "fields" everySimulation rows.Value keys finite
 
-        let finite = finiteRows tangents
+        let finite = Tensors.finiteRows tangents
 
         if Array.contains false finite then
             let by =
                 [ for a in 0 .. p - 1 do
-                      if Array.contains false (finiteRows (tangents.select (1L, int64 a))) then
+                      if Array.contains false (Tensors.finiteRows (tangents.select (1L, int64 a))) then
                           parameter simulator a ]
                 |> String.concat ", "
 

@@ -8,10 +8,10 @@ open TorchSharp
 /// Stored simulations: what they must be, and how those that are held out are divided.
 module internal Stored =
     /// Fields of a set.
-    let count (set: StoredSimulations) = int set.Fields.shape[0]
+    let count (set: StoredSimulations) = set.Fields.Count
 
     /// Derivatives of a set: those of its first fields.
-    let derivatives (set: StoredSimulations) = int set.FieldDerivatives.shape[0]
+    let derivatives (set: StoredSimulations) = set.FieldDerivatives.Count
 
     /// Whether field i has its derivative.
     let hasDerivative set i = i < derivatives set
@@ -27,15 +27,21 @@ module internal Stored =
     let private text (v: float) =
         v.ToString("g3", CultureInfo.InvariantCulture)
 
-    let private shapes (simulator: Simulator) name leastDerivatives (set: StoredSimulations) =
-        Guard.Finite(name, Guard.Batched(name, set.Fields, simulator.FieldShape))
-        |> ignore
+    let private shaped name (shape: int64[]) (slices: Slices) =
+        if slices.Shape <> shape then
+            let axes (shape: int64[]) = String.Join(", ", shape)
 
+            let came: int64[] = Array.append [| int64 slices.Count |] slices.Shape
+            raise (ShapeException(name, $"shape (batch, {axes shape})", Guard.Describe came))
+
+    /// Derivatives of a set whose matches are looked for.
+    let private probed = 48
+
+    let private shapes (simulator: Simulator) name leastDerivatives (set: StoredSimulations) =
+        shaped name simulator.FieldShape set.Fields
         let p = int64 simulator.Parameters.Length
         let its = $"derivatives of {name}"
-
-        Guard.Batched(its, set.FieldDerivatives, Array.append [| p |] simulator.FieldShape)
-        |> ignore
+        shaped its (Array.append [| p |] simulator.FieldShape) set.FieldDerivatives
 
         if derivatives set < leastDerivatives || derivatives set > count set then
             raise (
@@ -46,10 +52,13 @@ module internal Stored =
                 )
             )
 
-        Guard.Finite(its, set.FieldDerivatives) |> ignore
+        use _ = torch.NewDisposeScope()
+
+        let looked =
+            Slices.rows (Slices.spread probed set.FieldDerivatives) set.FieldDerivatives
 
         for a in 0 .. simulator.Parameters.Length - 1 do
-            if set.FieldDerivatives.select(1L, int64 a).count_nonzero().ToInt64() = 0L then
+            if looked.select(1L, int64 a).count_nonzero().ToInt64() = 0L then
                 raise (
                     SimulatorException(
                         its,
@@ -66,15 +75,50 @@ module internal Stored =
         centred
         / centred.square().sum(1L, keepdim = true).sqrt().clamp_min(1e-30.ToScalar())
 
-    /// Derivatives of a set whose matches are looked for.
-    let private probed = 48
-
     /// |cosine| of some derivatives by parameter a of a set, evenly spread, with all fields of another (probes, fields).
     let private cosines (derivative: Tensor) (fields: Tensor) = derivative.matmul(fields.t ()).abs()
 
     let private probes set =
-        let m = derivatives set
-        Array.init (min probed m) (fun i -> int (int64 i * int64 m / int64 (min probed m)))
+        Slices.spread probed set.FieldDerivatives
+
+    /// Numbers of fields that are looked through: of sets that are larger, some fields, those of the probes among them.
+    let private mostNumbers = 1L <<< 23
+
+    /// A set with the fields that are looked through: their places, rising, and directions; and the probes' derivatives (probes, p, shape…).
+    type private Looked =
+        { Name: string
+          Probes: int[]
+          Derivatives: Tensor
+          Places: int[]
+          Directions: Tensor }
+
+    let private look (name, set: StoredSimulations) : Looked =
+        let most =
+            int (max 256L (mostNumbers / max 1L (Array.fold (*) 1L set.Fields.Shape)))
+
+        let probes = probes set
+
+        let places =
+            if count set <= most then
+                [| 0 .. count set - 1 |]
+            else
+                Array.append probes (Slices.spread most set.Fields)
+                |> Array.distinct
+                |> Array.sort
+
+        // a piece at a time: what has been read is single precision at once
+        let fields =
+            places
+            |> Array.chunkBySize 256
+            |> Array.map (fun part ->
+                Tensors.scoped (fun () ->
+                    (Slices.rows part set.Fields).``to``(torch.ScalarType.Float32).reshape(int64 part.Length, -1L)))
+
+        { Name = name
+          Probes = probes
+          Derivatives = Slices.rows probes set.FieldDerivatives
+          Places = places
+          Directions = directions (torch.cat (fields, 0L)) }
 
     /// What is known of the pairing of a set's derivatives by one parameter with fields.
     type private Match =
@@ -90,37 +134,32 @@ module internal Stored =
             Second: float
         }
 
-    let private matches
-        (sets: (string * StoredSimulations * Tensor) list)
-        (name, set: StoredSimulations, _)
-        a
-        : Match[] =
-        let indices = probes set
-
-        let derivative =
-            (directions (set.FieldDerivatives.select (1L, int64 a)))
-                .index_select(0L, torch.tensor (Array.map int64 indices))
+    let private matches (sets: Looked list) (looked: Looked) a : Match[] =
+        let indices = looked.Probes
+        let derivative = directions (looked.Derivatives.select (1L, int64 a))
 
         let found =
             sets
-            |> List.map (fun (other, _, fields) -> other, cosines derivative fields |> Tensors.toRows)
+            |> List.map (fun other -> other, cosines derivative other.Directions |> Tensors.toRows)
 
         indices
         |> Array.mapi (fun row i ->
-            let _, ofOwn = found |> List.find (fst >> (=) name)
-            let own = ofOwn[row][i]
+            let name = looked.Name
+            let own' = Array.BinarySearch(looked.Places, i)
+            let _, ofOwn = found |> List.find (fun (other, _) -> other.Name = name)
+            let own = ofOwn[row][own']
 
             let mutable first = struct (-1.0, name, 0)
             let mutable second = -1.0
 
             for other, c in found do
                 for j in 0 .. c[row].Length - 1 do
-                    if other <> name || j <> i then
+                    if other.Name <> name || j <> own' then
                         let struct (best, _, _) = first
                         let value = c[row][j]
 
                         if value > best then
-                            first <- struct (value, other, j)
+                            first <- struct (value, other.Name, other.Places[j])
                             second <- best
                         elif value > second then
                             second <- value
@@ -152,12 +191,12 @@ module internal Stored =
 
         let sets =
             [ "stored simulations", training; "stored simulations held out", heldOut ]
-            |> List.map (fun (name, set) -> name, set, directions set.Fields)
+            |> List.map look
 
         for a in 0 .. simulator.Parameters.Length - 1 do
             let parameter = Simulator.parameter simulator a
 
-            let found = sets |> List.map (fun ((name, _, _) as set) -> name, matches sets set a)
+            let found = sets |> List.map (fun set -> set.Name, matches sets set a)
 
             for name, found in found do
                 let elsewhere =
@@ -198,9 +237,25 @@ module internal Stored =
                 compare (second, there) (first, here)
             | _ -> ()
 
+    /// A set whose errors say what it is for, and which file.
+    let private called name (set: StoredSimulations) =
+        let own what (slices: Slices) =
+            slices
+            |> Slices.named (
+                if slices.Name = Slices.inMemory then
+                    what
+                else
+                    $"{what} ({slices.Name})"
+            )
+
+        { Fields = own name set.Fields
+          FieldDerivatives = own $"derivatives of {name}" set.FieldDerivatives }
+
     /// The sets, if they can be trained on: shapes, finite numbers, derivatives (in the set held out, four: two for each half) that belong
     /// to their fields.
     let check simulator training heldOut =
+        let training = called "stored simulations" training
+        let heldOut = called "stored simulations held out" heldOut
         shapes simulator "stored simulations" 1 training
         shapes simulator "stored simulations held out" 4 heldOut
         pairing simulator training heldOut

@@ -30,7 +30,7 @@ module Cache =
 
             let fields =
                 match settings.Derivatives with
-                | Precomputed(training, _) -> training.Fields.narrow (0L, 0L, min 4L training.Fields.shape[0])
+                | Precomputed(training, _) -> training.Fields |> Slices.range 0 (min 4 training.Fields.Count)
                 | _ ->
                     Simulator.fields
                         (Simulator.on Device.cpu simulator)

@@ -21,9 +21,6 @@ type NpyArray =
 module Npy =
     let private magic = [| 0x93uy; byte 'N'; byte 'U'; byte 'M'; byte 'P'; byte 'Y' |]
 
-    /// NumPy's headers take some hundred bytes; a header longer than this is damage.
-    let private longestHeader = 65535L
-
     let private create shape (data: float[]) single =
         let holds =
             shape |> Array.forall (fun n -> n >= 0)
@@ -81,14 +78,19 @@ module Npy =
             else
                 int64 (BinaryPrimitives.ReadUInt32LittleEndian(ReadOnlySpan(bytes, 8, 4)))
 
-        if length > longestHeader then
-            NpyHeader.refuse name $"a header of at most {longestHeader} bytes" $"{length} bytes"
+        if length > NpyHeader.longest then
+            NpyHeader.refuse name $"a header of at most {NpyHeader.longest} bytes" $"{length} bytes"
 
         if int64 bytes.Length < int64 start + length then
             truncated name $"after {bytes.Length - start} of the header's {length} bytes"
 
         let encoding = if major = 3 then Encoding.UTF8 else Encoding.Latin1
         encoding.GetString(bytes, start, int length), start + int length
+
+    /// The header of a .npy file from its first bytes, and where the data starts, for those who read it in parts.
+    let internal header (name: string) (bytes: byte[]) : NpyHeader.Header * int =
+        let text, start = headerText name bytes
+        NpyHeader.parse name NpyHeader.mostInParts text, start
 
     /// For each element in C order, its place in a file in Fortran order (the first axis runs fastest).
     let private fortranPlaces (shape: int[]) count =
@@ -116,7 +118,8 @@ module Npy =
     /// An array from the bytes of a .npy file; errors go by the name.
     let ofBytes (name: string) (bytes: byte[]) =
         let text, start = headerText name bytes
-        let header = NpyHeader.parse name text
+        let header = NpyHeader.parse name (int64 Array.MaxLength) text
+        let elements = int header.Count
 
         let size, element =
             match header.Descr with
@@ -126,7 +129,7 @@ module Npy =
             | ">f8" -> 8, (fun at -> BinaryPrimitives.ReadDoubleBigEndian(ReadOnlySpan(bytes, at, 8)))
             | other -> NpyHeader.refuse name "float32 or float64 (<f4, <f8, >f4 or >f8)" (NpyHeader.describe other)
 
-        let needed = int64 size * int64 header.Count
+        let needed = int64 size * header.Count
         let came = int64 (bytes.Length - start)
 
         if came <> needed then
@@ -136,10 +139,10 @@ module Npy =
 
         let data =
             if header.FortranOrder && header.Shape.Length > 1 then
-                fortranPlaces header.Shape header.Count
+                fortranPlaces header.Shape elements
                 |> Array.map (fun place -> element (start + size * place))
             else
-                Array.init header.Count (fun i -> element (start + size * i))
+                Array.init elements (fun i -> element (start + size * i))
 
         create header.Shape data (size = 4)
 

@@ -14,7 +14,7 @@ module internal NpyHeader =
             FortranOrder: bool
             Shape: int[]
             /// Number of elements: the product of Shape.
-            Count: int
+            Count: int64
         }
 
     type private Literal =
@@ -22,6 +22,9 @@ module internal NpyHeader =
         | Truth of bool
         | Whole of int64
         | Items of Literal list
+
+    /// NumPy's headers take some hundred bytes; a header longer than this is damage.
+    let longest = 65535L
 
     let refuse name expected received : 'a =
         raise (StoreException(name, expected, received))
@@ -91,8 +94,8 @@ module internal NpyHeader =
                 | _, rest -> malformed name rest
             | _, rest -> malformed name rest
 
-    /// The elements that a shape holds, if so many can be held at all.
-    let private count name (dimensions: int64 list) =
+    /// The elements that a shape holds, if they are no more than the most.
+    let private count name (most: int64) (dimensions: int64 list) =
         let axes = Array.ofList dimensions
         let shown = Guard.Describe axes
 
@@ -104,15 +107,17 @@ module internal NpyHeader =
 
         // in floating point, where a hostile shape cannot wrap around
         if List.contains 0L dimensions then
-            0
+            0L
         else
             match dimensions |> List.fold (fun product n -> product * float n) 1.0 with
-            | total when total > float Array.MaxLength ->
-                refuse name $"a shape of at most {Array.MaxLength} elements" $"shape {shown}"
-            | total -> int total
+            | total when total > float most -> refuse name $"a shape of at most {most} elements" $"shape {shown}"
+            | total -> int64 total
 
-    /// The header from its text.
-    let parse name text =
+    /// Elements of a file that is read in parts, at the most.
+    let mostInParts = 1L <<< 48
+
+    /// The header from its text, of a file with no more elements than the most.
+    let parse name most text =
         let found =
             match tokens name text 0 [] with
             | "{" :: rest -> entries name [] rest
@@ -152,7 +157,7 @@ module internal NpyHeader =
             dimensions
             |> List.map (fun n -> int (min n (int64 Int32.MaxValue)))
             |> Array.ofList
-          Count = count name dimensions }
+          Count = count name most dimensions }
 
     /// An element type in words, for errors.
     let describe (descr: string) =

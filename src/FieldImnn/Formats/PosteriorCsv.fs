@@ -9,7 +9,7 @@ open FieldImnn.Core
 
 /// Posteriors as CSV (RFC 4180, UTF-8): a line of names, a column for each parameter, the last column `weight`. Numbers are written so
 /// that they come back as they were.
-module PosteriorFile =
+module internal PosteriorCsv =
     let private weightColumn = "weight"
 
     /// A field, in quotes where it needs them.
@@ -117,22 +117,11 @@ module PosteriorFile =
             else
                 columns, rows, Array.replicate rows.Length 1.0
 
-        let bounds =
-            match bounds with
-            | Some known -> known
-            | None -> names |> Array.map (fun _ -> -infinity, infinity)
+        PosteriorParts.assemble file names bounds samples weights
 
-        try
-            let posterior = Posterior.ofSamples names bounds samples weights
-            // weights that sum to one but for rounding are not normalised again, so that they come back to the bit
-            if abs (Array.sum weights - 1.0) < 1e-9 then
-                { posterior with Weights = weights }
-            else
-                posterior
-        with :? FieldImnnException as fault ->
-            raise (StoreException(file, fault.Expected, fault.Received, fault))
-
-    let private readBetween bounds (path: string) =
+    /// Reads a posterior from a file with a line of names and a line for each sample; without a last column `weight` all samples weigh
+    /// alike. The file does not know the prior's bounds: none are assumed where none are given, and densities near one are blurred over it.
+    let read bounds (path: string) =
         match decoded path |> lines path |> List.ofArray with
         | [] -> refuse path "a line of names and a line for each sample" "an empty file"
         | struct (_, names) :: samples ->
@@ -140,10 +129,3 @@ module PosteriorFile =
             |> Array.ofList
             |> Array.map (numbers path names)
             |> ofColumns path bounds names
-
-    /// Reads a posterior from a file with a line of names and a line for each sample; without a last column `weight` all samples weigh
-    /// alike. The file does not know the prior's bounds: none are assumed, and densities near one are blurred over it.
-    let read (path: string) : Posterior = readBetween None path
-
-    /// As read, for a prior with these bounds (lo, hi) of each parameter, which the samples must keep to.
-    let readWithin (bounds: (float * float)[]) (path: string) : Posterior = readBetween (Some bounds) path

@@ -88,6 +88,20 @@ module Npz =
     /// Arrays and texts from a .npz file.
     let read (path: string) = ofBytes path (Files.readAllBytes path)
 
+    /// Names of the arrays of a .npz file, which is not read for them.
+    let names (path: string) : string list =
+        if not (File.Exists path) then
+            raise (StoreException(path, "a file", "nothing of that name"))
+
+        try
+            use archive = ZipFile.OpenRead path
+
+            [ for entry in archive.Entries do
+                  if entry.FullName.EndsWith(".npy", StringComparison.Ordinal) then
+                      entry.FullName.Substring(0, entry.FullName.Length - 4) ]
+        with fault ->
+            raise (StoreException(path, "a .npz file (a zip archive)", fault.Message.TrimEnd '.', fault))
+
     /// Writes what a .npz file holds to a stream; equal contents give equal bytes.
     let writeTo (stream: Stream) (npz: Npz) =
         use archive = new ZipArchive(stream, ZipArchiveMode.Create, leaveOpen = true)

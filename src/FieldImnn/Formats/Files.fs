@@ -71,10 +71,9 @@ module Files =
         with Refusal why as fault ->
             raise (StoreException(file, "a file that can be read", why, fault))
 
-    /// Writes a file that is either complete or not there: everything goes to a temporary file in the same folder (made if
-    /// need be), which takes the target's place at the end. If anything fails, the temporary file goes and an older target stays.
-    /// The stream must be left open.
-    let writeAtomically (path: string) (write: Stream -> unit) =
+    /// Makes a file that is either complete or not there: `make` is given the path of a temporary file in the same folder (made if need be),
+    /// which takes the target's place at the end. If anything fails, the temporary file goes and an older target stays.
+    let makeAtomically (path: string) (make: string -> unit) =
         let file = fullPath path
 
         if Directory.Exists file then
@@ -86,10 +85,7 @@ module Files =
 
         try
             try
-                using (new FileStream(temporary, FileMode.CreateNew, FileAccess.Write)) (fun stream ->
-                    write stream
-                    stream.Flush(flushToDisk = true))
-
+                make temporary
                 File.Move(temporary, file, overwrite = true)
             with Refusal why as fault ->
                 raise (StoreException(file, "a file that can be written", why, fault))
@@ -98,3 +94,10 @@ module Files =
                 File.Delete temporary
             with Refusal _ ->
                 ()
+
+    /// Writes a file that is either complete or not there, as makeAtomically. The stream must be left open.
+    let writeAtomically (path: string) (write: Stream -> unit) =
+        makeAtomically path (fun temporary ->
+            use stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write)
+            write stream
+            stream.Flush(flushToDisk = true))

@@ -1,0 +1,163 @@
+namespace FieldImnn
+
+open FieldImnn.Core
+open TorchSharp
+
+/// Pairs of parameters and fields that somebody has simulated.
+type Pairs =
+    {
+        /// Rows of θ, draws of the prior.
+        Theta: float[][]
+        /// Their fields.
+        Fields: Slices
+        /// What is done about fields that are NaN or infinite.
+        Failures: FailurePolicy
+        Progress: Progress
+    }
+
+/// Inference from pairs alone: methods that need no simulation of their own.
+module Pairs =
+    /// The part of the prior's width that draws may leave free at an end.
+    let private free = 0.1
+
+    /// The pairs that lie within the prior. One that they do not fill is refused: nothing would be known of the rest of it.
+    let within (prior: Prior) (pairs: Pairs) : Pairs =
+        let inside =
+            [| 0 .. pairs.Theta.Length - 1 |]
+            |> Array.filter (fun i -> Prior.contains prior pairs.Theta[i])
+
+        let theta = inside |> Array.map (fun i -> pairs.Theta[i])
+
+        if theta.Length < 20 then
+            raise (
+                SettingException(
+                    $"simulations of {pairs.Fields.Name}",
+                    "20 or more within the prior",
+                    $"{theta.Length} of {pairs.Theta.Length}"
+                )
+            )
+
+        Array.iteri2
+            (fun k name (lo, hi) ->
+                let column = theta |> Array.map (Array.item k)
+                let low, high = Array.min column, Array.max column
+
+                // a bounded parameter's ends; where there is no bound, draws have no end either
+                if low - lo > free * (hi - lo) || hi - high > free * (hi - lo) then
+                    raise (
+                        SettingException(
+                            $"prior of {name}",
+                            $"one that the simulations of {pairs.Fields.Name} fill, which go from {low} to {high}",
+                            $"{lo} to {hi}"
+                        )
+                    ))
+            prior.Names
+            (Prior.bounds prior)
+
+        { pairs with
+            Theta = theta
+            Fields = Slices.pick inside pairs.Fields }
+
+    /// Numbers that are read at a time.
+    let private atATime = 1L <<< 22
+
+    /// The places of the fields that are finite, refusing more failures than the policy allows.
+    let private good (pairs: Pairs) first (finite: bool[]) =
+        match Array.tryFindIndex not finite with
+        | Some i when pairs.Failures = StopAtFailure ->
+            raise (
+                NonFiniteException(
+                    pairs.Fields.Name,
+                    $"finite numbers in every simulation ({Simulator.skipping})",
+                    $"NaN or infinity in simulation {first + i}"
+                )
+            )
+        | _ -> [| 0 .. finite.Length - 1 |] |> Array.filter (fun i -> finite[i])
+
+    /// The summaries of all pairs, read a piece at a time.
+    let compress (compress: Tensor -> float[][]) (pairs: Pairs) : Simulated =
+        let pixels = max 1L (Array.fold (*) 1L pairs.Fields.Shape)
+        let chunk = int (max 1L (min 200L (atATime / pixels)))
+        let n = pairs.Theta.Length
+
+        let made =
+            Tensors.chunks chunk n
+            |> Array.collect (fun struct (start, length) ->
+                pairs.Progress.Cancellation.ThrowIfCancellationRequested()
+                Progress.report pairs.Progress "compressing simulations" start n ""
+
+                Tensors.using (fun () ->
+                    let fields = pairs.Fields.Read [| start .. start + length - 1 |]
+                    let good = good pairs start (Tensors.finiteRows fields)
+
+                    if good.Length = 0 then
+                        [||]
+                    else
+                        Tensors.rows good fields
+                        |> compress
+                        |> Array.map2 (fun i x -> start + i, x) good
+                        |> Array.filter (fun (_, x) -> Array.forall System.Double.IsFinite x)))
+
+        let failed = n - made.Length
+
+        match pairs.Failures with
+        | SkipFailures most when float failed > most * float n ->
+            raise (
+                SimulatorException(
+                    pairs.Fields.Name,
+                    $"at most a part of {most} that fail ({Simulator.skipping})",
+                    $"{failed} of {n} NaN or infinite"
+                )
+            )
+        | _ -> ()
+
+        let rows = made |> Array.map fst
+
+        { Theta = rows |> Array.map (fun i -> pairs.Theta[i])
+          Rows = rows
+          Summaries = made |> Array.map snd
+          Made = n
+          Failed = failed }
+
+    let private inferred (made: Simulated) posterior warnings =
+        { Posterior = posterior
+          Simulations = made.Made
+          Failed = made.Failed
+          Warnings = warnings }
+
+    let private by pairs (infer: Model -> Compression -> Simulated -> float[] list -> Inferred list) : Method =
+        fun model compression fields ->
+            let pairs = within model.Prior pairs
+            let made = compress (Compression.summaries compression) pairs
+            infer model compression made (fields |> List.map (Compression.ofField compression))
+
+    /// Rejection ABC among the pairs, with the settings' acceptance and regression.
+    let abc (settings: AbcSettings) pairs : Method =
+        by pairs (fun model compression made observed ->
+            [ for x in observed do
+                  let found = Abc.ofSimulated settings compression.Information model.Prior x made
+                  inferred made found.Posterior found.Warnings ])
+
+    /// The amortised neural posterior of the pairs.
+    let npe (settings: NpeSettings) pairs : Method =
+        by pairs (fun model _ made observed ->
+            let amortised = NeuralPosterior.learnFrom settings model.Prior made
+
+            [ for x in observed do
+                  let posterior = NeuralPosterior.posterior amortised x
+                  inferred made posterior (NeuralPosterior.warnings amortised x posterior) ])
+
+    /// Neural likelihood in one round, that of the pairs.
+    let delfi (settings: DelfiSettings) pairs : Method =
+        by pairs (fun model compression made observed ->
+            let settings =
+                { settings with
+                    Estimator =
+                        { settings.Estimator with
+                            Edges = compression.Edges } }
+
+            let targets = observed |> List.map Array.singleton |> Array.ofList
+            let found = Delfi.ofSimulated settings model.Prior targets made
+            (found.Likelihood :> System.IDisposable).Dispose()
+
+            [ for posterior, warnings in Array.zip found.Posteriors found.Warnings -> inferred made posterior warnings ])
