@@ -166,7 +166,8 @@ module StoredInference =
                 Notes = Map [ "training", "IMNN" ] },
             pairs
         | None, Some all ->
-            let learning = half true (Pairs.within model.Prior all)
+            let all = Pairs.within model.Prior all
+            let learning = Pairs.finite (half true all)
 
             printfn
                 $"compressor: regression of the parameters on the features of {learning.Theta.Length} simulations (there are no derivatives)"
@@ -301,7 +302,13 @@ module StoredInference =
             [ "training", Report.value training
               yield! Outcome.failures model
               "prior", Report.prior model.Prior ]
-          Settings = [ "method", Report.value name; "training", Provenance.training settings ]
+          Settings =
+            [ "method", Report.value name
+              "training",
+              (if Regression.isOne compressor then
+                   Provenance.regression settings
+               else
+                   Provenance.training settings) ]
           Seed = arguments.GetResult(Seed, 1UL)
           Device = arguments.GetResult(Device, "cpu")
           Seconds = clock.Elapsed.TotalSeconds }

@@ -182,7 +182,7 @@ module internal Training =
             entries |> List.map (fun (name, _, _, _) -> name) |> Style.legendAbove 620.0
 
         let frame, panel =
-            Style.single (620.0, 400.0) (30 + above) (26 + int (15.0 * longest))
+            Style.single (620.0, 400.0) (30 + above) (26 + int (16.5 * longest))
 
         let traces =
             entries |> List.map (fun (name, i, points, bold) -> line i name points bold)

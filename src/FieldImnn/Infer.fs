@@ -113,14 +113,11 @@ module Infer =
         | [] -> []
         | names -> [ Unseen names ]
 
-    /// How far from its fiducial a compressor is still itself, in standard errors of a field.
-    let private near = 3.0
-
     /// A field whose posterior lies far from where the compressor was trained.
     let private far (compressor: Compressor) posterior =
         let errors = Compressor.away compressor (Posterior.mean posterior)
 
-        if errors <= near || Regression.isOne compressor then
+        if errors <= Refit.near || Regression.isOne compressor then
             []
         else
             [ FarFromFiducial errors ]

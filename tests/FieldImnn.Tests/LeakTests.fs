@@ -4,13 +4,11 @@ module LeakTests
 open System
 open System.Diagnostics
 open System.IO
-open System.Runtime.InteropServices
 open System.Threading
 open Expecto
 open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Fields
-open FieldImnn.Core.Networks
 open FieldImnn.Core.Random
 open FieldImnn.Core.Runtime
 open DoorTests
@@ -23,73 +21,6 @@ let argument = "--split-memory"
 
 /// What the argument is followed by where the fault is planted: nothing is given back.
 let private planted = "planted"
-
-/// The argument that makes the test program prepare fields for the default features and print by how much the heap has grown.
-let heapArgument = "--grow-heap"
-
-[<Struct; StructLayout(LayoutKind.Sequential)>]
-type private HeapInfo =
-    { Arena: unativeint
-      Free1: unativeint
-      Free2: unativeint
-      Mapped: unativeint
-      MappedSize: unativeint
-      Unused1: unativeint
-      Unused2: unativeint
-      Used: unativeint
-      Free: unativeint
-      Top: unativeint }
-
-[<DllImport("libc")>]
-extern HeapInfo private mallinfo2()
-
-/// Polynomials of 16 fields with numbers that only the collector frees: what the default features did once.
-let private polynomials (x: Tensor) =
-    let mutable h = x
-
-    let all =
-        [| for j in 1..5 do
-               h <- (x * h - x * (0.3 * float j).ToScalar()) / (sqrt (float j)).ToScalar()
-               h |]
-
-    torch.stack (all, 1L) |> ignore
-
-/// What the test program does with the argument: prints by how many MB the heap of the C library grows in 200 batches, none of whose tensors
-/// live on, without a garbage collection.
-let printHeap (rest: string[]) =
-    TorchRuntime.Configure()
-    use _ = torch.no_grad ()
-    let simulator = (PowerLaw.create 64 ModeConvention.Ideal).Simulator
-    use network = Imnn.network Features.localStatistics simulator 1UL
-    network.Fit(torch.randn (500L, 64L, 64L))
-    let dual = Dual(torch.randn (16L, 64L, 64L), torch.randn (32L, 64L, 64L))
-    let large = torch.randn (16L, 128L, 128L)
-
-    let run () =
-        use _ = torch.NewDisposeScope()
-
-        if Array.contains planted rest then
-            polynomials large
-        else
-            network.Forward dual |> ignore
-
-    for _ in 1..20 do
-        run ()
-
-    GC.Collect()
-    let still = GC.TryStartNoGCRegion 200_000_000L
-    let before = mallinfo2().Arena
-
-    for _ in 1..200 do
-        run ()
-
-    let grown = float (mallinfo2().Arena - before) / 1e6
-
-    if still then
-        GC.EndNoGCRegion()
-
-    Console.Out.WriteLine $"%.0f{grown}"
-    0
 
 /// Resident memory of this process, MB.
 let private resident () =
@@ -162,18 +93,6 @@ let tests =
 
               let before, after = afterSplitting [ planted ]
               Expect.isGreaterThan after (0.9 * before) "MB where nothing gives it back")
-
-          testCase "what is freed leaves no holes behind numbers that wait for the collector" (fun () ->
-              let glibc =
-                  match NativeLibrary.TryLoad "libc.so.6" with
-                  | true, handle -> NativeLibrary.TryGetExport(handle, "mallinfo2") |> fst
-                  | _ -> false
-
-              if not glibc then
-                  skiptest "the heap of glibc is looked at"
-
-              Expect.isLessThan (float (ownProcess [ heapArgument ])) 20.0 "MB in 200 batches"
-              Expect.isGreaterThan (float (ownProcess [ heapArgument; planted ])) 100.0 "MB where numbers wait")
 
           testCase "a planted leak is seen" (fun () ->
               let kept = ResizeArray<Tensor>()

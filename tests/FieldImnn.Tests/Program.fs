@@ -88,7 +88,6 @@ let main argv =
     | first :: rest when first = BitsTests.argument -> BitsTests.printAll (Array.ofList rest)
     | first :: rest when first = NativeTests.argument -> NativeTests.printCollections (Array.ofList rest)
     | first :: rest when first = LeakTests.argument -> LeakTests.printMemory (Array.ofList rest)
-    | first :: rest when first = LeakTests.heapArgument -> LeakTests.printHeap (Array.ofList rest)
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
     | first :: rest when first = ExternalProgramTests.argument -> ExternalProgramTests.simulate rest
     | [ first; folder ] when first = ExternalProgramTests.hanging -> ExternalProgramTests.hang folder

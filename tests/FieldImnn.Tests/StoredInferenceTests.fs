@@ -257,8 +257,8 @@ let private wrong =
           inFolder (fun folder ->
               let theta, fields = pairs.Value
               let holed = (fields.narrow (0L, 0L, 1000L)).clone()
-              // of the half that the posterior is learned from
-              for i in [ 11L; 501L; 999L ] do
+              // of the half that the posterior is learned from, and of that of the regression
+              for i in [ 11L; 501L; 999L; 40L; 600L ] do
                   holed[i, 3L, 3L] <- torch.tensor nan
 
               Npy.write (Path.Combine(folder, "fields.npy")) (single holed)

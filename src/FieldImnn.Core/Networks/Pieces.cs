@@ -20,22 +20,20 @@ internal static class Pieces
             return function(x).MoveToOuterDisposeScope();
         var parts = new Dual[(n + at - 1) / at];
         var threads = x.Primal.device.type == DeviceType.CPU && !is_grad_enabled() ? TorchRuntime.Threads : 1;
-        if (threads == 1)
-        {
-            for (var i = 0; i < parts.Length; i++)
-                Make(i);
-        }
-        else
-            Concurrently(parts.Length, threads, Make);
         try
         {
+            if (threads > 1)
+                Concurrently(parts.Length, threads, Make);
+            else
+                for (var i = 0; i < parts.Length; i++)
+                    Make(i);
             return new Dual(cat([.. parts.Select(p => p.Primal)]), x.Tangent is null ? null : cat([.. parts.Select(p => p.Tangent!)])).MoveToOuterDisposeScope();
         }
         finally
         {
             foreach (var part in parts)
             {
-                part.Primal.Dispose();
+                part.Primal?.Dispose(); // there are fewer where one failed
                 part.Tangent?.Dispose();
             }
         }
@@ -83,7 +81,9 @@ internal static class Pieces
             using var partScope = NewDisposeScope();
             var length = Math.Min(at, n - from);
             var part = function(x.narrow(0, from, length)) * ((double)length / n);
-            sum = (sum is null ? part : sum + part).MoveToOuterDisposeScope();
+            var before = sum;
+            sum = (before is null ? part : before + part).MoveToOuterDisposeScope();
+            before?.Dispose();
         }
         return sum!.MoveToOuterDisposeScope();
     }

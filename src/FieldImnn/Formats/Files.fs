@@ -51,25 +51,30 @@ module Files =
         with Refusal why as fault ->
             raise (StoreException(folder, "a folder that can be written to", why, fault))
 
-    /// All bytes of a file.
-    let readAllBytes (path: string) =
+    /// What opens a file, with the file named in its errors.
+    let internal opening (path: string) (work: string -> 'a) : 'a =
         let file = fullPath path
 
         if Directory.Exists file then
             raise (StoreException(file, "a file", "a folder"))
 
-        if not (File.Exists file) then
-            raise (StoreException(file, "a file", "nothing of that name"))
-
         try
+            work file
+        with Refusal why as fault ->
+            raise (StoreException(file, "a file that can be read", why, fault))
+
+    /// All bytes of a file.
+    let readAllBytes (path: string) =
+        opening path (fun file ->
+            if not (File.Exists file) then
+                raise (StoreException(file, "a file", "nothing of that name"))
+
             let length = FileInfo(file).Length
 
             if length > int64 Array.MaxLength then
                 raise (StoreException(file, $"a file of at most {Array.MaxLength} bytes", $"{length} bytes"))
 
-            File.ReadAllBytes file
-        with Refusal why as fault ->
-            raise (StoreException(file, "a file that can be read", why, fault))
+            File.ReadAllBytes file)
 
     /// Makes a file that is either complete or not there: `make` is given the path of a temporary file in the same folder (made if need be),
     /// which takes the target's place at the end. If anything fails, the temporary file goes and an older target stays.

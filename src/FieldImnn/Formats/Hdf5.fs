@@ -93,33 +93,38 @@ type internal Hdf5Dataset(path: string, name: string) =
         H5DatasetAccess(ChunkCache = SimpleReadingChunkCache(mostChunks, mostChunkBytes))
 
     let kind =
-        match dataset.Type.Class with
-        | H5DataTypeClass.FloatingPoint -> Real
-        | H5DataTypeClass.FixedPoint when dataset.Type.FixedPoint.IsSigned -> Signed
-        | H5DataTypeClass.FixedPoint -> Unsigned
-        | other ->
-            raise (StoreException($"{path}, dataset '{name}'", "floating point numbers or integers", string other))
+        guarded (fun () ->
+            match dataset.Type.Class with
+            | H5DataTypeClass.FloatingPoint -> Real
+            | H5DataTypeClass.FixedPoint when dataset.Type.FixedPoint.IsSigned -> Signed
+            | H5DataTypeClass.FixedPoint -> Unsigned
+            | other ->
+                raise (StoreException($"{path}, dataset '{name}'", "floating point numbers or integers", string other)))
 
-    let shape = dataset.Space.Dimensions |> Array.map int64
+    let shape = guarded (fun () -> dataset.Space.Dimensions |> Array.map int64)
 
     /// The reader does not turn bytes round, and says so when it is asked for numbers.
     let bigEndian =
-        let first =
-            HyperslabSelection(shape.Length, Array.create shape.Length 0UL, Array.create shape.Length 1UL)
+        let read () =
+            let first =
+                HyperslabSelection(shape.Length, Array.create shape.Length 0UL, Array.create shape.Length 1UL)
 
-        try
-            if shape.Length > 0 && Array.forall ((<>) 0L) shape then
-                match kind, dataset.Type.Size with
-                | Real, 4 -> dataset.Read<float32[]>(fileSelection = first) |> ignore
-                | Real, 8 -> dataset.Read<float[]>(fileSelection = first) |> ignore
-                | _, 2 -> dataset.Read<int16[]>(fileSelection = first) |> ignore
-                | _, 4 -> dataset.Read<int[]>(fileSelection = first) |> ignore
-                | _, 8 -> dataset.Read<int64[]>(fileSelection = first) |> ignore
-                | _ -> ()
+            match kind, dataset.Type.Size with
+            | Real, 4 -> dataset.Read<float32[]>(fileSelection = first) |> ignore
+            | Real, 8 -> dataset.Read<float[]>(fileSelection = first) |> ignore
+            | _, 2 -> dataset.Read<int16[]>(fileSelection = first) |> ignore
+            | _, 4 -> dataset.Read<int[]>(fileSelection = first) |> ignore
+            | _, 8 -> dataset.Read<int64[]>(fileSelection = first) |> ignore
+            | _ -> ()
 
-            false
-        with fault when fault.ToString().Contains("byte order", StringComparison.OrdinalIgnoreCase) ->
-            true
+        guarded (fun () ->
+            try
+                if shape.Length > 0 && Array.forall ((<>) 0L) shape then
+                    read ()
+
+                false
+            with fault when fault.ToString().Contains("byte order", StringComparison.OrdinalIgnoreCase) ->
+                true)
 
     let element =
         { Kind = kind

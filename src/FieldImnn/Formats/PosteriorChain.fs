@@ -53,7 +53,7 @@ module internal PosteriorChain =
         | None, None -> posterior.Samples |> Array.map (fun _ -> 0.0)
         | _ ->
             // a grid's points count as their density and their share: half of it on the border
-            posterior.Weights |> Array.map (fun w -> if w > 0.0 then -log w else 0.0)
+            posterior.Weights |> Array.map (fun w -> -log(max w Double.Epsilon))
 
     /// Writes the three files beside each other, the one that is named (.txt) last; provenance, in JSON, is a fourth, ROOT.provenance.json.
     let write (path: string) (provenance: string option) (posterior: Posterior) =

@@ -87,7 +87,7 @@ module PosteriorFile =
             let beside = Path.ChangeExtension(path, ".provenance.json")
 
             if File.Exists beside then
-                Some(File.ReadAllText(beside).Trim())
+                Some((Files.opening beside File.ReadAllText).Trim())
             else
                 None
         | _ -> PosteriorHdf5.provenance path

@@ -99,12 +99,12 @@ module internal Batch =
                         else
                             dual (Simulator.fields simulator theta keys) None)) }
 
-    /// Stored simulations that choose the weights, at the most: they stay in memory, with their derivatives, 512 MB of them.
+    /// Stored simulations that choose the weights, at the most: they stay in memory, with their derivatives, 512 MB of them, or 200 where these are more.
     let private mostHeld (simulator: Simulator) =
         let numbers =
             Array.fold (*) 1L simulator.FieldShape * int64 (1 + simulator.Parameters.Length)
 
-        int (max 1000L ((1L <<< 27) / numbers))
+        int (max 200L ((1L <<< 27) / numbers))
 
     /// Simulations of a stored set: those with derivatives, and those without.
     let private stored settings (network: SummaryNetwork) simulator training heldOut chunk =
@@ -191,8 +191,13 @@ module internal Batch =
         match settings.Derivatives with
         | _ when wanted = 0 -> 0
         | Precomputed(training, _) ->
-            let fields = training.Fields |> Slices.range 0 (min wanted training.Fields.Count)
-            network.Fit(fields.``to`` (torch.ScalarType.Float32, Device.cpu))
+            let fields =
+                Tensors.chunks (chunkOf settings simulator) (min wanted training.Fields.Count)
+                |> Array.map (fun struct (start, length) ->
+                    Tensors.scoped (fun () ->
+                        (training.Fields |> Slices.range start length).``to``(torch.ScalarType.Float32, Device.cpu)))
+
+            network.Fit(torch.cat (fields, 0L))
             0
         | _ ->
             let seed = NoiseKey.SeedFor(settings.Seed, "constants")

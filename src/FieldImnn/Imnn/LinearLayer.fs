@@ -6,7 +6,7 @@ open TorchSharp
 
 /// How the covariance of features is shrunk before it is inverted: C + τ² D + ρ diag C, with D = Σ_ab (F⁻¹)_ab Cov(∂φ/∂θ_a, ∂φ/∂θ_b). Where θ
 /// is spread about the fiducial by τ standard errors, τ² D is what its changes add to C; and it holds down what derivatives are noisy in.
-type internal Shrinkage = { Spread: float; Ridge: float }
+type internal Shrinkage = { TauSquared: float; Ridge: float }
 
 /// The closed-form last layer of a network, fitted to features and their derivatives.
 module internal LinearLayer =
@@ -23,15 +23,15 @@ module internal LinearLayer =
     type private Moments =
         { Covariance: Tensor
           Derivative: Tensor
-          Spread: Tensor }
+          Changes: Tensor }
 
     /// Parts that take turns in judging what the others fitted.
     let private folds = 5
 
     let private candidates =
-        [ for spread in [ 0.0; 0.1; 0.3; 1.0; 3.0; 10.0 ] do
+        [ for tau2 in [ 0.0; 0.1; 0.3; 1.0; 3.0; 10.0 ] do
               for ridge in [ 0.0; 0.003; 0.01; 0.03; 0.1; 0.3 ] do
-                  { Spread = spread; Ridge = ridge } ]
+                  { TauSquared = tau2; Ridge = ridge } ]
 
     /// Sums over features x (n, r) and derivatives dx (m, p, r), which the matrix G (p, p), G Gᵀ = F⁻¹, gives units of standard errors.
     let private sums (g: Tensor) (x: Tensor) (dx: Tensor) =
@@ -68,11 +68,12 @@ module internal LinearLayer =
 
         { Covariance = (s.XX - torch.outer (mean, mean) * s.Count) / (s.Count - 1.0)
           Derivative = derivative
-          Spread = s.ExEx / s.DerivativeCount - scaled.t().matmul scaled }
+          Changes = s.ExEx / s.DerivativeCount - scaled.t().matmul scaled }
 
     /// The layer (r, p) of moments; none where its matrix is not positive definite.
     let private layer (diagonal: Tensor) (shrinkage: Shrinkage) (m: Moments) : Tensor option =
-        let matrix = m.Covariance + m.Spread * shrinkage.Spread + diagonal * shrinkage.Ridge
+        let matrix =
+            m.Covariance + m.Changes * shrinkage.TauSquared + diagonal * shrinkage.Ridge
 
         let struct (factor, info) = torch.linalg.cholesky_ex matrix
 

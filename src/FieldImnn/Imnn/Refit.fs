@@ -41,8 +41,8 @@ module Refit =
         $"trained at {at compressor.Fiducial}; estimate {at mean}, {errors} standard errors away"
         |> Progress.report progress $"round {number}" 1 1
 
-    /// A round looks for the place only, until the fields are within so many standard errors of its fiducial.
-    let private near = 3.0
+    /// How far from its fiducial a compressor is still itself, in standard errors of a field: rounds only look for the place until it is nearer.
+    let internal near = 3.0
 
     /// Rounds for observed fields (n, shape…), until their mean estimate lies within one standard error of the fiducial it was made
     /// at, or there have been as many as allowed, or the work is cancelled. Progress is told of each round's end. `train` makes a compressor

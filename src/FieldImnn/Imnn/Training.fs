@@ -75,10 +75,12 @@ module Imnn =
             Guard.AtLeast("stored simulations for training", int64 settings.Simulations, int64 (source.Count Training))
             |> ignore
 
+            let choosing = if network.Parameters.Count = 0 then Fitting else Validation
+
             Guard.AtLeast(
                 "half of the stored simulations held out",
                 2L * (network.Features + 3L),
-                int64 (min (source.Count Validation) (source.Count Quoting))
+                int64 (min (source.Count choosing) (source.Count Quoting))
             )
             |> ignore
         | _ -> ()

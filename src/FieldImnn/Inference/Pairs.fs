@@ -69,36 +69,14 @@ module Pairs =
                 NonFiniteException(
                     pairs.Fields.Name,
                     $"finite numbers in every simulation ({Simulator.skipping})",
-                    $"NaN or infinity in simulation {first + i}"
+                    $"NaN or infinity in simulation {pairs.Fields.Place(first + i)}"
                 )
             )
         | _ -> [| 0 .. finite.Length - 1 |] |> Array.filter (fun i -> finite[i])
 
-    /// The summaries of all pairs, read a piece at a time.
-    let compress (compress: Tensor -> float[][]) (pairs: Pairs) : Simulated =
-        let pixels = max 1L (Array.fold (*) 1L pairs.Fields.Shape)
-        let chunk = int (max 1L (min 200L (atATime / pixels)))
+    /// Refuses more failures than the policy allows.
+    let private allowed (pairs: Pairs) failed =
         let n = pairs.Theta.Length
-
-        let made =
-            Tensors.chunks chunk n
-            |> Array.collect (fun struct (start, length) ->
-                pairs.Progress.Cancellation.ThrowIfCancellationRequested()
-                Progress.report pairs.Progress "compressing simulations" start n ""
-
-                Tensors.using (fun () ->
-                    let fields = pairs.Fields.Read [| start .. start + length - 1 |]
-                    let good = good pairs start (Tensors.finiteRows fields)
-
-                    if good.Length = 0 then
-                        [||]
-                    else
-                        Tensors.rows good fields
-                        |> compress
-                        |> Array.map2 (fun i x -> start + i, x) good
-                        |> Array.filter (fun (_, x) -> Array.forall System.Double.IsFinite x)))
-
-        let failed = n - made.Length
 
         match pairs.Failures with
         | SkipFailures most when float failed > most * float n ->
@@ -111,6 +89,52 @@ module Pairs =
             )
         | _ -> ()
 
+    /// Pieces of all pairs that are read at a time.
+    let private pieces (pairs: Pairs) =
+        let pixels = max 1L (Array.fold (*) 1L pairs.Fields.Shape)
+        Tensors.chunks (int (max 1L (min 200L (atATime / pixels)))) pairs.Theta.Length
+
+    let private readPiece (pairs: Pairs) start length =
+        pairs.Fields.Read [| start .. start + length - 1 |]
+
+    /// The pairs whose fields are finite; refuses those that are not, or more of them than the policy allows.
+    let finite (pairs: Pairs) : Pairs =
+        let places =
+            pieces pairs
+            |> Array.collect (fun struct (start, length) ->
+                Tensors.using (fun () -> readPiece pairs start length |> Tensors.finiteRows |> good pairs start)
+                |> Array.map ((+) start))
+
+        allowed pairs (pairs.Theta.Length - places.Length)
+
+        { pairs with
+            Theta = places |> Array.map (fun i -> pairs.Theta[i])
+            Fields = Slices.pick places pairs.Fields }
+
+    /// The summaries of all pairs, read a piece at a time.
+    let compress (compress: Tensor -> float[][]) (pairs: Pairs) : Simulated =
+        let n = pairs.Theta.Length
+
+        let made =
+            pieces pairs
+            |> Array.collect (fun struct (start, length) ->
+                pairs.Progress.Cancellation.ThrowIfCancellationRequested()
+                Progress.report pairs.Progress "compressing simulations" start n ""
+
+                Tensors.using (fun () ->
+                    let fields = readPiece pairs start length
+                    let good = good pairs start (Tensors.finiteRows fields)
+
+                    if good.Length = 0 then
+                        [||]
+                    else
+                        Tensors.rows good fields
+                        |> compress
+                        |> Array.map2 (fun i x -> start + i, x) good
+                        |> Array.filter (fun (_, x) -> Array.forall System.Double.IsFinite x)))
+
+        let failed = n - made.Length
+        allowed pairs failed
         let rows = made |> Array.map fst
 
         { Theta = rows |> Array.map (fun i -> pairs.Theta[i])

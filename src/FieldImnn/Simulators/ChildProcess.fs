@@ -28,21 +28,25 @@ module internal ChildProcess =
     let private listen (reader: StreamReader) : Task * (unit -> string) =
         let kept = StringBuilder()
 
-        let rec reading (buffer: char[]) : Task =
+        let reading () : Task =
             task {
-                let! n = reader.ReadAsync(buffer, 0, buffer.Length)
+                let buffer = Array.zeroCreate<char> 4096
+                let mutable more = true
 
-                if n > 0 then
-                    lock kept (fun () ->
-                        kept.Append(buffer, 0, n) |> ignore
+                while more do
+                    let! n = reader.ReadAsync(buffer, 0, buffer.Length)
 
-                        if kept.Length > mostSaid then
-                            kept.Remove(0, kept.Length - mostSaid) |> ignore)
+                    if n = 0 then
+                        more <- false
+                    else
+                        lock kept (fun () ->
+                            kept.Append(buffer, 0, n) |> ignore
 
-                    do! reading buffer
+                            if kept.Length > mostSaid then
+                                kept.Remove(0, kept.Length - mostSaid) |> ignore)
             }
 
-        reading (Array.zeroCreate 4096), (fun () -> lock kept (fun () -> kept.ToString().Trim()))
+        reading (), (fun () -> lock kept (fun () -> kept.ToString().Trim()))
 
     let private start (command: string list) (folder: string) =
         let info =
@@ -86,8 +90,10 @@ module internal ChildProcess =
         stop.ThrowIfCancellationRequested()
         use child = start command folder
         use _ = stop.Register(fun () -> kill child)
-        let output, said = listen child.StandardOutput
-        let errors, complained = listen child.StandardError
+        use out = child.StandardOutput // whoever asks for the pipes closes them
+        use error = child.StandardError
+        let output, said = listen out
+        let errors, complained = listen error
 
         let ended =
             child.WaitForExit(int (min limit.TotalMilliseconds (float Int32.MaxValue)))
@@ -110,8 +116,9 @@ module internal ChildProcess =
         else
             TimedOut words
 
-    /// Calls the work with 0, 1, … count − 1, so many at a time, each on a thread of its own. The first exception ends it, and is raised.
-    let private each (atATime: int) (count: int) (work: int -> unit) =
+    /// Calls the work with 0, 1, … count − 1, so many at a time, each on a thread of its own. The first exception stops what is
+    /// under way, and is raised.
+    let private each (atATime: int) (count: int) (stop: unit -> unit) (work: int -> unit) =
         let next = ref -1
         let faults = Queue<exn>()
 
@@ -123,6 +130,7 @@ module internal ChildProcess =
                     work i
                 with fault ->
                     lock faults (fun () -> faults.Enqueue fault)
+                    stop ()
 
                 go ()
 
@@ -145,6 +153,6 @@ module internal ChildProcess =
             |> List.map (fun signal -> PosixSignalRegistration.Create(signal, fun _ -> stop.Cancel()))
 
         try
-            each atATime count (work stop.Token)
+            each atATime count stop.Cancel (work stop.Token)
         finally
             registrations |> List.iter _.Dispose()

@@ -226,7 +226,9 @@ module ExternalProgram =
         let seeds = Tensors.toArray noise |> Array.map int
 
         let folder =
-            Path.Combine(defaultArg running.Settings.Scratch (Path.GetTempPath()), $"fieldimnn-{Guid.NewGuid():N}")
+            Path.GetFullPath( // the program may run in another folder
+                Path.Combine(defaultArg running.Settings.Scratch (Path.GetTempPath()), $"fieldimnn-{Guid.NewGuid():N}")
+            )
 
         Files.ensureWritableFolder folder
 

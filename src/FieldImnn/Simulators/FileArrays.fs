@@ -48,7 +48,7 @@ type internal LineArray(name, lengths: int64[], element: ElementType) =
 [<Sealed>]
 type internal LineFile(name: string, path: string, start: int64, lengths, element) =
     inherit LineArray(name, lengths, element)
-    let handle = File.OpenHandle path
+    let handle = Files.opening path (fun file -> File.OpenHandle file)
 
     override _.Copy(first, into) =
         let mutable got = 0
@@ -97,7 +97,7 @@ module internal FileArrays =
         if not (File.Exists path) then
             refuse path "a file" "nothing of that name"
 
-        use stream = File.OpenRead path
+        use stream = Files.opening path File.OpenRead
         let header, start = header path stream
 
         let element =

@@ -78,7 +78,7 @@ module SimulationSet =
             | true, v -> Some v
             | _ -> None
 
-        File.ReadAllLines path
+        Files.opening path File.ReadAllLines
         |> Array.mapi (fun i line ->
             let told = Array.head (line.Split '#')
 
@@ -263,6 +263,16 @@ module SimulationSet =
     /// fits and quotes.
     let split (heldOut: float) (set: StoredSimulations) : StoredSimulations * StoredSimulations =
         let n, m = set.Fields.Count, set.FieldDerivatives.Count
+
+        if m > n then
+            raise (
+                ShapeException(
+                    $"derivatives {set.FieldDerivatives.Name}",
+                    $"at most {n}: derivative i is that of field i",
+                    $"{m}"
+                )
+            )
+
         let out k = int (heldOut * float k)
 
         let part first last firstBare lastBare =

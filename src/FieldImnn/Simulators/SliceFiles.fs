@@ -120,7 +120,10 @@ module SliceFiles =
                         yield! walk (axis + 1)
             }
 
-        walk 0
+        if lengths.Length = 0 then
+            Seq.singleton (struct ([||], 1L))
+        else
+            walk 0
 
     /// The tensor library's type of elements, if it has it.
     let private tensorType element =
@@ -171,6 +174,18 @@ module SliceFiles =
         let canonical = tensor.permute(order |> Array.map int64).contiguous()
         if several then canonical else canonical.unsqueeze 0L
 
+    /// Bytes that are read at a time: a span ends at 2 GiB.
+    let private mostBytes = 1L <<< 30
+
+    /// Rows that rise, in as many pieces as it takes.
+    let private inPieces (bytesOfRow: int64) (rising: int[] -> Tensor) (places: int[]) : Tensor =
+        let at = int (max 1L (mostBytes / max 1L bytesOfRow))
+
+        if places.Length <= at then
+            rising places
+        else
+            Tensors.scoped (fun () -> torch.cat (places |> Array.chunkBySize at |> Array.map rising, 0L))
+
     /// Rows of any places, by rows that rise.
     let private readAny (rising: int[] -> Tensor) (places: int[]) : Tensor =
         let distinct = places |> Array.distinct |> Array.sort
@@ -200,8 +215,15 @@ module SliceFiles =
         { Name = name
           Count = if several then int lengths[order[0]] else 1
           Shape = sides |> Array.map (fun axis -> lengths[axis])
+          Place = id
           Read =
-            readAny (fun places -> Tensors.scoped (fun () -> readRising (pool.Get(key, make)) order several places)) }
+            let bytes =
+                (sides |> Array.fold (fun n axis -> n * lengths[axis]) 1L)
+                * int64 first.Element.Size
+
+            (fun places -> Tensors.scoped (fun () -> readRising (pool.Get(key, make)) order several places))
+            |> inPieces bytes
+            |> readAny }
 
     let private isHdf5 (path: string) =
         match (Path.GetExtension path).ToLowerInvariant() with
@@ -242,7 +264,7 @@ module SliceFiles =
             ofFile archives path false (fun () -> FileArrays.npz path array) rank axes
         else
             let turned =
-                use stream = File.OpenRead path
+                use stream = Files.opening path File.OpenRead
                 (FileArrays.header path stream |> fst).FortranOrder
 
             ofFile files path turned (fun () -> FileArrays.npy path) rank axes

@@ -15,6 +15,8 @@ type Slices =
         Shape: int64[]
         /// Rows of these places, in this order: (n, shape…), float32 or float64.
         Read: int[] -> Tensor
+        /// What errors call a row: its place in what Name says.
+        Place: int -> int
     }
 
 /// Simulations and derivatives made elsewhere, at the fiducial parameters: in memory (StoredSimulations.ofTensors) or in files.
@@ -40,7 +42,8 @@ module Slices =
         { Name = inMemory
           Count = int tensor.shape[0]
           Shape = tensor.shape[1..]
-          Read = fun places -> Tensors.rows places tensor }
+          Read = fun places -> Tensors.rows places tensor
+          Place = id }
 
     /// The same under another name.
     let named name (slices: Slices) = { slices with Name = name }
@@ -52,7 +55,13 @@ module Slices =
         match Tensors.finiteRows read |> Array.tryFindIndex not with
         | None -> read
         | Some i ->
-            raise (NonFiniteException(slices.Name, "finite numbers", $"NaN or infinity in simulation {places[i]}"))
+            raise (
+                NonFiniteException(
+                    slices.Name,
+                    "finite numbers",
+                    $"NaN or infinity in simulation {slices.Place places[i]}"
+                )
+            )
 
     /// Rows from a first one on.
     let range first length slices =
@@ -67,7 +76,8 @@ module Slices =
     let pick (places: int[]) (slices: Slices) : Slices =
         { slices with
             Count = places.Length
-            Read = fun wanted -> slices.Read(wanted |> Array.map (fun i -> places[i])) }
+            Read = fun wanted -> slices.Read(wanted |> Array.map (fun i -> places[i]))
+            Place = fun i -> slices.Place places[i] }
 
     let private same what (a: Slices) (b: Slices) =
         if a.Shape <> b.Shape || a.Count <> b.Count then
@@ -97,7 +107,8 @@ module Slices =
           Count = first.Count
           Shape = Array.append [| int64 parts.Length |] first.Shape
           Read =
-            fun places -> Tensors.scoped (fun () -> torch.stack (parts |> List.map (fun part -> part.Read places), 1L)) }
+            fun places -> Tensors.scoped (fun () -> torch.stack (parts |> List.map (fun part -> part.Read places), 1L))
+          Place = first.Place }
 
     /// One entry of the first axis of every row.
     let entry (k: int) (slices: Slices) : Slices =
@@ -154,7 +165,8 @@ module Slices =
                         else
                             read |> Array.map (fun r -> r.``to`` torch.ScalarType.Float64)
 
-                    torch.cat (all, 0L) |> Tensors.rows back) }
+                    torch.cat (all, 0L) |> Tensors.rows back)
+          Place = id }
 
 /// Making stored simulations.
 module StoredSimulations =
