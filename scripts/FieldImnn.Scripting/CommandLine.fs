@@ -285,7 +285,7 @@ module CommandLine =
         parser.Parse arguments |> run command
 
     /// From the command line of a script (fsi.CommandLineArgs, the script's name first) to the posterior of an observed field, for a model
-    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --device, --skip-failures, --quick, --help. Returns the
+    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --device, --formats, --skip-failures, --quick, --help. Returns the
     /// exit code.
     let infer model recipe (arguments: string[]) : int =
         let program = $"dotnet fsi {Array.head arguments}"

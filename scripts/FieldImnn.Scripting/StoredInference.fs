@@ -153,6 +153,11 @@ module StoredInference =
             Theta = places |> Array.map (fun i -> pairs.Theta[i])
             Fields = Slices.pick places pairs.Fields }
 
+    /// The pairs within the prior in two: those that a regression learns from, all finite, and those that the inference learns from.
+    let halves prior (pairs: Pairs) : Pairs * Pairs =
+        let all = Pairs.within prior pairs
+        Pairs.finite (half true all), half false all
+
     /// A compressor trained on the set, by derivatives where it has some, else by regression on every other pair; and the pairs left.
     let private compressor (settings: ImnnSettings) (model: Model) (set: SimulationSet) (pairs: Pairs option) field =
         match set.AtFiducial, pairs with
@@ -166,13 +171,12 @@ module StoredInference =
                 Notes = Map [ "training", "IMNN" ] },
             pairs
         | None, Some all ->
-            let all = Pairs.within model.Prior all
-            let learning = Pairs.finite (half true all)
+            let learning, rest = halves model.Prior all
 
             printfn
                 $"compressor: regression of the parameters on the features of {learning.Theta.Length} simulations (there are no derivatives)"
 
-            Regression.trainFor settings model.Simulator learning.Theta learning.Fields field, Some(half false all)
+            Regression.trainFor settings model.Simulator learning.Theta learning.Fields field, Some rest
         | None, None -> failwith "a set has pairs or a fiducial"
 
     let private names = [ "npe"; "delfi"; "abc"; "gaussian" ]

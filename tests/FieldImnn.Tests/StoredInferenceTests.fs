@@ -253,6 +253,36 @@ let private wrong =
 
               refused [] [ "599 and 600" ]))
 
+      tensorTest "no pair serves both the regression and the inference, wherever the prior cuts" (fun () ->
+          let inside = [| for i in 1..40 -> [| float i / 41.0 |] |]
+
+          for outside in [ 0; 1; 2; 7; 20 ] do
+              let theta = Array.insertAt outside [| 5.0 |] inside
+
+              let learning, rest =
+                  StoredInference.halves
+                      (Prior.uniform [ "a", 0.0, 1.0 ])
+                      { Theta = theta
+                        Fields = Slices.ofTensor (torch.randn (41L, 4L))
+                        Failures = StopAtFailure
+                        Progress = Progress.silent }
+
+              let places (pairs: Pairs) =
+                  [ for i in 0 .. pairs.Fields.Count - 1 -> pairs.Fields.Place i ]
+
+              Expect.isEmpty (Set.intersect (set (places learning)) (set (places rest))) $"in both, {outside} outside"
+
+              Expect.equal
+                  (List.sort (places learning @ places rest))
+                  ([ 0..40 ] |> List.except [ outside ])
+                  "all that are inside"
+
+              for pairs in [ learning; rest ] do
+                  Expect.equal
+                      [ for i in places pairs -> theta[i] ]
+                      (List.ofArray pairs.Theta)
+                      "θ of the field's place")
+
       tensorTest "simulations that are NaN stop everything, or are left out and counted; θ as text" (fun () ->
           inFolder (fun folder ->
               let theta, fields = pairs.Value

@@ -26,7 +26,7 @@ module SimulationSet =
     let private refuse name expected received : 'a =
         raise (StoreException(name, expected, received))
 
-    let private endings = [ ".npy"; ".npz"; ".h5"; ".hdf5" ]
+    let private endings = [ ".npy"; ".npz"; ".h5"; ".hdf5"; ".hdf" ]
 
     /// Where the array of a name is, as SliceFiles.read has it, if it is there.
     let private tryPlace (path: string) (name: string) : (string * string option) option =
