@@ -130,12 +130,18 @@ let figure (cells: JsonNode list) =
     let seeds =
         measured |> List.map (fun c -> c["keptOfSeeds"].AsArray().Count) |> List.max
 
+    let marks =
+        if seeds = 1 then
+            "one seed"
+        else
+            $"large, the median of up to {seeds} seeds; small, each seed"
+
     measured
     |> List.groupBy (fun c -> text c "universe")
     |> List.map row
     |> Plot.shares "det <b>F</b> / det <b>F</b><sub>exact</sub>"
     |> Plot.withCaption
-        $"What features keep of the exact Fisher information of fields, on simulations that nothing else has seen: large, the median of up to {seeds} seeds; small, each seed; arrows, below the axis. The default is told nothing of the field in any row. Of six band amplitudes the share is that of one parameter, the sixth root."
+        $"What features keep of the exact Fisher information of fields, on simulations that nothing else has seen: {marks}; arrows, below the axis. The default is told nothing of the field in any row. Of six band amplitudes the share is that of one parameter, the sixth root."
 
 let path folder (universe: Universe) candidate counts =
     let plain (text: string) =
