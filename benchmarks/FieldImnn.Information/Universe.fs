@@ -132,21 +132,8 @@ let private masked n =
 
 /// C_ij(k) = A r^|i − j|/k, and noise of another level in each map.
 let private maps n count =
-    let power (k: Tensor) (theta: Tensor) : Tensor =
-        let a, r = theta.narrow (1L, 0L, 1L), theta.narrow (1L, 1L, 1L)
-
-        let element (i: int) j =
-            a / k * r.pow ((abs (i - j)).ToScalar())
-
-        torch.stack (Array.init count (fun i -> torch.stack (Array.init count (element i), 1L)), 1L)
-
-    let spectra: MapSpectra =
-        { Parameters = [| "A"; "r" |]
-          Maps = count
-          Power = power }
-
     let sky =
-        CorrelatedMaps.create spectra (FourierGrid(2, n, float n))
+        Maps.create n count
         |> CorrelatedMaps.withNoise (Array.init count (fun i -> 0.4 + 0.2 * float i))
 
     universe

@@ -48,21 +48,8 @@ let private amplitudes p =
 
 /// Maps of 64² of which each is correlated with the others. All have as many bands, so that features grow with pairs of channels alone.
 let private maps count =
-    let power (k: Tensor) (theta: Tensor) : Tensor =
-        let a, r = theta.narrow (1L, 0L, 1L), theta.narrow (1L, 1L, 1L)
-
-        let element (i: int) j =
-            a / k * r.pow ((abs (i - j)).ToScalar())
-
-        torch.stack (Array.init count (fun i -> torch.stack (Array.init count (element i), 1L)), 1L)
-
-    let spectra: MapSpectra =
-        { Parameters = [| "A"; "r" |]
-          Maps = count
-          Power = power }
-
     { Size = float count
-      Simulator = CorrelatedMaps.simulator "maps" (CorrelatedMaps.create spectra (FourierGrid(2, 64, 64.0)))
+      Simulator = CorrelatedMaps.simulator "maps" (Maps.create 64 count)
       Fiducial = [| 1.0; 0.6 |]
       Features = Features.localStatistics }
 

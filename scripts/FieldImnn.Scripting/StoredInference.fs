@@ -93,13 +93,7 @@ module StoredInference =
             if path.EndsWith(".npy", StringComparison.OrdinalIgnoreCase) then
                 Npy.read path
             else
-                let name =
-                    if path.EndsWith(".npz", StringComparison.OrdinalIgnoreCase) then
-                        Npz.names path
-                    else
-                        Hdf5.names path
-
-                match name with
+                match SliceFiles.names path with
                 | [ one ] when path.EndsWith(".npz", StringComparison.OrdinalIgnoreCase) ->
                     Npz.read path |> Npz.array path one
                 | [ one ] -> Hdf5.read path one

@@ -194,7 +194,8 @@ internal sealed class LocalScale : IDisposable
         v = u.Map(covariance.Inverse);
         using var scope = NewDisposeScope();
         var white = v.Map(t => HomogeneousCovariance.Multiply(covariance.Factor, t, adjoint: true));
-        var average = bands.Average.Times(1.0 / mask[0].numel()).to(u.Primal.dtype, u.Primal.device);
+        var average = bands.Average.to(u.Primal.dtype, u.Primal.device);
+        var part = 1.0 / mask[0].numel();
         var value = Product(white.Primal, white.Primal, 1);
         if (white.TangentByParameter is not { } change)
             return new Dual(value.flatten(1)).MoveToOuterDisposeScope();
@@ -205,7 +206,7 @@ internal sealed class LocalScale : IDisposable
         Tensor Product(Tensor a, Tensor b, long axis)
         {
             var (first, second) = (pairs.First(a, axis), pairs.Second(b, axis));
-            return (first.real * second.real).Plus(first.imag * second.imag).matmul(average);
+            return (first.real * second.real).Plus(first.imag * second.imag).matmul(average).Times(part);
         }
     }
 

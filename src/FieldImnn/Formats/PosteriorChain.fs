@@ -3,16 +3,12 @@ namespace FieldImnn
 open System
 open System.Globalization
 open System.IO
-open System.Text
 open FieldImnn.Core
 
 /// Posteriors as chains that getdist reads: ROOT.txt has a line for each sample, its weight, −ln of its density (0 where that is not known) and
 /// the parameters; ROOT.paramnames a line for each parameter, a name without spaces and a label; ROOT.ranges its bounds, N where there
 /// are none.
 module internal PosteriorChain =
-    let private number (v: float) =
-        v.ToString("R", CultureInfo.InvariantCulture)
-
     /// A name without what separates or marks names in these files.
     let private token (name: string) =
         let kept =
@@ -67,7 +63,7 @@ module internal PosteriorChain =
             (Array.map2 (fun token name -> $"{token}\t{label name}") tokens posterior.Names)
 
         let bound v =
-            if Double.IsInfinity v then "N" else number v
+            if Double.IsInfinity v then "N" else Text.number v
 
         writeLines
             (beside path ".ranges")
@@ -77,7 +73,7 @@ module internal PosteriorChain =
         |> Option.iter (fun json -> writeLines (beside path ".provenance.json") [ json ])
 
         Array.map3
-            (fun w l (s: float[]) -> Array.append [| w; l |] s |> Array.map number |> String.concat " ")
+            (fun w l (s: float[]) -> Array.append [| w; l |] s |> Array.map Text.number |> String.concat " ")
             posterior.Weights
             (minusLogDensity posterior)
             posterior.Samples
@@ -87,13 +83,7 @@ module internal PosteriorChain =
         raise (StoreException(file, expected, received))
 
     let private readLines (path: string) =
-        let text =
-            try
-                UTF8Encoding(false, true).GetString(Files.readAllBytes path).TrimStart '\uFEFF'
-            with :? ArgumentException as fault ->
-                raise (StoreException(path, "text in UTF-8", "other bytes", fault))
-
-        text.Split '\n'
+        (Text.decoded path).Split '\n'
         |> Array.mapi (fun i line -> struct (i + 1, line.Trim()))
         |> Array.filter (fun struct (_, line) -> line <> "" && not (line.StartsWith '#'))
 

@@ -3,7 +3,6 @@ namespace FieldImnn
 open System
 open System.Globalization
 open System.IO
-open System.Text
 open System.Text.RegularExpressions
 open FieldImnn.Core
 
@@ -21,9 +20,6 @@ module internal PosteriorCsv =
 
     /// Writes the samples and weights of a posterior, of one on a grid or line those of its points. Bounds are not in the file.
     let write (path: string) (posterior: Posterior) =
-        let number (v: float) =
-            v.ToString("R", CultureInfo.InvariantCulture)
-
         Files.writeAtomically path (fun stream ->
             use writer = new StreamWriter(stream, leaveOpen = true)
 
@@ -35,20 +31,12 @@ module internal PosteriorCsv =
 
             Array.iter2
                 (fun (s: float[]) w ->
-                    writer.WriteLine(Array.append s [| w |] |> Array.map number |> String.concat ","))
+                    writer.WriteLine(Array.append s [| w |] |> Array.map Text.number |> String.concat ","))
                 posterior.Samples
                 posterior.Weights)
 
     let private refuse file expected received =
         raise (StoreException(file, expected, received))
-
-    let private decoded file =
-        let bytes = Files.readAllBytes file
-
-        try
-            UTF8Encoding(false, true).GetString(bytes).TrimStart '\uFEFF'
-        with :? ArgumentException as fault ->
-            raise (StoreException(file, "text in UTF-8", "other bytes", fault))
 
     /// The records of CSV and the numbers of the lines where they begin: a line whose quotes are open goes on in the next.
     let private records file (text: string) =
@@ -122,7 +110,7 @@ module internal PosteriorCsv =
     /// Reads a posterior from a file with a line of names and a line for each sample; without a last column `weight` all samples weigh
     /// alike. The file does not know the prior's bounds: none are assumed where none are given, and densities near one are blurred over it.
     let read bounds (path: string) =
-        match decoded path |> lines path |> List.ofArray with
+        match Text.decoded path |> lines path |> List.ofArray with
         | [] -> refuse path "a line of names and a line for each sample" "an empty file"
         | struct (_, names) :: samples ->
             samples

@@ -155,18 +155,18 @@ module internal LinearLayer =
     /// cross-validation says. Without shrinkage it loses about s/n of the information of each parameter.
     let fit (x: Tensor) (dx: Tensor) : Matrix<float> =
         let statistics = Fisher.featureStatistics x dx
-        let plain = Fisher.bestLinear statistics
+        let plain () = Fisher.bestLinear statistics
         let p = dx.shape[1]
 
         if
             min x.shape[0] dx.shape[0] < int64 folds * (p + 3L)
             || statistics.Fisher.Diagonal().Minimum() <= 0.0
         then
-            plain
+            plain ()
         else
             Tensors.using (fun () ->
                 let white = Matrices.whitening "covariance of the features" statistics.Covariance
                 let g = Matrices.whitening "Fisher matrix of the features" statistics.Fisher
 
                 shrunk white g (statistics.Covariance.Diagonal()) x dx
-                |> Option.defaultValue plain)
+                |> Option.defaultWith plain)

@@ -22,13 +22,6 @@ module Regression =
     /// Ridge strengths that are tried, in units of a standardised feature's sum of squares.
     let private strengths = [| for e in -8.0 .. 0.5..1.0 -> 10.0 ** e |]
 
-    /// Numbers of fields that are read at a time.
-    let private atATime = 1L <<< 22
-
-    let private pieces (fields: Slices) n =
-        let pixels = max 1L (Array.fold (*) 1L fields.Shape)
-        Tensors.chunks (int (max 1L (min 200L (atATime / pixels)))) n
-
     let private single (device: torch.Device) (t: Tensor) =
         t.``to`` (torch.ScalarType.Float32, device)
 
@@ -43,7 +36,8 @@ module Regression =
 
         Tensors.scoped (fun () ->
             let parts =
-                pieces fields fields.Count
+                fields
+                |> Slices.pieces fields.Count
                 |> Array.map (fun struct (start, length) ->
                     settings.Progress.Cancellation.ThrowIfCancellationRequested()
                     Progress.report settings.Progress "features of the simulations" start fields.Count ""
@@ -225,7 +219,8 @@ module Regression =
                 away.DotProduct(first.Fisher * away)
 
             let distances =
-                pieces fields fields.Count
+                fields
+                |> Slices.pieces fields.Count
                 |> Array.collect (fun struct (start, length) ->
                     Tensors.using (fun () -> fields |> Slices.range start length |> Compressor.estimates first))
                 |> Array.map distance

@@ -58,9 +58,6 @@ module Pairs =
             Theta = theta
             Fields = Slices.pick inside pairs.Fields }
 
-    /// Numbers that are read at a time.
-    let private atATime = 1L <<< 22
-
     /// The places of the fields that are finite, refusing more failures than the policy allows.
     let private good (pairs: Pairs) first (finite: bool[]) =
         match Array.tryFindIndex not finite with
@@ -89,18 +86,14 @@ module Pairs =
             )
         | _ -> ()
 
-    /// Pieces of all pairs that are read at a time.
-    let private pieces (pairs: Pairs) =
-        let pixels = max 1L (Array.fold (*) 1L pairs.Fields.Shape)
-        Tensors.chunks (int (max 1L (min 200L (atATime / pixels)))) pairs.Theta.Length
-
     let private readPiece (pairs: Pairs) start length =
         pairs.Fields.Read [| start .. start + length - 1 |]
 
     /// The pairs whose fields are finite; refuses those that are not, or more of them than the policy allows.
     let finite (pairs: Pairs) : Pairs =
         let places =
-            pieces pairs
+            pairs.Fields
+            |> Slices.pieces pairs.Theta.Length
             |> Array.collect (fun struct (start, length) ->
                 Tensors.using (fun () -> readPiece pairs start length |> Tensors.finiteRows |> good pairs start)
                 |> Array.map ((+) start))
@@ -116,7 +109,8 @@ module Pairs =
         let n = pairs.Theta.Length
 
         let made =
-            pieces pairs
+            pairs.Fields
+            |> Slices.pieces pairs.Theta.Length
             |> Array.collect (fun struct (start, length) ->
                 pairs.Progress.Cancellation.ThrowIfCancellationRequested()
                 Progress.report pairs.Progress "compressing simulations" start n ""

@@ -123,7 +123,7 @@ module ExternalProgram =
         match ChildProcess.run command place running.Settings.TimeLimit stop with
         | TimedOut said ->
             let limit = running.Settings.TimeLimit.TotalSeconds
-            Error $"the program ran longer than {ProgramCommand.number limit} s{quoting said}"
+            Error $"the program ran longer than {Text.number limit} s{quoting said}"
         | Exited(0, said) when not (File.Exists out) -> Error $"the program wrote nothing to {{out}}{quoting said}"
         | Exited(0, _) ->
             try

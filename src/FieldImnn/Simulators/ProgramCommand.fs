@@ -1,7 +1,6 @@
 namespace FieldImnn
 
 open System
-open System.Globalization
 open System.Text
 open System.Text.RegularExpressions
 open FieldImnn.Core
@@ -77,18 +76,14 @@ module internal ProgramCommand =
             let absent = missing |> List.map (sprintf "{%s}") |> String.concat ", "
             refuse $"none of {absent}"
 
-    /// A number as a program reads it, to the last bit.
-    let number (value: float) =
-        value.ToString("R", CultureInfo.InvariantCulture)
-
     /// The command of one simulation.
     let words (parameters: string[]) (command: string list) (theta: float[]) (seed: int) (out: string) =
         let value =
             function
-            | "theta" -> theta |> Array.map number |> String.concat ","
+            | "theta" -> theta |> Array.map Text.number |> String.concat ","
             | "seed" -> string seed
             | "out" -> out
-            | name -> number theta[Array.IndexOf(parameters, name)]
+            | name -> Text.number theta[Array.IndexOf(parameters, name)]
 
         command
         |> List.map (fun word -> placeholder.Replace(word, (fun m -> value m.Groups[1].Value)))

@@ -40,17 +40,10 @@ module SimulationSet =
                 |> List.map (fun ending -> Path.Combine(path, name + ending))
                 |> List.tryFind File.Exists
                 |> Option.map (fun file -> file, None)
+        else if SliceFiles.names path |> List.contains name then
+            Some(path, Some name)
         else
-            let there =
-                if path.EndsWith(".npz", StringComparison.OrdinalIgnoreCase) then
-                    Npz.names path
-                else
-                    Hdf5.names path
-
-            if List.contains name there then
-                Some(path, Some name)
-            else
-                None
+            None
 
     let private checkPath (path: string) =
         if not (Directory.Exists path) then

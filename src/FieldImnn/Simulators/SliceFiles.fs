@@ -235,6 +235,13 @@ module SliceFiles =
     let private endsWith (ending: string) (path: string) =
         path.EndsWith(ending, StringComparison.OrdinalIgnoreCase)
 
+    /// The names of the arrays in a .npz or HDF5 file.
+    let names (path: string) : string list =
+        if endsWith ".npz" path then
+            Npz.names path
+        else
+            Hdf5.names path
+
     let private isArray path =
         endsWith ".npy" path || endsWith ".npz" path || isHdf5 path
 
@@ -257,10 +264,10 @@ module SliceFiles =
         let path = Path.GetFullPath path
 
         if isHdf5 path then
-            let dataset = Hdf5.names path |> choose path name
+            let dataset = names path |> choose path name
             ofFile files path false (fun () -> FileArrays.hdf5 path dataset) rank axes
         elif endsWith ".npz" path then
-            let array = Npz.names path |> choose path name
+            let array = names path |> choose path name
             ofFile archives path false (fun () -> FileArrays.npz path array) rank axes
         else
             let turned =

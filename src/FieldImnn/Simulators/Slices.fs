@@ -67,6 +67,11 @@ module Slices =
     let range first length slices =
         rows [| first .. first + length - 1 |] slices
 
+    /// Pieces (start, length) of n rows that are read at a time: 2²² numbers, and 200 rows, at the most.
+    let internal pieces n (slices: Slices) =
+        let numbers = max 1L (Array.fold (*) 1L slices.Shape)
+        Tensors.chunks (int (max 1L (min 200L ((1L <<< 22) / numbers)))) n
+
     /// The places that a number of rows have which are spread evenly over all.
     let spread count (slices: Slices) : int[] =
         let m = min count slices.Count

@@ -1,0 +1,21 @@
+namespace FieldImnn
+
+open System
+open System.Globalization
+open System.Text
+open FieldImnn.Core
+
+/// Text of files, and numbers in it, whatever the language of the machine.
+module internal Text =
+    /// A file's text, UTF-8 with or without a mark of the order of its bytes.
+    let decoded file : string =
+        let bytes = Files.readAllBytes file
+
+        try
+            UTF8Encoding(false, true).GetString(bytes).TrimStart '\uFEFF'
+        with :? ArgumentException as fault ->
+            raise (StoreException(file, "text in UTF-8", "other bytes", fault))
+
+    /// A number as it comes back, to the last bit.
+    let number (value: float) =
+        value.ToString("R", CultureInfo.InvariantCulture)
