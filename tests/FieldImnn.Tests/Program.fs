@@ -19,6 +19,8 @@ let private lists =
           ExactTests.tests
           BitsTests.tests
           FeaturesTests.tests
+          OwnFeaturesTests.tests
+          ChannelTests.tests
           UniverseTests.tests
           CacheTests.tests
           NeuralRobustnessTests.tests
