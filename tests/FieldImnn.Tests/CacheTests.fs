@@ -226,22 +226,16 @@ let private interruptions =
                   skiptest "signals are sent as Linux has them"
 
               inFolder (fun folder ->
-                  // a shell's background job has SIGINT ignored, and so would its children
                   let info =
-                      Diagnostics.ProcessStartInfo(
-                          "env",
-                          [ "--default-signal=INT"
-                            "dotnet"
-                            "fsi"
+                      interruptible
+                          [ "fsi"
                             Path.Combine(root, "scripts", "infer.fsx")
                             "--out"
                             folder
                             "--method"
-                            "gaussian" ],
-                          RedirectStandardOutput = true,
-                          RedirectStandardError = true
-                      )
+                            "gaussian" ]
 
+                  info.RedirectStandardOutput <- true
                   use child = Diagnostics.Process.Start info
                   let output = child.StandardOutput.ReadToEndAsync()
                   let errors = Text.StringBuilder()
@@ -266,10 +260,10 @@ let private interruptions =
                   // dotnet runs the script in a process of its own, to which a terminal's Ctrl-C goes, too
                   let script = File.ReadAllText $"/proc/{child.Id}/task/{child.Id}/children"
 
-                  for id in
-                      Array.append (script.Split(' ', StringSplitOptions.RemoveEmptyEntries)) [| string child.Id |] do
-                      use kill = Diagnostics.Process.Start("kill", [ "-INT"; id ])
-                      kill.WaitForExit()
+                  for id in script.Split(' ', StringSplitOptions.RemoveEmptyEntries) do
+                      interrupt (int id)
+
+                  interrupt child.Id
 
                   let ended = child.WaitForExit 180000
 

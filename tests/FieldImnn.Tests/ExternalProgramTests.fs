@@ -298,8 +298,7 @@ let private stopping =
           inFolder (fun folder ->
               let own = Reflection.Assembly.GetExecutingAssembly().Location
 
-              use child =
-                  Process.Start(ProcessStartInfo("dotnet", [ own; hanging; folder ], RedirectStandardError = true))
+              use child = Process.Start(interruptible [ own; hanging; folder ])
 
               let clock = Stopwatch.StartNew()
 
@@ -307,8 +306,7 @@ let private stopping =
                   Thread.Sleep 50
 
               Expect.hasLength (alive folder) 2 "two at a time"
-              use kill = Process.Start("kill", [ "-INT"; string child.Id ])
-              kill.WaitForExit()
+              interrupt child.Id
               Expect.isTrue (child.WaitForExit 20_000) "it ends"
               let clock = Stopwatch.StartNew()
 

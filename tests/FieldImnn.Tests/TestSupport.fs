@@ -25,6 +25,15 @@ let ownProcess (arguments: string list) =
     Expect.equal child.ExitCode 0 output
     output
 
+/// A start of dotnet that ends on SIGINT: a shell's background job has SIGINT ignored, and so would its children.
+let interruptible (arguments: string list) =
+    Diagnostics.ProcessStartInfo("env", "--default-signal=INT" :: "dotnet" :: arguments, RedirectStandardError = true)
+
+/// Sends SIGINT, as a terminal's Ctrl-C does.
+let interrupt (id: int) =
+    use kill = Diagnostics.Process.Start("kill", [ "-INT"; string id ])
+    kill.WaitForExit()
+
 /// Largest |a − b| over the largest |b|.
 let relative (a: float[]) (b: float[]) =
     let scale = b |> Array.map abs |> Array.max
