@@ -64,8 +64,7 @@ let private run options out subject =
 
     let missing =
         options.Methods
-        // fields that each need a compressor of their own share no run
-        |> List.filter (fun name -> not (File.Exists(path name) || subject.OwnRounds && name = joint))
+        |> List.filter (fun name -> not (File.Exists(path name) || name = joint && not subject.Shares))
 
     let universe region count =
         lazy

@@ -15,8 +15,8 @@ type Subject =
         Progress: Progress
         /// Where the true parameters of fields about the target are drawn.
         About: Prior
-        /// Whether each field has a compressor of its own, trained where it is.
-        OwnRounds: bool
+        /// Whether fields about the target lie near enough to each other for one compressor, and one run, to serve several.
+        Shares: bool
         /// Largest and smallest geometric mean of area / exact area, and largest rms shift, that are wanted.
         Goal: float * float * float
     }
@@ -46,7 +46,7 @@ let all pixels out seed progress =
           Options = options modes
           Progress = progress
           About = aboutTarget problem
-          OwnRounds = false
+          Shares = true
           Goal = 0.97, 1.08, 0.15 }
 
     let logNormal = CorrelatedLogNormal.create 20
@@ -58,24 +58,13 @@ let all pixels out seed progress =
       { subject "correlated-log-normal" "ideal" logNormal with
           Name = "correlated-log-normal"
           About = Prior.within [| 0.6, 1.4; 0.25, 0.75 |] logNormal.Prior
-          OwnRounds = true
+          Shares = false
           Goal = 0.9, 1.15, 0.3 } ]
 
-let private rounds subject field =
-    Study.refit subject.Options subject.Progress subject.Problem (TorchSharp.torch.unsqueeze (field, 0L))
-
-/// The compressor for one field about the target: trained where the field is (own rounds), or where one at the very target is.
-let compressor subject (field: Tensor) =
-    let seen =
-        if subject.OwnRounds then
-            field
-        else
-            Simulator.field
-                subject.Problem.Simulator
-                subject.Problem.Example
-                (NoiseKey.SeedFor(subject.Options.Seed, "target"))
-
-    (List.last (rounds subject seen)).Compressor
+/// The compressor for fields about the target that are inferred together, trained where they are, as a user's field would have it.
+let compressor subject (fields: Tensor list) =
+    use together = TorchSharp.torch.stack fields
+    (List.last (Study.refit subject.Options subject.Progress subject.Problem together)).Compressor
 
 /// The compressor for the whole prior: the problem's first.
 let first subject =

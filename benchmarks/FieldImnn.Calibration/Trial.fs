@@ -77,20 +77,19 @@ let exact subject field =
 let private posteriors (method: Method) subject compressor fields =
     method subject.Problem.Model (Infer.compression compressor) fields
 
-/// Fields a group at a time: each by itself, as a user's field would be, or some that share a run and the compressor of the first.
+/// Fields a group at a time: each by itself, as a user's field would be, or some that share a run and a compressor.
 let sequential size subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =
     Array.zip universe exacts
     |> Array.indexed
     |> Array.chunkBySize size
     |> Array.collect (fun group ->
-        let first, ((_, field), _) = group[0]
+        let first = fst group[0]
         Progress.report subject.Progress "fields" first universe.Length ""
         subject.Progress.Cancellation.ThrowIfCancellationRequested()
-        let compressor = compressor subject field
+        let fields = [ for _, ((_, field), _) in group -> field ]
+        let compressor = compressor subject fields
         let lost = lost subject compressor
         let seed = NoiseKey.SeedFor(subject.Options.Seed, $"calibration method {first}")
-        let fields = [ for _, ((_, field), _) in group -> field ]
-
         let found = posteriors (methodOf seed) subject compressor fields
 
         Array.map2

@@ -154,8 +154,9 @@ internal sealed class HomogeneousCovariance : IDisposable
         var n = u.shape[axis + 2];
         if (n < 4)
             return true;
+        using var scope = NewDisposeScope();
         var m = mask.to_type(u.dtype).unsqueeze(0);
-        var products = u * u.roll(-1, axis + 2) * m;
+        var products = u.roll(-1, axis + 2).mul_(u).mul_(m);
         var pairs = m * m.roll(-1, axis + 2);
         var (inside, across) = (Mean(0, n - 1), Mean(n - 1, 1));
         if (across.Pairs == 0 || inside.Pairs == 0)

@@ -85,19 +85,22 @@ internal sealed class LocalScale : IDisposable
     internal void Fit(Tensor x, Tensor seen)
     {
         using var scope = NewDisposeScope();
-        var found = new Tensor[pairs.Channels];
-        for (var c = 0; c < found.Length; c++)
-        {
-            var values = x.select(1, c).masked_select(seen[c].gt(0).unsqueeze(0));
-            var step = Math.Max(1, values.shape[0] >> 21);
-            var some = values[TensorIndex.Slice(step: step)].to_type(ScalarType.Float64).contiguous();
-            found[c] = Gaussianisation.Fit(some.data<double>().ToArray());
-        }
-        var fitted = stack(found).to_type(ScalarType.Float32);
+        var fitted = stack([.. Enumerable.Range(0, (int)pairs.Channels).Select(c => Knots(x.select(1, c), seen[c]))]).to_type(ScalarType.Float32);
         var fittedTables = stack([.. fitted.unbind(0).Select(Gaussianisation.Tables)]);
-        var u = Pieces.Map(new Dual(x), 1L << 20, piece => Gaussian(piece, fittedTables, seen)).Primal;
+        var u = Pieces.Map(new Dual(x), LocalStatisticsNetwork.PixelsAtOnce, piece => Gaussian(piece, fittedTables, seen)).Primal;
         var (sides, power) = HomogeneousCovariance.Fit(u, seen.to_type(ScalarType.Float64));
         Replace(fitted, seen, tensor(sides), power);
+    }
+
+    /// <summary>The knots of one channel (n, sides…), of which the mask (sides…) says what is seen.</summary>
+    private static Tensor Knots(Tensor x, Tensor seen)
+    {
+        using var scope = NewDisposeScope();
+        var visible = seen.gt(0);
+        var values = visible.all().ToBoolean() ? x.flatten() : x.masked_select(visible.unsqueeze(0));
+        var step = Math.Max(1, values.shape[0] >> 21);
+        var some = values[TensorIndex.Slice(step: step)].to_type(ScalarType.Float64).contiguous();
+        return Gaussianisation.Fit(some.data<double>().ToArray()).MoveToOuterDisposeScope();
     }
 
     /// <summary>The statistics (n, features) of fields x (n, c, sides…).</summary>

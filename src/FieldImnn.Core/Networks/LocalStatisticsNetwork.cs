@@ -29,7 +29,7 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
     public const string KindName = "localStatistics";
 
     /// <summary>What is worked on at a time, so that it stays near the processor: 2 fields of 128².</summary>
-    private const long PixelsAtOnce = 1L << 15;
+    internal const long PixelsAtOnce = 1L << 15;
 
     private readonly LocalScale[] scales;
 

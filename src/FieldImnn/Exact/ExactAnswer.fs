@@ -87,6 +87,9 @@ module ExactAnswer =
 
         create fisher logLikelihood
 
+    /// Rows of θ whose spectra are in memory at a time: of thousands of modes, with what is made of them on the way, tens of MB.
+    let private rowsAtOnce = 128
+
     /// Unnormalised log posterior of a field, for rows of θ; −∞ outside the prior.
     let logPosterior exact (prior: Prior) (field: Tensor) : float[][] -> float[] =
         let logLikelihood = exact.LogLikelihood field
@@ -98,7 +101,7 @@ module ExactAnswer =
             let inside =
                 [| 0 .. rows.Length - 1 |] |> Array.filter (fun i -> logPrior[i] > -infinity)
 
-            for struct (start, length) in Tensors.chunks 1024 inside.Length do
+            for struct (start, length) in Tensors.chunks rowsAtOnce inside.Length do
                 let part = inside[start .. start + length - 1]
 
                 let logL =

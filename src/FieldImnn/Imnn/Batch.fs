@@ -188,29 +188,26 @@ module internal Batch =
         use _ = torch.no_grad ()
         let wanted = int network.FitFields
 
+        let fitTo count (part: int -> int -> Tensor) =
+            Tensors.scoped (fun () ->
+                Tensors.chunks (chunkOf settings simulator) count
+                |> Array.map (fun struct (start, length) ->
+                    Tensors.scoped (fun () -> (part start length).``to``(torch.ScalarType.Float32, Device.cpu)))
+                |> fun fields -> torch.cat (fields, 0L))
+            |> network.Fit
+
         match settings.Derivatives with
         | _ when wanted = 0 -> 0
         | Precomputed(training, _) ->
-            let fields =
-                Tensors.chunks (chunkOf settings simulator) (min wanted training.Fields.Count)
-                |> Array.map (fun struct (start, length) ->
-                    Tensors.scoped (fun () ->
-                        (training.Fields |> Slices.range start length).``to``(torch.ScalarType.Float32, Device.cpu)))
-
-            network.Fit(torch.cat (fields, 0L))
+            fitTo (min wanted training.Fields.Count) (fun start length -> training.Fields |> Slices.range start length)
             0
         | _ ->
             let seed = NoiseKey.SeedFor(settings.Seed, "constants")
             let theta = Tensors.ofVector fiducial
 
-            let fields =
-                Tensors.chunks (chunkOf settings simulator) wanted
-                |> Array.map (fun struct (start, length) ->
-                    Tensors.scoped (fun () ->
-                        (Simulator.fields simulator theta (NoiseKey.Range(seed, uint64 start, length)))
-                            .``to``(torch.ScalarType.Float32, Device.cpu)))
+            fitTo wanted (fun start length ->
+                Simulator.fields simulator theta (NoiseKey.Range(seed, uint64 start, length)))
 
-            network.Fit(torch.cat (fields, 0L))
             wanted
 
     /// Joins chunks into as few as the network can take at once: all of them where it works on small statistics.

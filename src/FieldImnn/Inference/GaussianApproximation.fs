@@ -121,41 +121,42 @@ module GaussianApproximation =
 
             prior - 0.5 * sum)
 
-    /// Weighted draws, of any number of parameters. The prior's normals join the likelihood's in one Gaussian, which the support cuts.
-    let private drawn seed (prior: Prior) (estimate: float[]) (fisher: Matrix<float>) =
-        // precision and precision × mean of each marginal, before the cut
-        let of' marginal =
+    /// Mean and Cholesky factor of the Gaussian that likelihood and the prior's normals make together, before the support cuts it.
+    let private together (prior: Prior) (estimate: float[]) (fisher: Matrix<float>) =
+        // precision and precision × mean of each marginal
+        let normal marginal =
             match marginal with
             | Uniform _ -> 0.0, 0.0
             | Normal(mean, sd)
             | TruncatedNormal(mean, sd, _, _) -> 1.0 / (sd * sd), mean / (sd * sd)
 
-        let own = prior.Marginals |> Array.map of'
+        let own = prior.Marginals |> Array.map normal
         let precision = fisher + Matrix<float>.Build.DenseOfDiagonalArray(Array.map fst own)
 
         let pull =
             fisher * Vector<float>.Build.DenseOfArray estimate
             + Vector<float>.Build.DenseOfArray(Array.map snd own)
 
-        let covariance, factor =
-            try
-                let covariance =
-                    precision.Cholesky().Solve(Matrix<float>.Build.DenseIdentity precision.RowCount)
+        try
+            let covariance =
+                precision.Cholesky().Solve(Matrix<float>.Build.DenseIdentity precision.RowCount)
 
-                covariance, (0.5 * (covariance + covariance.Transpose())).Cholesky().Factor
-            with :? ArgumentException ->
-                raise (
-                    SingularMatrixException(
-                        "Fisher matrix and prior together",
-                        "a positive definite matrix: information on every direction",
-                        "one that is not"
-                    )
+            covariance * pull, (0.5 * (covariance + covariance.Transpose())).Cholesky().Factor
+        with :? ArgumentException ->
+            raise (
+                SingularMatrixException(
+                    "Fisher matrix and prior together",
+                    "a positive definite matrix: information on every direction",
+                    "one that is not"
                 )
+            )
 
+    /// Weighted draws, of any number of parameters.
+    let private drawn seed (prior: Prior) (estimate: float[]) (fisher: Matrix<float>) =
+        let mean, factor = together prior estimate fisher
         let bounds = Prior.bounds prior
 
-        let samples, weights =
-            TruncatedGaussian.sample seed count (covariance * pull) factor bounds
+        let samples, weights = TruncatedGaussian.sample seed count mean factor bounds
 
         // the Gaussian took the marginals for the prior
         let weights =
