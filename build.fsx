@@ -107,6 +107,15 @@ let information = resumed "FieldImnn.Information" "information"
 /// What does a simulation cost against pixels, parameters, channels and features?
 let scaling = resumed "FieldImnn.Scaling" "scaling"
 
+/// What the packages offer, into tests/api: after a change of it that is wanted.
+let api () =
+    perform
+        [ restoring
+          building
+          quiet "Writing tests/api" (fun () -> dotnet "api" [ program tests; "--api"; at "tests/api" ]) ]
+
+    0
+
 // ------------------------------------------------------------------------------------------------------------ pack
 
 /// The first version in the release notes.
@@ -151,6 +160,7 @@ let help () =
     test EXPECTO ARGUMENTS     the same in one process: --filter "FieldImnn.door"
     check                      format, warnings as errors, every script type-checks
     format                     format F# and C# in place
+    api                        write what the packages offer into tests/api, after a change of it that is wanted
     bench [ARGUMENTS]          build and run the benchmarks
     benchmark sbibm [--full]   neural likelihood against the published table, in artifacts/sbibm.json
     benchmark calibration [--only PROBLEM] [--methods NAME,NAME] [--fields N]
@@ -179,6 +189,7 @@ let command arguments =
     | "test" :: rest -> test rest
     | [ "check" ] -> check ()
     | [ "format" ] -> format ()
+    | [ "api" ] -> api ()
     | "bench" :: rest -> bench rest
     | "benchmark" :: "sbibm" :: rest -> sbibm rest
     | "benchmark" :: "calibration" :: rest -> calibration rest

@@ -80,6 +80,7 @@ let private lists =
           CultureTests.tests
           ModelTests.tests
           OutputTests.tests
+          ApiTests.tests
           SharingTests.tests ]
 
 [<EntryPoint>]
@@ -93,6 +94,7 @@ let main argv =
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
     | first :: rest when first = ExternalProgramTests.argument -> ExternalProgramTests.simulate rest
     | [ first; folder ] when first = ExternalProgramTests.hanging -> ExternalProgramTests.hang folder
+    | [ first; folder ] when first = ApiTests.argument -> ApiTests.write folder
     | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
     | [ first ] when first = Sharing.namesArgument -> Sharing.print lists.Value
     | first :: folder :: rest when first = Sharing.argument -> Sharing.run folder rest lists.Value

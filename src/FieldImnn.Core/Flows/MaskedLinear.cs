@@ -9,7 +9,7 @@ namespace FieldImnn.Core.Flows;
 /// A linear layer (members, n, inputs) → (members, n, outputs) of which output j sees input i only where a mask lets it, for a whole
 /// ensemble in one matrix product.
 /// </summary>
-public sealed class MaskedLinear
+internal sealed class MaskedLinear
 {
     private readonly WeightBank bank;
     private readonly int weight, bias;

@@ -35,9 +35,6 @@ public sealed class MaskedNetwork
         layers[^1] = new MaskedLinear(bank, degrees, last, (own, below) => below < own, 0);
     }
 
-    /// <summary>Its linear layers, first to last.</summary>
-    public System.Collections.Generic.IReadOnlyList<MaskedLinear> Layers => layers;
-
     /// <summary>Parameters (members, n, d, outputs) of x (members, n, d) and the condition (members, n, c).</summary>
     public Tensor Forward(Tensor x, Tensor condition)
     {
