@@ -1,6 +1,7 @@
 /// The build of FieldImnn, without packages: dotnet fsi build.fsx COMMAND, from any folder.
 #load "scripts/build/Studies.fsx"
 #load "scripts/build/Testing.fsx"
+#load "scripts/build/Site.fsx"
 
 open System
 open System.IO
@@ -8,6 +9,7 @@ open Building
 open Steps
 open Studies
 open Testing
+open Site
 
 let libraries =
     [ "src/FieldImnn.Core"
@@ -169,6 +171,7 @@ let help () =
                                what features keep of the exact information, in artifacts/information; goes on where it stopped
     benchmark scaling [--repetitions N]
                                what a simulation with derivatives and features costs against its sizes, in artifacts/scaling
+    docs                       the site, in artifacts/site: pages, scripts, every public type; read without a network
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
                                every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
@@ -195,6 +198,7 @@ let command arguments =
     | "benchmark" :: "calibration" :: rest -> calibration rest
     | "benchmark" :: "information" :: rest -> information rest
     | "benchmark" :: "scaling" :: rest -> scaling rest
+    | [ "docs" ] -> docs ()
     | [ "pack" ] -> pack ()
     | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)
     | "reproduce" :: study :: rest -> reproduce study rest

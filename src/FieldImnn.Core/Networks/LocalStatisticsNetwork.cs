@@ -9,7 +9,7 @@ namespace FieldImnn.Core.Networks;
 /// <summary>
 /// Statistics for fields that nobody described: of pixels made Gaussian by the quantiles of simulations at the fiducial, a histogram and
 /// means of Hermite polynomials, power in bands and cross power with the polynomials, weighted by the inverse covariance. Of the field
-/// itself, and with less detail of its averages over 2, 4, … pixels. See <see cref="LocalScale"/>.
+/// itself, and with less detail of its averages over 2, 4, … pixels.
 /// </summary>
 /// <remarks>
 /// <para>
