@@ -107,6 +107,14 @@ let information = resumed "FieldImnn.Information" "information"
 /// What does a simulation cost against pixels, parameters, channels and features?
 let scaling = resumed "FieldImnn.Scaling" "scaling"
 
+/// Work that is killed at random moments: does it go on to the same bits, and what does a kill cost?
+let resume arguments =
+    resumed "FieldImnn.LongRuns" "resume" ("resume" :: arguments)
+
+/// Long trainings and very many simulations: does memory stay where it is?
+let soak arguments =
+    resumed "FieldImnn.LongRuns" "soak" ("soak" :: arguments)
+
 // ------------------------------------------------------------------------------------------------------------ pack
 
 /// The first version in the release notes.
@@ -159,6 +167,10 @@ let help () =
                                what features keep of the exact information, in artifacts/information; goes on where it stopped
     benchmark scaling [--repetitions N]
                                what a simulation with derivatives and features costs against its sizes, in artifacts/scaling
+    benchmark resume [--work NAME,NAME] [--kills N] [--seed N]
+                               work killed with -9 at random moments: the same bits, and seconds lost by a kill, in artifacts/resume
+    benchmark soak [--steps N] [--simulations N]
+                               resident memory of 20,000 steps and 10⁶ simulations, and tensors left, in artifacts/soak
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
                                every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
@@ -184,6 +196,8 @@ let command arguments =
     | "benchmark" :: "calibration" :: rest -> calibration rest
     | "benchmark" :: "information" :: rest -> information rest
     | "benchmark" :: "scaling" :: rest -> scaling rest
+    | "benchmark" :: "resume" :: rest -> resume rest
+    | "benchmark" :: "soak" :: rest -> soak rest
     | [ "pack" ] -> pack ()
     | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)
     | "reproduce" :: study :: rest -> reproduce study rest
