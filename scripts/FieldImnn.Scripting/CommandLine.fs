@@ -255,7 +255,8 @@ module CommandLine =
         write command arguments out truth rounds clock.Elapsed.TotalSeconds result
         print command.Model result
 
-    /// Runs a part of a program, and returns its exit code: 0, 2 after a clear message on standard error, or 130 when it was stopped.
+    /// Runs a part of a program, and returns its exit code: 0, 2 after a clear message on standard error, 130 when it was stopped, or 75 when
+    /// SIGTERM, of a time limit say, stopped it: the same command goes on.
     let guarded (work: unit -> unit) : int =
         // numbers are read and written with a point, whatever the language of the machine
         CultureInfo.CurrentCulture <- CultureInfo.InvariantCulture
@@ -276,8 +277,8 @@ module CommandLine =
             2
         | :? OperationCanceledException ->
             ConsoleProgress.finish ()
-            eprintfn "stopped; what was finished is in the output folder, and the same command goes on from it"
-            130
+            eprintfn "stopped; what has been done is in the output folder, and the same command goes on from it"
+            ConsoleProgress.stopped ()
 
     /// Runs a command with its arguments (without the script's own name): what docs/outputs.md lists, in --out.
     let runCommand command (arguments: string[]) =
