@@ -111,6 +111,10 @@ let scaling = resumed "FieldImnn.Scaling" "scaling"
 let resume arguments =
     resumed "FieldImnn.LongRuns" "resume" ("resume" :: arguments)
 
+/// What a checkpoint costs, and how long it takes to go on from one.
+let checkpoints arguments =
+    resumed "FieldImnn.LongRuns" "checkpoints" ("checkpoints" :: arguments)
+
 /// Long trainings and very many simulations: does memory stay where it is?
 let soak arguments =
     resumed "FieldImnn.LongRuns" "soak" ("soak" :: arguments)
@@ -169,6 +173,7 @@ let help () =
                                what a simulation with derivatives and features costs against its sizes, in artifacts/scaling
     benchmark resume [--work NAME,NAME] [--kills N] [--seed N]
                                work killed with -9 at random moments: the same bits, and seconds lost by a kill, in artifacts/resume
+    benchmark checkpoints      what a checkpoint of a training costs, and how long it takes to go on from one, in artifacts/checkpoints
     benchmark soak [--steps N] [--simulations N]
                                resident memory of 20,000 steps and 10⁶ simulations, and tensors left, in artifacts/soak
     pack                       NuGet packages of the libraries, in artifacts/packages
@@ -197,6 +202,7 @@ let command arguments =
     | "benchmark" :: "information" :: rest -> information rest
     | "benchmark" :: "scaling" :: rest -> scaling rest
     | "benchmark" :: "resume" :: rest -> resume rest
+    | "benchmark" :: "checkpoints" :: rest -> checkpoints rest
     | "benchmark" :: "soak" :: rest -> soak rest
     | [ "pack" ] -> pack ()
     | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)

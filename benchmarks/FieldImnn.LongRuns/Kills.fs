@@ -90,7 +90,8 @@ let run (work: Killable) out (seed: int) (kills: int) : Outcome =
     let random = Random seed
 
     let rec go runs killed different seconds =
-        if killed >= kills then
+        // work that ends before it can be killed is not tried for ever
+        if killed >= kills || runs > kills then
             runs, killed, different, seconds
         else
             let folder = folder $"killed-{runs + 1}"
@@ -110,7 +111,7 @@ let run (work: Killable) out (seed: int) (kills: int) : Outcome =
       Runs = runs
       Different = different
       Whole = whole
-      Lost = (seconds - float runs * whole) / float killed }
+      Lost = (seconds - float runs * whole) / float (max 1 killed) }
 
 /// As JSON.
 let cell (o: Outcome) : JsonNode =

@@ -1,25 +1,20 @@
 /// Runs that take long: dotnet run -c Release --project benchmarks/FieldImnn.LongRuns -- OUT COMMAND
 module Program
 
-open System
 open System.Diagnostics
 open System.IO
 open System.Reflection
-open System.Threading
 open FieldImnn
 open FieldImnn.Core
 
 let private usage =
-    "OUT resume [--work NAME,NAME] [--kills N] [--seed N] | OUT soak [--steps N] [--simulations N] | FOLDER do NAME"
-
-/// The file in a folder with the digest of all that came out.
-let private digestFile folder = Path.Combine(folder, "digest.txt")
+    "OUT resume [--work NAME,NAME] [--kills N] [--seed N] | OUT soak [--steps N] [--simulations N] | OUT checkpoints | FOLDER do NAME"
 
 /// Work of a name, by this program in a process of its own.
 let private own (name: string) : Kills.Killable =
     { Name = name
       Start = fun folder -> ProcessStartInfo("dotnet", [ Assembly.GetExecutingAssembly().Location; folder; "do"; name ])
-      Digest = digestFile >> File.ReadAllText }
+      Digest = Work.digestFile >> File.ReadAllText }
 
 /// Options by name, each with a value.
 let rec private options (known: string list) (arguments: string list) =
@@ -57,20 +52,17 @@ let private soak out arguments =
     |> List.map Soak.cell
     |> Cells.summarise out "soak" Soak.table (fun c -> c["flat"].GetValue<bool>())
 
-let private work folder name =
-    match List.tryFind (fst >> (=) name) Work.all with
-    | Some(_, work) -> File.WriteAllText(digestFile folder, work CancellationToken.None folder)
-    | None ->
-        let known = Work.all |> List.map fst |> String.concat ", "
-        raise (SettingException("work", known, name))
-
-    0
-
 let private command out arguments =
     match arguments with
     | "resume" :: rest -> kills out rest
     | "soak" :: rest -> soak out rest
-    | [ "do"; name ] -> work out name
+    | [ "checkpoints" ] ->
+        Checkpoints.run out
+        |> Cells.summarise out "checkpoints" Checkpoints.table (fun c ->
+            c["shareAtThirtySeconds"].GetValue<float>() < 0.02)
+    | [ "do"; name ] ->
+        Work.perform name out
+        0
     | other -> raise (SettingException("command", usage, String.concat " " other))
 
 [<EntryPoint>]

@@ -29,6 +29,9 @@ let private resident () =
     use me = Process.GetCurrentProcess()
     float me.WorkingSet64 / 1e6
 
+// its constants are made once
+let private problem = lazy (PowerLaw.create 16 ModeConvention.Ideal)
+
 /// Runs the work, which calls what it is given now and then, after a short one of the same kind, which makes what is made once.
 let private follow name count (work: int -> (unit -> unit) -> unit) =
     work (max 1 (count / 50)) ignore
@@ -45,7 +48,7 @@ let private follow name count (work: int -> (unit -> unit) -> unit) =
 
 /// One training of so many steps.
 let private training steps look =
-    let problem = PowerLaw.create 16 ModeConvention.Ideal
+    let problem = problem.Value
     let mutable reports = 0
 
     let report _ =
@@ -75,7 +78,7 @@ let private each = 10000
 
 /// So many simulations, in runs of ABC.
 let private simulations count look =
-    let problem = PowerLaw.create 16 ModeConvention.Ideal
+    let problem = problem.Value
     let fisher = problem.Exact.Fisher problem.Fiducial
 
     let summaries (fields: Tensor) =

@@ -4,8 +4,8 @@ module Work
 open System
 open System.IO
 open System.Security.Cryptography
-open System.Threading
 open FieldImnn
+open FieldImnn.Core
 open FieldImnn.Core.Fields
 open TorchSharp
 
@@ -15,18 +15,11 @@ let private every = 0.5
 /// Small fields, so that a whole run takes seconds.
 let private problem = lazy (PowerLaw.create 32 ModeConvention.Ideal)
 
-let private progress cancellation =
-    { Report =
-        fun report ->
-            if report.Stage = "checkpoint" then
-                eprintfn $"checkpoint: {report.Note}"
-      Cancellation = cancellation }
-
 let private place folder =
     { Checkpoint.inFolder folder with
         Every = every }
 
-let private training cancellation folder fiducial =
+let private training progress folder fiducial =
     { ImnnSettings.Default with
         Features = Features.filterBank 4 5 2
         Simulations = 100
@@ -36,11 +29,11 @@ let private training cancellation folder fiducial =
         HeldOut = 1000
         Fit = 6000
         Quote = 6000
-        Progress = progress cancellation
+        Progress = progress
         Checkpoint = Some(place folder) }
 
 /// The SHA-256 of numbers to their last bit, in order.
-let private digest (numbers: float[] seq) =
+let digest (numbers: float[] seq) =
     use hash = IncrementalHash.CreateHash HashAlgorithmName.SHA256
 
     for values in numbers do
@@ -49,7 +42,7 @@ let private digest (numbers: float[] seq) =
     Convert.ToHexString(hash.GetHashAndReset()).ToLowerInvariant()
 
 /// All that a compressor is made of but the seconds that it took.
-let private ofCompressor (compressor: Compressor) =
+let ofCompressor (compressor: Compressor) =
     [ for struct (_, weight) in compressor.Network.Parameters do
           Tensors.toArray weight
       compressor.Statistics.Mean.ToArray()
@@ -70,9 +63,9 @@ let private field =
     lazy (Simulator.field problem.Value.Simulator problem.Value.Example 7UL)
 
 /// A compressor with nothing to train, made in a second, for the inferences.
-let private quick cancellation folder =
+let private quick progress folder =
     let settings =
-        { training cancellation folder problem.Value.Fiducial with
+        { training progress folder problem.Value.Fiducial with
             Features = Features.bandPower 8
             Fit = 1000
             Quote = 1000 }
@@ -85,31 +78,31 @@ let private quick cancellation folder =
         None
         problem.Value.Fiducial
 
-let private simulating cancellation folder =
+let private simulating progress folder =
     { SimulationSettings.Default with
         Folder = Some(Path.Combine(folder, "simulations"))
-        Progress = progress cancellation }
+        Progress = progress }
 
-let private inferred infer cancellation folder =
-    let compressor = quick cancellation folder
+let private inferred infer progress folder =
+    let compressor = quick progress folder
 
     let result: InferenceResult =
-        infer (simulating cancellation folder) problem.Value.Model compressor field.Value
+        infer (simulating progress folder) problem.Value.Model compressor field.Value
 
     digest (ofPosterior result.Posterior)
 
-let private train cancellation folder =
+let private train progress folder =
     let p = problem.Value
-    digest (ofCompressor (Imnn.train (training cancellation folder p.Fiducial) p.Simulator p.Fiducial))
+    digest (ofCompressor (Imnn.train (training progress folder p.Fiducial) p.Simulator p.Fiducial))
 
-let private refit cancellation folder =
+let private refit progress folder =
     let p = problem.Value
 
     let recipe =
         { p.Recipe with
             Fiducial = Some [| 0.3; 1.0 |]
             Rounds = 4
-            Training = training cancellation folder }
+            Training = training progress folder }
         |> Recipe.map (fun s ->
             { s with
                 MaxIterations = 100
@@ -130,8 +123,8 @@ let private estimator (settings: EstimatorSettings) folder =
             { settings.Training with
                 Checkpoint = Some(place (Path.Combine(folder, "simulations"))) } }
 
-/// The work of a name in a folder: all of it, or, where it is cancelled, a part.
-let all: (string * (CancellationToken -> string -> string)) list =
+/// Work by its name: who is told of it, and can stop it → its folder → the digest.
+let all: (string * (Progress -> string -> string)) list =
     [ "training", train
       "refitting", refit
       "abc",
@@ -148,7 +141,7 @@ let all: (string * (CancellationToken -> string -> string)) list =
                   Budget = 40000
                   Simulations = simulating })
       "delfi",
-      fun cancellation folder ->
+      fun progress folder ->
           inferred
               (fun simulating ->
                   Infer.delfi
@@ -157,10 +150,10 @@ let all: (string * (CancellationToken -> string -> string)) list =
                           Settled = 0.0
                           Estimator = estimator DelfiSettings.Default.Estimator folder
                           Simulations = simulating })
-              cancellation
+              progress
               folder
       "npe",
-      fun cancellation folder ->
+      fun progress folder ->
           inferred
               (fun simulating ->
                   Infer.npe
@@ -168,5 +161,24 @@ let all: (string * (CancellationToken -> string -> string)) list =
                           Budget = 1500
                           Estimator = estimator NpeSettings.Default.Estimator folder
                           Simulations = simulating })
-              cancellation
+              progress
               folder ]
+
+/// The file in a folder with the digest of all that came out.
+let digestFile folder = Path.Combine(folder, "digest.txt")
+
+/// Does the work of a name in a folder, and writes its digest there. SIGTERM stops it.
+let perform name folder =
+    match List.tryFind (fst >> (=) name) all with
+    | Some(_, work) ->
+        let progress =
+            { ConsoleProgress.create () with
+                Report =
+                    fun report ->
+                        if report.Stage = "checkpoint" then
+                            eprintfn $"checkpoint: {report.Note}" }
+
+        File.WriteAllText(digestFile folder, work progress folder)
+    | None ->
+        let known = all |> List.map fst |> String.concat ", "
+        raise (SettingException("work", known, name))

@@ -122,6 +122,11 @@ module ConsoleProgress =
     /// The exit code of work that was stopped: which of the two signals it was.
     let stopped () = code
 
+    /// A script that nobody guards ends with an exception where it is stopped: its exit code tells of the signal all the same.
+    let private onExit stopped _ =
+        if stopped () && Environment.ExitCode <> 0 then
+            Environment.ExitCode <- code
+
     let private onTerminate (cancel: CancellationTokenSource) (context: PosixSignalContext) =
         context.Cancel <- true
 
@@ -145,6 +150,7 @@ module ConsoleProgress =
                 eprintfn "\nstopping; what has been done is kept (Ctrl-C again to end at once)"
                 cancel.Cancel())
 
+        AppDomain.CurrentDomain.ProcessExit.Add(onExit (fun () -> cancel.IsCancellationRequested))
         held <- PosixSignalRegistration.Create(PosixSignal.SIGTERM, onTerminate cancel) :: held
         let clock = Stopwatch.StartNew()
 
