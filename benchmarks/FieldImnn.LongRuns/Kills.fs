@@ -66,8 +66,9 @@ let private chain work (random: Random) whole most folder =
 
     go 0
 
-/// Runs the work undisturbed, and then with so many kills or a few more, each run in a folder of its own in `out`, which is emptied.
-let run (work: Killable) out (seed: int) (kills: int) : Outcome =
+/// Runs the work undisturbed, and then with so many kills or a few more, each run in a folder of its own in `out`, which is emptied;
+/// `tell` is told of each.
+let run (tell: string -> unit) (work: Killable) out (seed: int) (kills: int) : Outcome =
     let name = work.Name
 
     let folder part =
@@ -101,7 +102,7 @@ let run (work: Killable) out (seed: int) (kills: int) : Outcome =
                 timed (fun () -> own <- chain work random whole (min 12 (kills - killed)) folder)
 
             let same = work.Digest folder = wanted
-            printfn $"{name}, run {runs + 1}: {own} kills, the same bits: {same}"
+            tell $"{name}, run {runs + 1}: {own} kills, the same bits: {same}"
             go (runs + 1) (killed + own) (different + (if same then 0 else 1)) (seconds + took)
 
     let runs, killed, different, seconds = go 0 0 0 0.0

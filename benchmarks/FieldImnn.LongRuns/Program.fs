@@ -41,7 +41,12 @@ let private kills out arguments =
               else
                   own name
 
-          Kills.run work (Path.Combine(out, "runs")) (number "--seed" 1 given) (number "--kills" 24 given)
+          Kills.run
+              System.Console.WriteLine
+              work
+              (Path.Combine(out, "runs"))
+              (number "--seed" 1 given)
+              (number "--kills" 24 given)
           |> Kills.cell ]
     |> Cells.summarise out "resume" Kills.table (fun c -> c["different"].GetValue<int>() = 0)
 

@@ -30,7 +30,7 @@ type InferArguments =
             | Theta _ ->
                 "parameters of the field to simulate when there is no --field, with commas between them; within the prior (default: the model's example, or the prior's median)."
             | Out _ ->
-                "the folder for posterior.csv, summary.json, field.npy, corner.html, corner.png and compressor.imnn; a run that was stopped goes on from it."
+                "the folder for posterior.csv, summary.json, field.npy, corner.html, corner.png and compressor.imnn; a run that was stopped or killed goes on from it (exit code 75: SIGTERM stopped it)."
             | Method _ ->
                 "abc (default): rejection with regression adjustment; delfi: sequential neural likelihood; pmc: population Monte Carlo; npe: neural posterior; gaussian: the Gaussian approximation; or one of the script's own. What was simulated is kept in OUT/simulations: a run that was stopped goes on from there."
             | Seed _ -> "seed of the training, the simulations and the simulated field (default 1)."

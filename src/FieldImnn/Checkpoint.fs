@@ -1,7 +1,7 @@
 namespace FieldImnn
 
 open System
-open System.Collections.Generic
+open System.Collections.Concurrent
 open System.Diagnostics
 open System.IO
 open System.Reflection
@@ -61,10 +61,12 @@ module internal CheckpointFile =
 
         [ "format", string version; "FieldImnn", own ]
 
-    /// Of work of this name that is known by these values. One that nobody asks for (no place) is none.
+    /// Of work of this name that is known by these values, in a folder that can be written to. One that nobody asks for (no place) is none.
     let create name identity progress (place: Checkpoint option) : CheckpointFile option =
         place
         |> Option.map (fun place ->
+            Files.ensureWritableFolder place.Folder
+
             { Folder = place.Folder
               Name = name
               Identity = [ for key, value in house @ identity -> key, value.ReplaceLineEndings " " ]
@@ -91,12 +93,21 @@ module internal CheckpointFile =
     let due (file: CheckpointFile) =
         file.Clock.Elapsed.TotalSeconds >= file.Every
 
-    /// Saves arrays by name.
+    /// Files that this process has written.
+    let private own = ConcurrentDictionary<string, unit>()
+
+    /// Saves arrays by name. Where that fails, on a full disk say, the work goes on, and those who watch are told.
     let write (file: CheckpointFile) (arrays: (string * NpyArray) seq) =
-        Npz.write
-            (path file)
-            { Arrays = Map.ofSeq arrays
-              Texts = Map [ identityName, textOf file.Identity ] }
+        let path = path file
+        own[path] <- ()
+
+        try
+            Npz.write
+                path
+                { Arrays = Map.ofSeq arrays
+                  Texts = Map [ identityName, textOf file.Identity ] }
+        with :? StoreException as error ->
+            tell file $"not saved: {error.Message}"
 
         file.Clock.Restart()
 
@@ -118,7 +129,8 @@ module internal CheckpointFile =
     /// The suffix of a folder that holds the checkpoints of one work alone, beside those of others.
     let ofOne = ".checkpoint"
 
-    /// Says whose checkpoint lies where this work's would, or beside it, if there is none of its own.
+    /// Says whose checkpoint lies where this work's would, or beside it, if there is none of its own. Those of this process are left out: what it
+    /// has done before this work needs no word.
     let explainOthers (file: CheckpointFile) =
         let folders =
             [ file.Folder
@@ -133,7 +145,7 @@ module internal CheckpointFile =
                       yield! Directory.GetFiles(folder, $"{file.Name}-????????????.npz") ]
 
         if not (File.Exists(path file)) then
-            for other in others |> List.sort |> List.truncate 1 do
+            for other in others |> List.filter (own.ContainsKey >> not) |> List.sort |> List.truncate 1 do
                 try
                     difference file other
                     |> Option.iter (fun what -> tell file $"{other} is of other work, and stays as it is: {what}")

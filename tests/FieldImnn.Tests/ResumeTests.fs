@@ -8,6 +8,7 @@ open System.Reflection
 open System.Threading
 open Expecto
 open FieldImnn
+open FieldImnn.Core
 open FieldImnn.Core.Fields
 open FieldImnn.Core.Runtime
 open TestSupport
@@ -138,8 +139,11 @@ let private trainings =
 
       testCase "a checkpoint of another seed, settings, simulator or start is left alone, with a word" (fun () ->
           inFolder (fun folder ->
-              stop 5 folder settings |> ignore
-              let path = file folder "training-"
+              // elsewhere first: what this process has left there itself needs no word
+              let elsewhere = Path.Combine(folder, "elsewhere")
+              stop 5 elsewhere settings |> ignore
+              let path = Path.Combine(folder, Path.GetFileName(file elsewhere "training-"))
+              File.Move(file elsewhere "training-", path)
               let before = File.ReadAllBytes path
 
               for word, other in
@@ -192,6 +196,30 @@ let private trainings =
                   path
                   { stored with
                       Arrays = stored.Arrays.Remove "history" }))
+
+      testCase "a training goes on where nothing can be saved any more, and says so" (fun () ->
+          inFolder (fun folder ->
+              let place = Path.Combine(folder, "place")
+              let watched, _, notes = watched Int32.MaxValue (kept place settings)
+
+              let full (report: ProgressReport) =
+                  watched.Progress.Report report
+
+                  // a file where the folder was: it can be neither written to nor made
+                  if report.Stage = "training" && Directory.Exists place then
+                      Directory.Delete(place, recursive = true)
+                      File.WriteAllText(place, "")
+
+              let settings =
+                  { watched with
+                      Progress = { watched.Progress with Report = full } }
+
+              Expect.equal (trained settings) whole.Value "bits"
+              Expect.all notes _.StartsWith("not saved: ", StringComparison.Ordinal) $"{List.ofSeq notes}"
+              Expect.isGreaterThan notes.Count 30 "after every step"
+
+              // it is refused before anything is simulated
+              refuses<StoreException> [ place ] (fun () -> trained (kept place settings) |> ignore)))
 
       testCase
           "the cache of compressors keeps the checkpoint beside, and takes it away with the last of the work"
@@ -269,7 +297,7 @@ let private processes =
     [ testCase "trainings and simulations that are killed go on to the same bits" (fun () ->
           inFolder (fun folder ->
               for name in [ "training"; "pmc" ] do
-                  let outcome = Kills.run (killable name) folder 3 2
+                  let outcome = Kills.run ignore (killable name) folder 3 2
                   Expect.isGreaterThan outcome.Kills 0 $"{name}: kills"
                   Expect.equal outcome.Different 0 $"{name}: runs that ended with other bits"
 
@@ -278,7 +306,10 @@ let private processes =
                     Start = fun _ -> ProcessStartInfo("sleep", [ "1" ])
                     Digest = id }
 
-              Expect.isGreaterThan (Kills.run other folder 3 1).Different 0 "planted: a digest of the folder's name"))
+              Expect.isGreaterThan
+                  (Kills.run ignore other folder 3 1).Different
+                  0
+                  "planted: a digest of the folder's name"))
 
       testCase "SIGTERM saves what there is and ends with code 75, and the same command goes on" (fun () ->
           if not (OperatingSystem.IsLinux()) then

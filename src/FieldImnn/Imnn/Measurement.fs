@@ -1,5 +1,6 @@
 namespace FieldImnn
 
+open System
 open FieldImnn.Core.Networks
 open TorchSharp
 
@@ -67,27 +68,35 @@ module internal Measurement =
             |> Option.defaultValue (0, [])
 
         let parts = ResizeArray parts
-        let mutable start = begun
-        let mutable written = struct (begun, parts.Count)
+        let written = ref (struct (begun, parts.Count))
 
-        while start < n
-              && (not cancellation.IsCancellationRequested || file.IsNone && start < least) do
-            Progress.report settings.Progress $"measuring F ({name})" start n ""
-            let length = min atOnce (n - start)
-
-            Tensors.scoped2 (fun () -> Batch.evaluate network parameters (draw part (uint64 start) length length))
-            |> parts.Add
-
-            start <- start + length
-
-            match file with
-            | Some file when CheckpointFile.due file || cancellation.IsCancellationRequested ->
-                let struct (from, count) = written
+        let keep start =
+            match file, written.Value with
+            | Some file, struct (from, count) when parts.Count > count ->
                 save from file (Seq.skip count parts)
-                written <- struct (start, parts.Count)
+                written.Value <- struct (start, parts.Count)
             | _ -> ()
 
-        if file.IsSome then
-            cancellation.ThrowIfCancellationRequested()
+        let mutable start = begun
+
+        try
+            while start < n
+                  && (not cancellation.IsCancellationRequested || file.IsNone && start < least) do
+                Progress.report settings.Progress $"measuring F ({name})" start n ""
+                let length = min atOnce (n - start)
+
+                Tensors.scoped2 (fun () -> Batch.evaluate network parameters (draw part (uint64 start) length length))
+                |> parts.Add
+
+                start <- start + length
+
+                if file |> Option.exists CheckpointFile.due then
+                    keep start
+
+            if file.IsSome then
+                cancellation.ThrowIfCancellationRequested()
+        with :? OperationCanceledException ->
+            keep start
+            reraise ()
 
         joined parts

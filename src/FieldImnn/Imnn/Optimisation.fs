@@ -201,24 +201,30 @@ module internal Optimisation =
 
         let clock = Stopwatch.StartNew()
         let cancellation = settings.Progress.Cancellation
-        let heldOut = draw Validation 0UL heldOutCount heldOutCount
 
         let save () =
             file |> Option.iter (fun file -> TrainingState.save file state)
 
-        while unfinished settings state && not cancellation.IsCancellationRequested do
-            let record = iterate settings parameters state draw heldOut
+        try
+            let heldOut = draw Validation 0UL heldOutCount heldOutCount
 
-            state.History.Add
-                { record with
-                    Seconds = earlier + clock.Elapsed.TotalSeconds }
+            while unfinished settings state && not cancellation.IsCancellationRequested do
+                let record = iterate settings parameters state draw heldOut
 
-            tell settings state record.DetF
+                state.History.Add
+                    { record with
+                        Seconds = earlier + clock.Elapsed.TotalSeconds }
 
-            if file |> Option.exists CheckpointFile.due then
-                save ()
+                tell settings state record.DetF
 
-        save ()
+                if file |> Option.exists CheckpointFile.due then
+                    save ()
+
+            save ()
+        with :? OperationCanceledException ->
+            // simulations that were stopped: the state is that of the last step
+            save ()
+            reraise ()
 
     /// All steps, from those that a checkpoint holds if there is one: leaves the weights of the highest held-out det F in the network, the
     /// last ones if none was evaluated, and returns the history and whether it was cancelled before its end.
