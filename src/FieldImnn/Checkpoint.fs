@@ -74,6 +74,12 @@ module internal CheckpointFile =
               Progress = progress
               Clock = Stopwatch.StartNew() })
 
+    /// That of another name of the same work.
+    let called name (file: CheckpointFile) =
+        { file with
+            Name = name
+            Clock = Stopwatch.StartNew() }
+
     let private textOf (identity: (string * string) list) =
         identity
         |> List.map (fun (key, value) -> $"{key}: {value}\n")

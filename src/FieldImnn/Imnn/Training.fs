@@ -138,8 +138,11 @@ module Imnn =
                 ("device", string settings.Device.``type``)
                 :: TrainingIdentity.ofTraining settings simulator earlier fiducial
 
+        let all =
+            CheckpointFile.create "training" identity settings.Progress settings.Checkpoint
+
         let file name =
-            CheckpointFile.create name identity settings.Progress settings.Checkpoint
+            all |> Option.map (CheckpointFile.called name)
 
         // later rounds of a refit lie beside those before
         if earlier.IsNone then
