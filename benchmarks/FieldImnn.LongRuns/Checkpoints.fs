@@ -101,8 +101,8 @@ let private measure out (name, features) : JsonNode =
           "secondsToWrite", Report.value write
           "secondsToRead", Report.value (seconds (fun () -> Npz.read path))
           "shareAtThirtySeconds", Report.value (write / (Checkpoint.inFolder folder).Every)
-          "secondsToTheFirstStep", Report.value plain[0]
-          "secondsToTheFirstStepResumed", Report.value(until 1 kept)[0] ]
+          "secondsToTheFirstStep", Report.value (Array.head plain)
+          "secondsToTheFirstStepResumed", Report.value (until 1 kept |> Array.head) ]
 
 let run out = networks |> List.map (measure out)
 

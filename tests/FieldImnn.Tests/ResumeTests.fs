@@ -325,8 +325,7 @@ let private processes =
                     && not child.HasExited do
                   Thread.Sleep 50
 
-              use sender = Process.Start("kill", [ "-TERM"; string child.Id ])
-              sender.WaitForExit()
+              signal "TERM" child.Id
               Expect.isTrue (child.WaitForExit 60000) "it ends"
               Expect.equal child.ExitCode 75 "exit code"
               Expect.isFalse (File.Exists(Work.digestFile folder)) "before its end"
