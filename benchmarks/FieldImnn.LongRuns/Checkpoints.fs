@@ -89,7 +89,7 @@ let private measure out (name, features) : JsonNode =
                         Every = 1e6 } }
 
     let plain = until (steps - 1) settings
-    until (steps - 1) kept |> ignore
+    until (steps - 2) kept |> ignore
     let path = Directory.GetFiles folder |> Array.exactlyOne
     let stored = Npz.read path
     let write = seconds (fun () -> Npz.write path stored)

@@ -197,6 +197,35 @@ let private trainings =
                   { stored with
                       Arrays = stored.Arrays.Remove "history" }))
 
+      testCase "rounds of training that are stopped in the second go on there, from a recipe with a place" (fun () ->
+          inFolder (fun folder ->
+              use field = Simulator.field problem.Value.Simulator problem.Value.Example 7UL
+
+              let refit settings =
+                  use _ = torch.NewDisposeScope()
+
+                  let recipe =
+                      { Recipe.ofSettings settings with
+                          Fiducial = Some [| 0.3; 1.0 |]
+                          Rounds = 2 }
+
+                  Infer.refit problem.Value.Model recipe (field.unsqueeze 0L)
+                  |> List.collect (fun round -> Work.ofCompressor round.Compressor)
+                  |> Work.digest
+
+              let placed settings =
+                  (Recipe.ofSettings settings |> Recipe.withCheckpoint (always folder)).Training [||]
+
+              // 30 steps, six parts that are measured and the round's end, then half as many steps
+              let stopped, reports, _ = watched 44 (placed settings)
+              Expect.throwsT<OperationCanceledException> (fun () -> refit stopped |> ignore) "stopped"
+              Expect.equal (Seq.last reports) "training, round 2" "in the second round"
+              let again, reports, _ = watched Int32.MaxValue (placed settings)
+              Expect.equal (refit again) (refit settings) "bits"
+              Expect.isFalse (reports.Contains "training, round 1") "no step of the first round"
+              let left = reports |> Seq.filter ((=) "training, round 2") |> Seq.length
+              Expect.isTrue (left > 0 && left < 15) $"{left} steps of the second"))
+
       testCase "a training goes on where nothing can be saved any more, and says so" (fun () ->
           inFolder (fun folder ->
               let place = Path.Combine(folder, "place")
