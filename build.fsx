@@ -109,6 +109,18 @@ let information = resumed "FieldImnn.Information" "information"
 /// What does a simulation cost against pixels, parameters, channels and features?
 let scaling = resumed "FieldImnn.Scaling" "scaling"
 
+/// Work that is killed at random moments: does it go on to the same bits, and what does a kill cost?
+let resume arguments =
+    resumed "FieldImnn.LongRuns" "resume" ("resume" :: arguments)
+
+/// What a checkpoint costs, and how long it takes to go on from one.
+let checkpoints arguments =
+    resumed "FieldImnn.LongRuns" "checkpoints" ("checkpoints" :: arguments)
+
+/// Long trainings and very many simulations: does memory stay where it is?
+let soak arguments =
+    resumed "FieldImnn.LongRuns" "soak" ("soak" :: arguments)
+
 /// What the packages offer, into tests/api: after a change of it that is wanted.
 let api () =
     perform
@@ -171,6 +183,11 @@ let help () =
                                what features keep of the exact information, in artifacts/information; goes on where it stopped
     benchmark scaling [--repetitions N]
                                what a simulation with derivatives and features costs against its sizes, in artifacts/scaling
+    benchmark resume [--work NAME,NAME] [--kills N] [--seed N]
+                               work killed with -9 at random moments: the same bits, and seconds lost by a kill, in artifacts/resume
+    benchmark checkpoints      what a checkpoint of a training costs, and how long it takes to go on from one, in artifacts/checkpoints
+    benchmark soak [--steps N] [--simulations N]
+                               resident memory of 20,000 steps and 10⁶ simulations, and tensors left, in artifacts/soak
     docs                       the site, in artifacts/site: pages, scripts, every public type; read without a network
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
@@ -198,6 +215,9 @@ let command arguments =
     | "benchmark" :: "calibration" :: rest -> calibration rest
     | "benchmark" :: "information" :: rest -> information rest
     | "benchmark" :: "scaling" :: rest -> scaling rest
+    | "benchmark" :: "resume" :: rest -> resume rest
+    | "benchmark" :: "checkpoints" :: rest -> checkpoints rest
+    | "benchmark" :: "soak" :: rest -> soak rest
     | [ "docs" ] -> docs ()
     | [ "pack" ] -> pack ()
     | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)

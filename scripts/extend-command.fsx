@@ -21,7 +21,7 @@ let show theta =
     Plot.field "d" (Simulator.values simulator (Simulator.field simulator theta 1UL))
     |> Export.figure "artifacts/own-command" "field"
 
-// Both give the exit code: 0; 2 after a message for what was asked wrongly; 130 where it was stopped.
+// Both give the exit code: 0; 2 after a message for what was asked wrongly; 130 where it was stopped, 75 by SIGTERM.
 exit (
     match fsi.CommandLineArgs with
     | [| _; "show"; sigma; mu |] -> CommandLine.guarded (fun () -> show [| float sigma; float mu |])

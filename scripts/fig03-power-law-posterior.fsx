@@ -15,7 +15,8 @@ let field =
     Simulator.field problem.Simulator problem.Example (NoiseKey.SeedFor(options.Seed, "target"))
 
 let abc =
-    Study.infer "abc" (NamedMethod.create "abc" options.Quick options.Seed progress None) problem compressor field
+    let kept = Some(Study.simulations options "fig03")
+    Study.infer "abc" (NamedMethod.create "abc" options.Quick options.Seed progress kept) problem compressor field
 
 let gaussian = Study.infer "gaussian" Method.gaussian problem compressor field
 ConsoleProgress.finish ()

@@ -19,7 +19,9 @@ let rounds =
 
 let compressor = (List.last rounds).Compressor
 
-let delfi = NamedMethod.create "delfi" options.Quick options.Seed progress None
+let delfi =
+    Some(Study.simulations options "fig08")
+    |> NamedMethod.create "delfi" options.Quick options.Seed progress
 
 let results =
     List.map2

@@ -66,5 +66,5 @@ let recipe =
         { ImnnSettings.Default with
             Features = Features.beside [ Features.localStatistics; edges ] }
 
-// 5. The command: --field for what was observed, -- --help for the rest. The exit code is 0, 2 after a message, 130 where it was stopped.
+// 5. The command: --field for what was observed, -- --help for the rest. The exit code is 0, 2 after a message, 130 where it was stopped, 75 by SIGTERM.
 exit (CommandLine.infer model recipe fsi.CommandLineArgs)

@@ -102,6 +102,7 @@ module CalibrationStudy =
 
         let simulating =
             { SimulationSettings.Default with
+                Folder = Some(Study.simulations options "calibration")
                 Progress = progress }
 
         let summaries =

@@ -30,7 +30,7 @@ type InferArguments =
             | Theta _ ->
                 "parameters of the field to simulate when there is no --field, with commas between them; within the prior (default: the model's example, or the prior's median)."
             | Out _ ->
-                "the folder for posterior.csv, summary.json, field.npy, corner.html, corner.png and compressor.imnn; a run that was stopped goes on from it."
+                "the folder for posterior.csv, summary.json, field.npy, corner.html, corner.png and compressor.imnn; a run that was stopped or killed goes on from it (exit code 75: SIGTERM stopped it)."
             | Method _ ->
                 "abc (default): rejection with regression adjustment; delfi: sequential neural likelihood; pmc: population Monte Carlo; npe: neural posterior; gaussian: the Gaussian approximation; or one of the script's own. What was simulated is kept in OUT/simulations: a run that was stopped goes on from there."
             | Seed _ -> "seed of the training, the simulations and the simulated field (default 1)."
@@ -255,7 +255,8 @@ module CommandLine =
         write command arguments out truth rounds clock.Elapsed.TotalSeconds result
         print command.Model result
 
-    /// Runs a part of a program, and returns its exit code: 0, 2 after a clear message on standard error, or 130 when it was stopped.
+    /// Runs a part of a program, and returns its exit code: 0, 2 after a clear message on standard error, 130 when it was stopped, or 75 when
+    /// SIGTERM, of a time limit say, stopped it: the same command goes on.
     let guarded (work: unit -> unit) : int =
         // numbers are read and written with a point, whatever the language of the machine
         CultureInfo.CurrentCulture <- CultureInfo.InvariantCulture
@@ -276,8 +277,8 @@ module CommandLine =
             2
         | :? OperationCanceledException ->
             ConsoleProgress.finish ()
-            eprintfn "stopped; what was finished is in the output folder, and the same command goes on from it"
-            130
+            eprintfn "stopped; what has been done is in the output folder, and the same command goes on from it"
+            ConsoleProgress.stopped ()
 
     /// Runs a command with its arguments (without the script's own name): what docs/outputs.md lists, in --out.
     let runCommand command (arguments: string[]) =

@@ -2,11 +2,12 @@ namespace FieldImnn
 
 open System
 open System.Diagnostics
+open System.Runtime.InteropServices
 open System.Threading
 
 /// Progress on standard error: what is being done, how far it is and the time left. On a terminal that is a bar; in a pipe or a file, a line
 /// when a stage begins, one every ten seconds of it, and one with its seconds when it ends. Ctrl-C asks the work to stop and keep what
-/// it has; a second one ends the program.
+/// it has; a second one ends the program. So does SIGTERM, by which a time limit is told of.
 module ConsoleProgress =
     let private span (seconds: float) =
         let s = int (ceil seconds)
@@ -106,7 +107,40 @@ module ConsoleProgress =
     // there is one standard error, and at most one bar on it
     let mutable private ending: unit -> unit = ignore
 
-    /// Progress on standard error that cancels on Ctrl-C.
+    /// The exit code of what Ctrl-C has ended, and of what SIGTERM has: EX_TEMPFAIL of sysexits.h, "try again". The same command then goes on.
+    let interrupted, continues = 130, 75
+
+    /// Seconds that work has, after SIGTERM, to come to a place where it can stop: schedulers kill it some 30 seconds after. What is on disk by
+    /// then is whole.
+    let private patience = 20.0
+
+    let mutable private code = interrupted
+
+    // kept for as long as the process: what nobody holds is unregistered
+    let mutable private held: IDisposable list = []
+
+    /// The exit code of work that was stopped: which of the two signals it was.
+    let stopped () = code
+
+    /// A script that nobody guards ends with an exception where it is stopped: its exit code tells of the signal all the same.
+    let private onExit stopped _ =
+        if stopped () && Environment.ExitCode <> 0 then
+            Environment.ExitCode <- code
+
+    let private onTerminate (cancel: CancellationTokenSource) (context: PosixSignalContext) =
+        context.Cancel <- true
+
+        if not cancel.IsCancellationRequested then
+            code <- continues
+            eprintfn "\nstopping (SIGTERM); what has been done is kept, and the same command goes on from it"
+
+            held <-
+                new Timer((fun _ -> exit continues), null, int (1000.0 * patience), Timeout.Infinite)
+                :: held
+
+            cancel.Cancel()
+
+    /// Progress on standard error that cancels on Ctrl-C and on SIGTERM.
     let create () : Progress =
         let cancel = new CancellationTokenSource()
 
@@ -116,6 +150,8 @@ module ConsoleProgress =
                 eprintfn "\nstopping; what has been done is kept (Ctrl-C again to end at once)"
                 cancel.Cancel())
 
+        AppDomain.CurrentDomain.ProcessExit.Add(onExit (fun () -> cancel.IsCancellationRequested))
+        held <- PosixSignalRegistration.Create(PosixSignal.SIGTERM, onTerminate cancel) :: held
         let clock = Stopwatch.StartNew()
 
         let report, finish =

@@ -115,13 +115,7 @@ module Outcome =
 
     /// Writes the field that was inferred from, in its own precision.
     let writeField out (field: Tensor) =
-        let shape = field.shape |> Array.map int
-
-        if field.dtype = TorchSharp.torch.ScalarType.Float64 then
-            Npy.double shape (Tensors.toArray field)
-        else
-            Npy.single shape (Tensors.toArray field |> Array.map float32)
-        |> Npy.write (Path.Combine(out, "field.npy"))
+        Tensors.toNpy field |> Npy.write (Path.Combine(out, "field.npy"))
 
     /// Writes what came out: the files of the posterior, summary.json and the corner.
     let write out (result: InferenceResult) (outcome: Outcome) =

@@ -153,7 +153,14 @@ module StoredInference =
         Pairs.finite (half true all), half false all
 
     /// A compressor trained on the set, by derivatives where it has some, else by regression on every other pair; and the pairs left.
-    let private compressor (settings: ImnnSettings) (model: Model) (set: SimulationSet) (pairs: Pairs option) field =
+    let private compressor
+        out
+        (settings: ImnnSettings)
+        (model: Model)
+        (set: SimulationSet)
+        (pairs: Pairs option)
+        field
+        =
         match set.AtFiducial, pairs with
         | Some(theta, stored), _ ->
             let theta = Prior.require "fiducial parameters of the set" model.Prior theta
@@ -161,8 +168,13 @@ module StoredInference =
             printfn
                 $"compressor: IMNN, trained with {stored.FieldDerivatives.Count} derivatives at {Outcome.at model theta}"
 
-            { Imnn.train settings model.Simulator theta with
-                Notes = Map [ "training", "IMNN" ] },
+            Cache.trainOrLoad
+                (Path.Combine(out, "compressors"))
+                [ "training", "IMNN" ]
+                settings
+                model.Simulator
+                None
+                theta,
             pairs
         | None, Some all ->
             let learning, rest = halves model.Prior all
@@ -175,12 +187,13 @@ module StoredInference =
 
     let private names = [ "npe"; "delfi"; "abc"; "gaussian" ]
 
-    let private methodOf (arguments: ParseResults<StoredArguments>) path progress (pairs: Pairs option) =
+    let private methodOf (arguments: ParseResults<StoredArguments>) path progress out (pairs: Pairs option) =
         let name = arguments.GetResult(Method, (if pairs.IsSome then "npe" else "gaussian"))
         let seed = arguments.GetResult(Seed, 1UL)
 
         let simulations =
             { SimulationSettings.Default with
+                Folder = Some(Path.Combine(out, "simulations"))
                 Progress = progress }
 
         let require () =
@@ -280,14 +293,14 @@ module StoredInference =
         let progress = ConsoleProgress.create ()
         let files = Outcome.files (arguments.TryGetResult Formats)
         let field, set, pairs, model = load arguments progress
-        requireDerivatives (fst (methodOf arguments path progress pairs)) set
+        requireDerivatives (fst (methodOf arguments path progress out pairs)) set
         let settings = settings arguments progress set
         Files.ensureWritableFolder out
         Outcome.writeField out field
-        let compressor, left = compressor settings model set pairs field
+        let compressor, left = compressor out settings model set pairs field
         progress.Cancellation.ThrowIfCancellationRequested()
         CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
-        let name, method = methodOf arguments path progress left
+        let name, method = methodOf arguments path progress out left
         let result = Infer.by name method model compressor field
         ConsoleProgress.finish ()
         let training = compressor.Notes["training"]

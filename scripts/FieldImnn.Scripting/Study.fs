@@ -18,6 +18,10 @@ type StudyResult =
 
 /// What the scripts of a study share: compressors, kept in its folder, observed fields and results.
 module Study =
+    /// The folder where the simulations of a figure are kept, from which the same figure, drawn again after a stop, goes on.
+    let simulations (options: StudyOptions) figure =
+        Path.Combine(options.Out, "simulations", figure)
+
     /// A problem's recipe as a study's options want it.
     let recipe (options: StudyOptions) progress (problem: Problem) =
         (if options.Quick then

@@ -43,20 +43,47 @@ let misuse text =
 let running = HashSet<Process>()
 let mutable interrupted = false
 
-let stopOn signal code =
+/// The exit code of a script that SIGTERM has ended, and that goes on where it was when it is started again.
+let continues = 75
+
+/// Registers what a signal does to the programs that run; it gives this script's exit code.
+let stopOn signal (stop: Process list -> int) =
     PosixSignalRegistration.Create(
         signal,
         fun context ->
             context.Cancel <- true
             interrupted <- true
-
-            for child in lock running (fun () -> List.ofSeq running) do
-                child.Kill(entireProcessTree = true)
-
-            exit code
+            exit (stop (lock running (fun () -> List.ofSeq running)))
     )
 
-let signals = [ stopOn PosixSignal.SIGINT 130; stopOn PosixSignal.SIGTERM 143 ]
+let kill (children: Process list) =
+    for child in children do
+        child.Kill(entireProcessTree = true)
+
+/// Passes SIGTERM on, and waits a while for the programs to save what they have.
+let terminate (children: Process list) =
+    for child in children do
+        use sender = Process.Start("kill", [ "-TERM"; string child.Id ])
+        sender.WaitForExit()
+
+    let clock = Stopwatch.StartNew()
+
+    let ended =
+        children
+        |> List.filter (fun child -> child.WaitForExit(max 0 (25000 - int clock.ElapsedMilliseconds)))
+
+    children |> List.except ended |> kill
+
+    if ended |> List.exists (fun child -> child.ExitCode = continues) then
+        continues
+    else
+        143
+
+let signals =
+    [ stopOn PosixSignal.SIGINT (fun children ->
+          kill children
+          130)
+      stopOn PosixSignal.SIGTERM terminate ]
 
 /// Starts a program with these variables of its environment.
 let launchWith (variables: (string * string) list) (program: string) (arguments: string list) redirect =

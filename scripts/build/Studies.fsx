@@ -86,6 +86,11 @@ let reproduce study (options: string list) =
 
             let code = stream "dotnet" arguments
 
+            if code = continues then
+                raise (
+                    Stop($"{shown path} was stopped; the same command goes on from what is in {shown folder}.", code)
+                )
+
             if code <> 0 then
                 fail $"{shown path} failed (exit code {code}); the figures before it are in {shown folder}."
 

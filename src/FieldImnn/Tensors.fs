@@ -99,6 +99,15 @@ module Tensors =
 
         tensor.detach().cpu().``to``(torch.ScalarType.Float64).contiguous().data<float>().ToArray()
 
+    /// As an array for files: in single precision if it is so, else in double.
+    let toNpy (tensor: Tensor) : NpyArray =
+        let shape, values = Array.map int tensor.shape, toArray tensor
+
+        if tensor.dtype = torch.ScalarType.Float32 then
+            Npy.single shape (Array.map float32 values)
+        else
+            Npy.double shape values
+
     /// The number in a tensor of one element.
     let toNumber (tensor: Tensor) : float =
         if tensor.numel () <> 1L then

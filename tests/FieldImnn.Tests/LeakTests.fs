@@ -125,6 +125,36 @@ let tests =
                         Features = Features.localStatistics } ] do
                   Expect.equal (leaked (train settings)) 0L $"%A{settings.Features} %A{settings.Derivatives}")
 
+          testCase "no step of a training holds more than the one before, with a checkpoint or without" (fun () ->
+              let held checkpoint =
+                  let counts = ResizeArray<int64>()
+
+                  train
+                      { short with
+                          MinIterations = 40
+                          MaxIterations = 40
+                          EvaluateEvery = 10
+                          Checkpoint = checkpoint
+                          Progress =
+                              { Progress.silent with
+                                  Report =
+                                      fun report ->
+                                          if report.Stage = "training" then
+                                              counts.Add(alive ()) } }
+                      ()
+
+                  // the first evaluation keeps the first best weights
+                  counts |> Seq.skip 10 |> Seq.distinct |> Seq.length
+
+              Expect.equal (held None) 1 "numbers of tensors"
+
+              inFolder (fun folder ->
+                  let always =
+                      { Checkpoint.inFolder folder with
+                          Every = 1e-6 }
+
+                  Expect.equal (held (Some always)) 1 "numbers of tensors, saved after every step"))
+
           testCase "simulations with and without derivatives leave none" (fun () ->
               let keys = NoiseKey.Range(1UL, 0UL, 5)
 

@@ -26,6 +26,7 @@ let private lists =
           NeuralRobustnessTests.tests
           NativeTests.tests
           LongRunTests.tests
+          ResumeTests.tests
           RuntimeTests.tests
           StoreTests.tests
           PosteriorFileTests.tests
@@ -93,6 +94,7 @@ let main argv =
     | first :: rest when first = LeakTests.argument -> LeakTests.printMemory (Array.ofList rest)
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
     | first :: rest when first = ExternalProgramTests.argument -> ExternalProgramTests.simulate rest
+    | [ first; name; folder ] when first = ResumeTests.argument -> ResumeTests.perform name folder
     | [ first; folder ] when first = ExternalProgramTests.hanging -> ExternalProgramTests.hang folder
     | [ first; folder ] when first = ApiTests.argument -> ApiTests.write folder
     | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device

@@ -29,10 +29,13 @@ let ownProcess (arguments: string list) =
 let interruptible (arguments: string list) =
     Diagnostics.ProcessStartInfo("env", "--default-signal=INT" :: "dotnet" :: arguments, RedirectStandardError = true)
 
-/// Sends SIGINT, as a terminal's Ctrl-C does.
-let interrupt (id: int) =
-    use kill = Diagnostics.Process.Start("kill", [ "-INT"; string id ])
+/// Sends a signal of a name to a process.
+let signal name (id: int) =
+    use kill = Diagnostics.Process.Start("kill", [ $"-%s{name}"; string id ])
     kill.WaitForExit()
+
+/// Sends SIGINT, as a terminal's Ctrl-C does.
+let interrupt = signal "INT"
 
 /// Largest |a − b| over the largest |b|.
 let relative (a: float[]) (b: float[]) =

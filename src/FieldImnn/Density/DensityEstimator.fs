@@ -46,7 +46,8 @@ type EstimatorSettings =
               Reductions = 2
               Clip = 5.0
               Seed = 1UL
-              Progress = Progress.silent } }
+              Progress = Progress.silent
+              Checkpoint = None } }
 
 /// A learned conditional density q(x | c): an ensemble behind its whitening, stacked.
 type DensityEstimator =

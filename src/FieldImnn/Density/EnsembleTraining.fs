@@ -1,6 +1,7 @@
 namespace FieldImnn
 
 open System
+open System.Globalization
 open FieldImnn.Core
 open FieldImnn.Core.Flows
 open FieldImnn.Core.Random
@@ -24,6 +25,8 @@ type EnsembleSettings =
         Clip: float
         Seed: uint64
         Progress: Progress
+        /// Where training keeps how far it has come. None keeps nothing.
+        Checkpoint: Checkpoint option
     }
 
 /// Losses of one epoch, one for each member; NaN for a member that had ended before.
@@ -225,10 +228,172 @@ module EnsembleTraining =
             // those that had finished, too: a step of rate 0 along a gradient of NaN is NaN
             copyMember i best current
 
+    /// How far training has come: all that the next epoch depends on beside the settings and its number.
+    type private Running =
+        { Current: Snapshot
+          Best: Snapshot
+          Members: Member[]
+          History: ResizeArray<EnsembleRecord> }
+
+    /// The checkpoint of a training, known by its settings, the first weights, all rows, and the first losses, which stand for the loss.
+    let private checkpoint settings (tolerance: float) (bank: WeightBank) (rows: Tensor list) (losses: float[]) =
+        let known () =
+            use _ = torch.NewDisposeScope()
+            Fingerprint.ofTensors [] (bank.Values :: Tensors.ofVector losses :: rows)
+
+        let identity =
+            [ if settings.Checkpoint.IsSome then
+                  let numbers =
+                      [ settings.LearningRate; settings.Clip; tolerance ]
+                      @ ([ settings.Batch
+                           settings.MaxSteps
+                           settings.MaxEpochs
+                           settings.Patience
+                           settings.Reductions ]
+                         |> List.map float)
+
+                  "seed", string settings.Seed
+
+                  "settings",
+                  numbers
+                  |> List.map _.ToString("R", CultureInfo.InvariantCulture)
+                  |> String.concat " "
+
+                  "weights, rows and losses", known () ]
+
+        CheckpointFile.create "networks" identity settings.Progress settings.Checkpoint
+
+    /// The tensors of a state, by name.
+    let private tensors running =
+        [ for kind, s in [ "current", running.Current; "best", running.Best ] do
+              $"{kind}/weights", s.Weights
+              $"{kind}/first moments", s.Adam.First
+              $"{kind}/second moments", s.Adam.Second ]
+
+    let private ofRows width (rows: float[][]) =
+        Npy.double [| rows.Length; width |] (Array.concat rows)
+
+    let private save (file: CheckpointFile) running =
+        let count = running.Members.Length
+
+        let members =
+            running.Members
+            |> Array.map (fun m ->
+                [| m.Lowest
+                   float m.Stale
+                   float m.Reduced
+                   m.Rate
+                   (if m.Finished then 1.0 else 0.0) |])
+
+        CheckpointFile.write
+            file
+            [ for name, tensor in tensors running do
+                  name, Tensors.toNpy tensor
+              "steps", ofRows count [| running.Current.Adam.Steps; running.Best.Adam.Steps |]
+              "members", ofRows 5 members
+              "history/training", running.History |> Seq.map _.Training |> Array.ofSeq |> ofRows count
+              "history/held out", running.History |> Seq.map _.HeldOut |> Array.ofSeq |> ofRows count ]
+
+    /// Takes over what was saved, if there is something.
+    let private resume (file: CheckpointFile) running =
+        use _ = torch.NewDisposeScope()
+        use _ = torch.no_grad ()
+        let count = running.Members.Length
+
+        CheckpointFile.tryRead file (fun array ->
+            let rows width name =
+                (CheckpointFile.requireWidth file width (array name)).Data
+                |> Array.chunkBySize width
+
+            {| Tensors =
+                [ for name, own in tensors running -> struct (own, CheckpointFile.tensorLike file own (array name)) ]
+               Steps = rows count "steps"
+               Members = rows 5 "members"
+               Training = rows count "history/training"
+               HeldOut = rows count "history/held out" |})
+        |> Option.iter (fun found ->
+            for struct (own, saved) in found.Tensors do
+                own.copy_ saved |> ignore
+
+            found.Steps[0].CopyTo(running.Current.Adam.Steps, 0)
+            found.Steps[1].CopyTo(running.Best.Adam.Steps, 0)
+
+            found.Members
+            |> Array.iteri (fun i m ->
+                running.Members[i] <-
+                    { Lowest = m[0]
+                      Stale = int m[1]
+                      Reduced = int m[2]
+                      Rate = m[3]
+                      Finished = (m[4] = 1.0) })
+
+            Array.map2 (fun t h -> t, h) found.Training found.HeldOut
+            |> Array.iteri (fun i (training, held) ->
+                running.History.Add
+                    { Epoch = i + 1
+                      Training = training
+                      HeldOut = held }))
+
+    let private ended settings running =
+        running.History.Count >= settings.MaxEpochs
+        || running.Members |> Array.forall _.Finished
+
+    /// The epochs that are left, saved now and then and at the end. `shuffle` gives the order (members, n) of the next epoch.
+    let private proceed
+        settings
+        (bank: WeightBank)
+        loss
+        tolerance
+        batch
+        (shuffle: unit -> Tensor)
+        data
+        rows
+        all
+        running
+        file
+        =
+        let save () =
+            file |> Option.iter (fun file -> save file running)
+
+        while not (ended settings running) do
+            use _ = Tensors.scope ()
+
+            if settings.Progress.Cancellation.IsCancellationRequested then
+                save ()
+                settings.Progress.Cancellation.ThrowIfCancellationRequested()
+
+            let rates = running.Members |> Array.map _.Rate
+            let order = shuffle ()
+
+            let training =
+                epoch
+                    bank
+                    settings.Clip
+                    loss
+                    running.Current.Adam
+                    rates
+                    batch
+                    (pick data ((rows: Tensor).gather(1L, order)))
+
+            let held = evaluate loss all
+            running.History.Add(record (running.History.Count + 1) running.Members training held)
+
+            for i in 0 .. rates.Length - 1 do
+                if not running.Members[i].Finished then
+                    running.Members[i] <-
+                        advance settings tolerance running.Best running.Current i training[i] held[i] running.Members[i]
+
+            tell settings running.History.Count training running.Members
+
+            if file |> Option.exists CheckpointFile.due then
+                save ()
+
+        save ()
+
     /// Trains on rows (members, n) of the data (all rows, columns), with the loss of a batch (members, b, columns) → (members), a mean
     /// over b. The weights that are best on the held-out rows (members, m) win; better is what is lower by the tolerance. A member whose loss
     /// is not finite goes back to its best weights, with the optimiser's memory of that time; if one never had a finite
-    /// loss, that is an error.
+    /// loss, that is an error. With a checkpoint it goes on from what that holds.
     let train
         settings
         (bank: WeightBank)
@@ -243,32 +408,27 @@ module EnsembleTraining =
         let count, n = bank.Members, int rows.shape[1]
         let batch = max settings.Batch ((n + settings.MaxSteps - 1) / settings.MaxSteps)
         use generator = new torch.Generator(NoiseKey.SeedFor(settings.Seed, "shuffles"))
+
+        let shuffle () =
+            torch.rand([| int64 count; int64 n |], generator = generator).argsort 1L
+
         let all = pick data heldOut
+        let first = evaluate loss all
+        let file = checkpoint settings tolerance bank [ data; rows; heldOut ] first
 
-        let current, best = snapshot bank bank.Values, snapshot bank (bank.Values.clone ())
+        let running =
+            { Current = snapshot bank bank.Values
+              Best = snapshot bank (bank.Values.clone ())
+              Members = first |> Array.map (beginning settings.LearningRate)
+              History = ResizeArray() }
 
-        let members = evaluate loss all |> Array.map (beginning settings.LearningRate)
-        let history = ResizeArray<EnsembleRecord>()
+        file |> Option.iter (fun file -> resume file running)
 
-        while history.Count < settings.MaxEpochs
-              && members |> Array.exists (_.Finished >> not) do
-            use _ = Tensors.scope ()
-            settings.Progress.Cancellation.ThrowIfCancellationRequested()
+        for _ in running.History do // the generator goes on behind the epochs that have been
+            Tensors.using (fun () -> shuffle () |> ignore)
 
-            let order = torch.rand([| int64 count; int64 n |], generator = generator).argsort 1L
-            let rates = members |> Array.map _.Rate
+        if not (ended settings running) then
+            proceed settings bank loss tolerance batch shuffle data rows all running file
 
-            let training =
-                epoch bank settings.Clip loss current.Adam rates batch (pick data (rows.gather (1L, order)))
-
-            let held = evaluate loss all
-            history.Add(record (history.Count + 1) members training held)
-
-            for i in 0 .. count - 1 do
-                if not members[i].Finished then
-                    members[i] <- advance settings tolerance best current i training[i] held[i] members[i]
-
-            tell settings history.Count training members
-
-        settle members best current
-        history.ToArray()
+        settle running.Members running.Best running.Current
+        running.History.ToArray()

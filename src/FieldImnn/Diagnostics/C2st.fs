@@ -105,7 +105,8 @@ module C2st =
           Reductions = 0
           Clip = 1e6
           Seed = seed
-          Progress = Progress.silent }
+          Progress = Progress.silent
+          Checkpoint = None }
 
     /// A classifier for each fold, trained on the others: rows of the data (folds, m) → for each fold the part that it judges rightly.
     let private judged seed d (data: Tensor) (held: Tensor) (others: Tensor) =

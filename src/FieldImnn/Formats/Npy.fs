@@ -41,6 +41,9 @@ module Npy =
     let single (shape: int[]) (data: float32[]) =
         create shape (Array.map float data) true
 
+    /// Numbers in a row, to be stored in double precision.
+    let vector (data: float[]) = double [| data.Length |] data
+
     let private refuseMagic name (bytes: byte[]) =
         let received =
             match List.ofArray (Array.truncate 4 bytes) with

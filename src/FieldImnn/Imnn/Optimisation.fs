@@ -61,19 +61,6 @@ module internal Optimisation =
 
             struct (detF, lambda, strength)
 
-    let copy (network: SummaryNetwork) =
-        network.Parameters
-        |> Seq.map (fun struct (_, w) -> w.detach().clone() |> Tensors.keep)
-        |> Seq.toArray
-
-    let restore (network: SummaryNetwork) (weights: Tensor[]) =
-        use _ = torch.no_grad ()
-
-        Seq.iter2
-            (fun struct (_, w: Modules.Parameter) (saved: Tensor) -> w.copy_ saved |> ignore)
-            network.Parameters
-            weights
-
     /// Moves an average of weights towards those of the network: an exponential mean over about the last 1/(1 − decay) steps, and over all
     /// of them while there are fewer.
     let private average (network: SummaryNetwork) step (averaged: Tensor[]) =
@@ -103,18 +90,6 @@ module internal Optimisation =
                 let linear = Some(Fisher.bestLinear (Fisher.featureStatistics x1 dx1))
                 (Compressor.statistics linear x2 dx2).Fisher)
 
-    /// The highest held-out det F so far with its weights, and how many evaluations have gone by since.
-    [<Struct>]
-    type private Best =
-        { DetF: float
-          Weights: Tensor[]
-          Stale: int }
-
-    let private none =
-        { DetF = -infinity
-          Weights = [||]
-          Stale = 0 }
-
     /// The rate of a step: constant over the first half, then falling linearly to 2 %.
     let private rate settings iteration =
         let progress = float iteration / float settings.MaxIterations
@@ -139,91 +114,140 @@ module internal Optimisation =
         optimiser.step () |> ignore
         struct (detF, lambda, strength)
 
-    /// Held-out det F of the averaged weights, and the best so far with them.
-    let private evaluate settings parameters (network: SummaryNetwork) averaged heldOut best =
-        let current = copy network
-        restore network averaged
+    /// Held-out det F of the averaged weights; the state's best is the better of both.
+    let private evaluate (settings: ImnnSettings) parameters (state: TrainingState) heldOut =
+        let network = state.Network
+        let current = TrainingState.copy network
+        TrainingState.restore network state.Averaged
         let struct (x, dx) = Batch.evaluate network parameters heldOut
         let held = (heldOutFisher settings.Loss x dx).Determinant()
 
-        let best =
-            if held > best.DetF then
-                best.Weights |> Array.iter _.Dispose()
+        if held > state.Best.DetF then
+            state.Best.Weights |> Array.iter _.Dispose()
 
+            state.Best <-
                 { DetF = held
-                  Weights = copy network
+                  Weights = TrainingState.copy network
                   Stale = 0 }
-            else
-                { best with Stale = best.Stale + 1 }
+        else
+            state.Best <-
+                { state.Best with
+                    Stale = state.Best.Stale + 1 }
 
-        restore network current
+        TrainingState.restore network current
         current |> Array.iter _.Dispose()
-        struct (held, best)
+        held
 
-    let private tell settings iteration detF best =
+    let private tell (settings: ImnnSettings) (state: TrainingState) detF =
         let held =
-            if best.DetF > 0.0 then
-                $", held out %.4g{best.DetF}"
+            if state.Best.DetF > 0.0 then
+                $", held out %.4g{state.Best.DetF}"
             else
                 ""
 
-        Progress.report settings.Progress "training" iteration settings.MaxIterations $"det F %.4g{detF}{held}"
+        Progress.report
+            settings.Progress
+            "training"
+            state.History.Count
+            settings.MaxIterations
+            $"det F %.4g{detF}{held}"
 
-    /// All steps: leaves the weights of the highest held-out det F in the network, the last ones if none was evaluated, and returns the
-    /// history and whether it was cancelled before its end.
-    let run settings parameters (network: SummaryNetwork) (draw: Part -> uint64 -> int -> int -> Dual[]) heldOutCount =
+    /// One iteration: a step on simulations of its own number, and an evaluation where it is time for one.
+    let private iterate
+        (settings: ImnnSettings)
+        parameters
+        (state: TrainingState)
+        (draw: Part -> uint64 -> int -> int -> Dual[])
+        heldOut
+        =
+        use _ = torch.NewDisposeScope()
+        let before = state.History.Count
+        let iteration = before + 1
+
+        let chunks =
+            draw
+                Training
+                (uint64 before * uint64 settings.Simulations)
+                settings.Simulations
+                settings.DerivativeSimulations
+
+        let struct (detF, lambda, strength) =
+            step settings parameters state.Network state.Adam chunks before
+
+        average state.Network iteration state.Averaged
+
+        let held =
+            if iteration % settings.EvaluateEvery = 0 || iteration = settings.MaxIterations then
+                evaluate settings parameters state heldOut
+            else
+                nan
+
+        { Iteration = iteration
+          DetF = detF
+          Lambda = lambda
+          Strength = strength
+          HeldOutDetF = held
+          Seconds = nan }
+
+    let private unfinished (settings: ImnnSettings) (state: TrainingState) =
+        state.History.Count < settings.MaxIterations
+        && (state.History.Count < settings.MinIterations
+            || state.Best.Stale < settings.Patience)
+
+    /// The steps that are left, until there are none or the work is cancelled, saved now and then and at the end.
+    let private proceed (settings: ImnnSettings) parameters (state: TrainingState) draw heldOutCount file =
+        let earlier =
+            state.History |> Seq.tryLast |> Option.map _.Seconds |> Option.defaultValue 0.0
+
         let clock = Stopwatch.StartNew()
-        let heldOut = draw Validation 0UL heldOutCount heldOutCount
-        let weights = network.Parameters |> Seq.map (fun struct (_, w) -> w) |> Seq.toArray
-        use optimiser = torch.optim.Adam(weights, settings.LearningRate)
-        let history = ResizeArray<TrainingRecord>()
-        // steps scatter about where they lead: what is evaluated and kept is their average
-        let averaged = copy network
-        let mutable best = none
+        let cancellation = settings.Progress.Cancellation
 
-        let unfinished () =
-            history.Count < settings.MaxIterations
-            && (history.Count < settings.MinIterations || best.Stale < settings.Patience)
+        let save () =
+            file |> Option.iter (fun file -> TrainingState.save file state)
 
-        while unfinished () && not settings.Progress.Cancellation.IsCancellationRequested do
-            use _ = torch.NewDisposeScope()
-            let iteration = history.Count + 1
+        try
+            let heldOut = draw Validation 0UL heldOutCount heldOutCount
 
-            let chunks =
-                draw
-                    Training
-                    (uint64 history.Count * uint64 settings.Simulations)
-                    settings.Simulations
-                    settings.DerivativeSimulations
+            while unfinished settings state && not cancellation.IsCancellationRequested do
+                let record = iterate settings parameters state draw heldOut
 
-            let struct (detF, lambda, strength) =
-                step settings parameters network optimiser chunks history.Count
+                state.History.Add
+                    { record with
+                        Seconds = earlier + clock.Elapsed.TotalSeconds }
 
-            average network iteration averaged
+                tell settings state record.DetF
 
-            let held =
-                if iteration % settings.EvaluateEvery = 0 || iteration = settings.MaxIterations then
-                    let struct (held, found) =
-                        evaluate settings parameters network averaged heldOut best
+                if file |> Option.exists CheckpointFile.due then
+                    save ()
 
-                    best <- found
-                    held
-                else
-                    nan
+            save ()
+        with :? OperationCanceledException ->
+            // simulations that were stopped: the state is that of the last step
+            save ()
+            reraise ()
 
-            history.Add
-                { Iteration = iteration
-                  DetF = detF
-                  Lambda = lambda
-                  Strength = strength
-                  HeldOutDetF = held
-                  Seconds = clock.Elapsed.TotalSeconds }
+    /// All steps, from those that a checkpoint holds if there is one: leaves the weights of the highest held-out det F in the network, the
+    /// last ones if none was evaluated, and returns the history and whether it was cancelled before its end.
+    let run
+        (settings: ImnnSettings)
+        parameters
+        (network: SummaryNetwork)
+        draw
+        heldOutCount
+        (file: CheckpointFile option)
+        =
+        let state = TrainingState.create network settings.LearningRate
 
-            tell settings iteration detF best
+        try
+            file |> Option.iter (fun file -> TrainingState.resume file state)
 
-        // without any evaluation what little was learned stays, and not the initial weights
-        if best.DetF > -infinity then
-            restore network best.Weights
+            if unfinished settings state then
+                proceed settings parameters state draw heldOutCount file
 
-        Array.append best.Weights averaged |> Array.iter _.Dispose()
-        history.ToArray(), unfinished ()
+            // without any evaluation what little was learned stays, and not the initial weights
+            if state.Best.DetF > -infinity then
+                TrainingState.restore network state.Best.Weights
+
+            state.History.ToArray(), unfinished settings state
+        finally
+            TrainingState.free state

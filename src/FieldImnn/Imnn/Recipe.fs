@@ -43,6 +43,10 @@ module Recipe =
     let withProgress progress recipe =
         recipe |> map (fun s -> { s with Progress = progress })
 
+    /// The recipe with a place where its trainings, of all rounds, keep how far they have come: the same work, started again, goes on from there.
+    let withCheckpoint place recipe =
+        recipe |> map (fun s -> { s with Checkpoint = Some place })
+
     /// The recipe on a device, which fields, training and compressor follow.
     let on device recipe =
         recipe |> map (fun s -> { s with Device = device })

@@ -151,7 +151,7 @@ module Regression =
         Guard.AtLeast("simulations to regress on", 50L, int64 theta.Length) |> ignore
 
         let network =
-            Imnn.networkOn settings.Device settings.Features simulator settings.Seed
+            TrainingIdentity.network settings.Device settings.Features simulator settings.Seed
 
         if network.Parameters.Count > 0 then
             raise (

@@ -42,6 +42,8 @@ type ImnnSettings =
         Chunk: int
         Seed: uint64
         Progress: Progress
+        /// Where training keeps how far it has come: weights, Adam's moments, the best so far, what was measured. None keeps nothing.
+        Checkpoint: Checkpoint option
         /// Where fields, networks and their training are, and the compressor that comes of it: Device.named "cuda".
         Device: torch.Device
     }
@@ -64,6 +66,7 @@ type ImnnSettings =
           Chunk = 100
           Seed = 1UL
           Progress = Progress.silent
+          Checkpoint = None
           Device = Device.cpu }
 
     /// The published network with the published loss (λ = 10, ε = 0.1, Adam 1e-3, 55 filters).

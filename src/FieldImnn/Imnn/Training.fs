@@ -11,15 +11,9 @@ open TorchSharp
 
 /// Training of information maximising neural networks.
 module Imnn =
-    let internal networkOn device features (simulator: Simulator) seed =
-        let description =
-            Features.describe simulator.FieldShape simulator.Channels simulator.Parameters.Length features
-
-        SummaryNetwork.Create(description, NoiseKey.SeedFor(seed, "weights"), device)
-
     /// The network of features for a simulator's fields, with weights from the seed, on the CPU.
     let network features simulator seed =
-        networkOn Device.cpu features simulator seed
+        TrainingIdentity.network Device.cpu features simulator seed
 
     /// Gives a network the weights that another one of the same kind and shape was trained to; constants that belong to the fiducial point
     /// (where fields end, say) may differ.
@@ -36,8 +30,8 @@ module Imnn =
             let wanted, found = string network.Description, string earlier.Network.Description
             raise (SettingException("network to start from", wanted, found))
 
-        let weights = Optimisation.copy earlier.Network
-        Optimisation.restore network weights
+        let weights = TrainingState.copy earlier.Network
+        TrainingState.restore network weights
         weights |> Array.iter _.Dispose()
 
     /// Refuses derivatives of summaries dx (m, p, s), of stored simulations, whose mean by a parameter is zero within its error:
@@ -85,23 +79,6 @@ module Imnn =
             |> ignore
         | _ -> ()
 
-    /// Features x (n, s) and derivatives dx (n, p, s) of n simulations of a part; of fewer where somebody stops the work, who does not want to
-    /// wait for all, but of no fewer than there have to be.
-    let private measure (settings: ImnnSettings) parameters (network: SummaryNetwork) draw part name n =
-        let least = max 1000 (int network.Features + 3)
-
-        let parts =
-            Tensors.chunks 1000 n
-            |> Seq.takeWhile (fun struct (start, _) ->
-                start < least || not settings.Progress.Cancellation.IsCancellationRequested)
-            |> Seq.map (fun struct (start, length) ->
-                Progress.report settings.Progress $"measuring F ({name})" start n ""
-                Tensors.scoped2 (fun () -> Batch.evaluate network parameters (draw part (uint64 start) length length)))
-            |> Seq.toArray
-
-        torch.cat (parts |> Array.map (fun struct (x, _) -> x), 0L),
-        torch.cat (parts |> Array.map (fun struct (_, dx) -> dx), 0L)
-
     /// The closed-form layer of features, if the loss has one; refuses features that see nothing of a parameter.
     let private closedForm settings simulator (network: SummaryNetwork) x dx =
         match settings.Loss with
@@ -142,7 +119,8 @@ module Imnn =
         if Array.length fiducial <> p then
             raise (ShapeException("fiducial parameters", $"{p} numbers", $"{fiducial.Length}"))
 
-        let network = networkOn settings.Device settings.Features simulator settings.Seed
+        let network =
+            TrainingIdentity.network settings.Device settings.Features simulator settings.Seed
 
         let settings =
             ImnnSettings.validate (network.Parameters.Count > 0) (int network.Features) settings
@@ -151,37 +129,42 @@ module Imnn =
         Door.training simulator settings.Derivatives fiducial settings.Seed
         network, settings
 
-    /// Trains a network at the fiducial parameters and fits the score estimate, from the weights of an earlier compressor of the same
-    /// network where there is one (at another fiducial point nearby, say). The best weights are those of the highest held-out det F;
-    /// the F that the compressor quotes is measured on simulations that nothing else has seen.
-    /// Cancelling stops training early and still returns a compressor, of the best weights so far, that says it was interrupted.
-    /// Before a simulation is spent, Door.training looks at the simulator.
-    let trainFrom (earlier: Compressor option) (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) =
-        let simulator = Simulator.on settings.Device simulator
-        let network, settings = prepare earlier settings simulator fiducial
-        use _ = torch.NewDisposeScope()
-        let fitted = Batch.fit network settings simulator fiducial
-        let source = Batch.source network settings simulator fiducial
-        requireEnough settings network source
-        let clock = Stopwatch.StartNew()
+    /// The checkpoint of a name of a training, for all names.
+    let private checkpoints (settings: ImnnSettings) simulator earlier fiducial (network: SummaryNetwork) =
+        let identity =
+            match settings.Checkpoint with
+            | None -> []
+            | Some _ ->
+                ("device", string settings.Device.``type``)
+                :: TrainingIdentity.ofTraining settings simulator earlier fiducial
 
-        let draw part first n derivatives =
-            source.Draw part first n derivatives |> Batch.joined network
+        let all =
+            CheckpointFile.create "training" identity settings.Progress settings.Checkpoint
 
-        let history, interrupted =
-            if network.Parameters.Count = 0 then
-                [||], false // nothing to train but the closed-form layer
-            else
-                Optimisation.run settings fiducial.Length network draw (source.Count Validation)
+        let file name =
+            all |> Option.map (CheckpointFile.called name)
 
+        // later rounds of a refit lie beside those before
+        if earlier.IsNone then
+            file (
+                if network.Parameters.Count > 0 then
+                    "training"
+                else
+                    "statistics-0"
+            )
+            |> Option.iter CheckpointFile.explainOthers
+
+        file
+
+    /// The compressor of a trained network: its statistics and its F are measured.
+    let private compressorOf settings simulator fiducial (network: SummaryNetwork) (source: Source) draw file =
         let measure part name =
-            measure settings fiducial.Length network draw part name (source.Count part)
+            Measurement.run settings (Array.length fiducial) network draw part name (source.Count part) (file name)
 
-        let fitX, fitDx = measure Fitting "statistics"
-        let quoteX, quoteDx = measure Quoting "quote"
+        let struct (fitX, fitDx) = measure Fitting "statistics"
+        let struct (quoteX, quoteDx) = measure Quoting "quote"
         let measured = int (fitX.shape[0] + quoteX.shape[0])
         let linear = closedForm settings simulator network fitX fitDx
-
         let quoted = Compressor.statistics linear quoteX quoteDx
 
         match settings.Derivatives with
@@ -198,11 +181,47 @@ module Imnn =
           Statistics = Compressor.statistics linear fitX fitDx
           Fisher = quoted.Fisher
           QuotedOn = quoted.Simulations
-          History = history
-          Simulations = fitted + spent settings source network history.Length measured
-          Interrupted = interrupted || measured < source.Count Fitting + source.Count Quoting
-          Seconds = clock.Elapsed.TotalSeconds
+          History = [||]
+          Simulations = measured
+          Interrupted = measured < source.Count Fitting + source.Count Quoting
+          Seconds = 0.0
           Notes = Map.empty }
+
+    /// Trains a network at the fiducial parameters and fits the score estimate, from the weights of an earlier compressor of the same
+    /// network where there is one (at another fiducial point nearby, say). The best weights are those of the highest held-out det F;
+    /// the F that the compressor quotes is measured on simulations that nothing else has seen.
+    /// Cancelling stops training early and still returns a compressor, of the best weights so far, that says it was interrupted. With
+    /// settings.Checkpoint it saves what there is and ends with OperationCanceledException, and the same training goes on from it.
+    /// Before a simulation is spent, Door.training looks at the simulator.
+    let trainFrom (earlier: Compressor option) (settings: ImnnSettings) (simulator: Simulator) (fiducial: float[]) =
+        let clock = Stopwatch.StartNew()
+        let simulator = Simulator.on settings.Device simulator
+        let network, settings = prepare earlier settings simulator fiducial
+        use _ = torch.NewDisposeScope()
+        let file = checkpoints settings simulator earlier fiducial network
+        let fitted = Batch.fit network settings simulator fiducial
+        let source = Batch.source network settings simulator fiducial
+        requireEnough settings network source
+
+        let draw part first n derivatives =
+            source.Draw part first n derivatives |> Batch.joined network
+
+        let history, interrupted =
+            if network.Parameters.Count = 0 then
+                [||], false // nothing to train but the closed-form layer
+            else
+                Optimisation.run settings fiducial.Length network draw (source.Count Validation) (file "training")
+
+        if settings.Checkpoint.IsSome then
+            settings.Progress.Cancellation.ThrowIfCancellationRequested()
+
+        let made = compressorOf settings simulator fiducial network source draw file
+
+        { made with
+            History = history
+            Simulations = fitted + spent settings source network history.Length made.Simulations
+            Interrupted = interrupted || made.Interrupted
+            Seconds = clock.Elapsed.TotalSeconds }
 
     /// F of a trained compressor on as many simulations as choose between several, which none of them has seen (of stored ones, those that
     /// chose the weights).
@@ -212,7 +231,10 @@ module Imnn =
         let source = Batch.source compressor.Network settings simulator compressor.Fiducial
         let n = source.Count Choosing
         let p = compressor.Parameters.Length
-        let x, dx = measure settings p compressor.Network source.Draw Choosing "choice" n
+
+        let struct (x, dx) =
+            Measurement.run settings p compressor.Network source.Draw Choosing "choice" n None
+
         (Compressor.statistics compressor.Linear x dx).Fisher
 
     /// Trains a network from weights of its own: trainFrom without an earlier compressor.

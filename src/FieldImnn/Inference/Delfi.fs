@@ -179,9 +179,8 @@ module Delfi =
                 { settings.Estimator with
                     Kind = kind
                     Training =
-                        { settings.Estimator.Training with
-                            Seed = NoiseKey.SeedFor(settings.Seed, $"likelihood of round {state.Round}")
-                            Progress = settings.Simulations.Progress } }
+                        { SimulationSettings.training settings.Simulations settings.Estimator.Training with
+                            Seed = NoiseKey.SeedFor(settings.Seed, $"likelihood of round {state.Round}") } }
                 x
                 theta
 

@@ -59,9 +59,8 @@ module NeuralPosterior =
         let estimator =
             { settings.Estimator with
                 Training =
-                    { settings.Estimator.Training with
-                        Seed = NoiseKey.SeedFor(settings.Seed, "NPE training")
-                        Progress = settings.Simulations.Progress } }
+                    { SimulationSettings.training settings.Simulations settings.Estimator.Training with
+                        Seed = NoiseKey.SeedFor(settings.Seed, "NPE training") } }
 
         let theta, x, leftOut = Misfit.withoutOutliers made.Theta made.Summaries
 

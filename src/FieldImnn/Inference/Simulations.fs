@@ -12,7 +12,8 @@ type SimulationSettings =
     {
         /// Simulations that are made, compressed and stored at a time.
         Chunk: int
-        /// Where finished chunks are kept, so that a run that was stopped or killed goes on from them.
+        /// Where finished chunks are kept, and how far networks that learn from them have come, so that a run that was stopped or killed goes
+        /// on from there.
         Folder: string option
         Progress: Progress
     }
@@ -22,6 +23,16 @@ type SimulationSettings =
         { Chunk = 200
           Folder = None
           Progress = Progress.silent }
+
+/// What else the folder of simulations is for.
+module internal SimulationSettings =
+    /// The training of networks that learn from the simulations: who is told of it, and where it keeps how far it has come, unless its own settings say so.
+    let training (settings: SimulationSettings) (training: EnsembleSettings) =
+        { training with
+            Progress = settings.Progress
+            Checkpoint =
+                training.Checkpoint
+                |> Option.orElse (settings.Folder |> Option.map Checkpoint.inFolder) }
 
 /// Simulations that were made for rows of θ, without those that failed.
 type Simulated =
@@ -76,43 +87,53 @@ module Simulations =
             { Arrays = Map [ "theta", matrix theta; "x", matrix filled ]
               Texts = Map [ fingerprintName, chunk.Fingerprint ] }
 
-    /// The stored summaries of these very parameters, if the file is there and whole, and the fields of the probes, made anew, are those
+    /// The stored summaries of these very parameters, if the file is whole, and the fields of the probes, made anew, are those
     /// that were stored, to the bit, and their summaries, to 10⁻⁴: another seed, simulator or compressor must not pass for this one.
-    let private tryLoad path (theta: float[][]) (again: int[] -> Chunk) =
-        if not (File.Exists path) then
-            None
+    let private load path (theta: float[][]) (again: int[] -> Chunk) =
+        let stored = Npz.read path
+
+        let rows key =
+            match Npz.array path key stored with
+            | { Shape = [| _; columns |] } as array -> array.Data |> Array.chunkBySize (max 1 columns)
+            | _ -> [||]
+
+        let x =
+            rows "x"
+            |> Array.map (fun row -> if Array.exists Double.IsNaN row then [||] else row)
+
+        let same (a: float[]) (b: float[]) =
+            a.Length = b.Length
+            && Array.forall2 (fun u v -> abs (u - v) <= 1e-4 * (abs u + abs v) + 1e-12) a b
+
+        if rows "theta" <> theta || x.Length <> theta.Length then
+            Error $"{path} is of other parameters"
         else
-            try
-                let stored = Npz.read path
+            let probes = probes theta
+            let anew = again probes
 
-                let rows key =
-                    match Npz.array path key stored with
-                    | { Shape = [| _; columns |] } as array -> array.Data |> Array.chunkBySize (max 1 columns)
-                    | _ -> [||]
+            if anew.Fingerprint <> Npz.text path fingerprintName stored then
+                Error $"{path} is of another simulator or seed"
+            elif not (Array.forall2 (fun i row -> same x[i] row) probes anew.X) then
+                Error $"{path} is of another compressor"
+            else
+                Ok x
 
-                let x =
-                    rows "x"
-                    |> Array.map (fun row -> if Array.exists Double.IsNaN row then [||] else row)
+    /// The same where the file is there; who watches is told of one that does not serve.
+    let private tryLoad tell path theta again =
+        if File.Exists path then
+            let found =
+                try
+                    load path theta again
+                with :? StoreException as error ->
+                    Error $"damaged: {error.Message}"
 
-                let same (a: float[]) (b: float[]) =
-                    a.Length = b.Length
-                    && Array.forall2 (fun u v -> abs (u - v) <= 1e-4 * (abs u + abs v) + 1e-12) a b
-
-                if rows "theta" <> theta || x.Length <> theta.Length then
-                    None
-                else
-                    let probes = probes theta
-                    let anew = again probes
-
-                    if
-                        anew.Fingerprint = Npz.text path fingerprintName stored
-                        && Array.forall2 (fun i row -> same x[i] row) probes anew.X
-                    then
-                        Some x
-                    else
-                        None
-            with :? StoreException ->
+            match found with
+            | Ok x -> Some x
+            | Error why ->
+                tell $"{why}; its simulations are made again"
                 None
+        else
+            None
 
     /// Refuses another number of summaries than of fields, and summaries of several lengths.
     let private requireRows count (made: float[][]) =
@@ -229,7 +250,7 @@ module Simulations =
         | _ -> ()
 
     /// The summaries of a chunk, from the folder or simulated now, and how many simulations that took.
-    let private chunk settings simulator compress seed purpose (theta: float[][]) start length =
+    let private chunk settings tell simulator compress seed purpose (theta: float[][]) start length =
         let part = theta[start .. start + length - 1]
         let keys = NoiseKey.Range(seed, uint64 (start: int), length)
 
@@ -247,7 +268,7 @@ module Simulations =
 
         match
             path
-            |> Option.bind (fun p -> tryLoad p part (fun probes -> pick probes [| 0 .. probes.Length - 1 |]))
+            |> Option.bind (fun p -> tryLoad tell p part (fun probes -> pick probes [| 0 .. probes.Length - 1 |]))
         with
         | Some x -> x, 0
         | None ->
@@ -282,6 +303,13 @@ module Simulations =
         Simulator.checkPolicy simulator.Failures |> ignore
         let seed = NoiseKey.SeedFor(seed, $"fields of {purpose}")
         let clock = Stopwatch.StartNew()
+        let told = ref false
+
+        let tell note =
+            if not told.Value then // the others are most likely of the same kind
+                Progress.report settings.Progress "checkpoint" 1 1 note
+                told.Value <- true
+
         let rows, summaries = ResizeArray<int>(), ResizeArray<float[]>()
         let mutable run = 0
         let mutable accepted = 0
@@ -301,7 +329,10 @@ module Simulations =
             |> Progress.report settings.Progress purpose completed all
 
             let length = min settings.Chunk (theta.Length - start)
-            let found, anew = chunk settings simulator compress seed purpose theta start length
+
+            let found, anew =
+                chunk settings tell simulator compress seed purpose theta start length
+
             run <- run + anew
 
             for x in found do

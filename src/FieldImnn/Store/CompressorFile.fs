@@ -67,21 +67,11 @@ module CompressorFile =
               KeyValuePair("notes", notes :> JsonNode) ]
         )
 
-    let private historyColumns: (TrainingRecord -> float)[] =
-        [| (fun r -> float r.Iteration)
-           (fun r -> r.DetF)
-           (fun r -> r.Lambda)
-           (fun r -> r.Strength)
-           (fun r -> r.HeldOutDetF)
-           (fun r -> r.Seconds) |]
-
     /// Writes a compressor, whole or not at all.
     let save (path: string) compressor =
         let weights =
             compressor.Network.Parameters
-            |> Seq.map (fun struct (name, w) ->
-                let values = Tensors.toArray w |> Array.map float32
-                $"weights/{name}", Npy.single (w.shape |> Array.map int) values)
+            |> Seq.map (fun struct (name, w) -> $"weights/{name}", Tensors.toNpy w)
 
         let statistics = compressor.Statistics
 
@@ -90,25 +80,19 @@ module CompressorFile =
               for struct (name, value) in compressor.Network.Constants do
                   $"constants/{name}",
                   Npy.single (value.shape |> Array.map int) (Tensors.toArray value |> Array.map float32)
-              "fiducial", Npy.double [| compressor.Fiducial.Length |] compressor.Fiducial
-              "mean", Npy.double [| statistics.Mean.Count |] (statistics.Mean.ToArray())
+              "fiducial", Npy.vector compressor.Fiducial
+              "mean", Npy.vector (statistics.Mean.ToArray())
               "covariance", ofMatrix statistics.Covariance
               "meanDerivative", ofMatrix statistics.MeanDerivative
               "statisticsFisher", ofMatrix statistics.Fisher
               "fisher", ofMatrix compressor.Fisher
-              "history",
-              Npy.double
-                  [| compressor.History.Length; historyColumns.Length |]
-                  [| for r in compressor.History do
-                         for column in historyColumns -> column r |]
+              "history", TrainingHistory.toNpy compressor.History
               match compressor.Linear with
               | Some layer -> "linear", ofMatrix layer
               | None -> ()
               match Features.owned (Features.ofDescription compressor.Network.Description) with
               | [] -> ()
-              | _ ->
-                  let made = Features.probe compressor.Device compressor.Network
-                  "probe", Npy.double [| made.Length |] made ]
+              | _ -> "probe", Npy.vector (Features.probe compressor.Device compressor.Network) ]
 
         Npz.write
             path
@@ -274,25 +258,6 @@ module CompressorFile =
             network.Dispose()
             reraise ()
 
-    let private historyOf path file =
-        let found = Npz.array path "history" file
-
-        match found.Shape with
-        | [| _; columns |] when columns = historyColumns.Length ->
-            found.Data
-            |> Array.chunkBySize columns
-            |> Array.map (fun r ->
-                if not (r[0] >= 0.0 && r[0] < 2e9) then
-                    fault path "iterations in 'history'" $"{r[0]}"
-
-                { Iteration = int r[0]
-                  DetF = r[1]
-                  Lambda = r[2]
-                  Strength = r[3]
-                  HeldOutDetF = r[4]
-                  Seconds = r[5] })
-        | other -> fault path $"'history' of shape (n, {historyColumns.Length})" $"shape {NpyHeader.shapeText other}"
-
     /// Everything but the network, whose features it must fit.
     let private assemble path manifest file (network: SummaryNetwork) : Compressor =
         let parameters: string[] = list path manifest "parameters"
@@ -330,7 +295,9 @@ module CompressorFile =
               Simulations = count path manifest "statisticsSimulations" }
           Fisher = symmetric path file "fisher" p
           QuotedOn = count path manifest "quotedOn"
-          History = historyOf path file
+          History =
+            Npz.array path "history" file
+            |> TrainingHistory.ofNpy $"compressor file '{path}'"
           Simulations = count path manifest "simulations"
           Interrupted =
             // absent from files of before there was such a thing
