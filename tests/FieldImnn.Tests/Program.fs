@@ -51,6 +51,7 @@ let private lists =
           SlicesTests.tests
           Hdf5Tests.tests
           ExternalProgramTests.tests
+          CampaignTests.tests
           MalformedEntryTests.tests
           ManifestTests.tests
           ReaderPropertyTests.tests
@@ -93,6 +94,7 @@ let main argv =
     | [ first; path ] when first = WritingTests.argument -> WritingTests.writeFigure path
     | first :: rest when first = ExternalProgramTests.argument -> ExternalProgramTests.simulate rest
     | [ first; folder ] when first = ExternalProgramTests.hanging -> ExternalProgramTests.hang folder
+    | first :: rest when first = CampaignTests.argument -> CampaignTests.command rest
     | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
     | [ first ] when first = Sharing.namesArgument -> Sharing.print lists.Value
     | first :: folder :: rest when first = Sharing.argument -> Sharing.run folder rest lists.Value

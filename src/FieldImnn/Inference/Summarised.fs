@@ -16,8 +16,9 @@ module Summarised =
                  |> Compression.ofField compression)
                     .Length)
 
-    /// The simulator of the summaries of a simulator's fields: θ → noise → (n, summaries), float64. What is not finite, or is refused by the features,
-    /// is NaN where failed simulations are left out.
+    /// The simulator of the summaries of a simulator's fields: θ → noise → (n, summaries), float64. Each field is compressed by itself: in a batch
+    /// the last bits of single precision would depend on what else is in it. What is not finite, or is refused by the features, is NaN where failed
+    /// simulations are left out.
     let simulator (compression: Compression) (simulator: Simulator) : Simulator =
         let compress = Compression.summaries compression
         let width = width compression simulator
@@ -26,7 +27,7 @@ module Summarised =
         let each (fields: Tensor) (finite: bool[]) i =
             try
                 if finite[i] then
-                    (Tensors.rows [| i |] fields |> compress)[0]
+                    Tensors.using (fun () -> (Tensors.rows [| i |] fields |> compress)[0])
                 else
                     Array.create width nan
             with
@@ -38,20 +39,7 @@ module Summarised =
                 let fields = simulator.Field theta noise
                 let finite = Tensors.finiteRows fields
 
-                let alone () =
-                    Array.init finite.Length (each fields finite)
-
-                let rows =
-                    try
-                        if Array.contains false finite then
-                            alone ()
-                        else
-                            compress fields
-                    with
-                    | :? NonFiniteException
-                    | :? RangeException when skips -> alone ()
-
-                (Tensors.ofRows rows).``to`` noise.device)
+                (Array.init finite.Length (each fields finite) |> Tensors.ofRows).``to`` noise.device)
 
         { simulator with
             Name = $"summaries of {simulator.Name}"

@@ -42,11 +42,6 @@ module Door =
                 )
             )
 
-    /// Whether two fields are the same up to so many roundings of the less precise one.
-    let internal same roundings (a: Tensor) (b: Tensor) =
-        let least = roundings * (max (rounding a) (rounding b))
-        rms (a - b) <= least * max (rms a) (rms b)
-
     /// A batch gives the same fields as one simulation at a time: checked with two rows of θ, up to rounding. A simulator that is NaN there
     /// is not compared.
     let batch (simulator: Simulator) (theta: float[][]) seed =
@@ -62,8 +57,10 @@ module Door =
 
             if finite[0] then Some made[0] else None
 
-        // a thousand roundings: beyond what sums in another order do, below what another θ does
-        let same = same 1000.0
+        // a thousand roundings of single precision: beyond what sums in another order do, below what another θ does
+        let same (a: Tensor) (b: Tensor) =
+            let least = 1000.0 * (max (rounding a) (rounding b))
+            rms (a - b) <= least * max (rms a) (rms b)
 
         for i in 0..1 do
             match finite[i], alone i keys[i] with

@@ -133,8 +133,12 @@ module Campaign =
                   Theta = theta.Data |> Array.chunkBySize (max 1 (theta.Data.Length / probes))
                   Fields = (Npz.array path "fields" npz).Data }
 
-    /// Roundings by which the fields of two processors may differ.
-    let private roundings = 30.0
+    /// How far the fields of two processors may differ, as a part of their size: 30 roundings of single precision.
+    let private roundings = 30.0 * float (Single.BitIncrement 1.0f - 1.0f)
+
+    let private near (a: float[]) (b: float[]) =
+        let size (v: float[]) = sqrt (Array.sumBy (fun x -> x * x) v)
+        size (Array.map2 (-) a b) <= roundings * max (size a) (size b)
 
     /// Whether stored probes are those of the simulator: Some true to the bit, Some false up to rounding. The name may be another.
     let private compare (simulator: Simulator) (stored: CampaignProbes) : bool option =
@@ -143,9 +147,6 @@ module Campaign =
         else
             try
                 let own = probe simulator stored.Theta
-
-                let near (a: float[]) (b: float[]) =
-                    Tensors.using (fun () -> Door.same roundings (Tensors.ofVector a) (Tensors.ofVector b))
 
                 let rows (fields: float[]) =
                     fields |> Array.chunkBySize (max 1 (fields.Length / probes))
