@@ -52,6 +52,7 @@ let private lists =
           Hdf5Tests.tests
           ExternalProgramTests.tests
           CampaignTests.tests
+          SlurmTests.tests
           MalformedEntryTests.tests
           ManifestTests.tests
           ReaderPropertyTests.tests
