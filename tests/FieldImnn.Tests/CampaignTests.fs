@@ -22,7 +22,8 @@ let private slow = "FIELDIMNN_TEST_MILLISECONDS"
 /// Those of this process. On Slurm the first two tasks take their time, until they are queued again.
 let private milliseconds =
     lazy
-        (let variable name = Environment.GetEnvironmentVariable name |> Option.ofObj
+        (let variable name =
+            Environment.GetEnvironmentVariable name |> Option.ofObj
 
          match variable slow, variable "SLURM_ARRAY_TASK_ID", variable "SLURM_RESTART_COUNT" with
          | Some text, _, _ -> int text
@@ -103,7 +104,8 @@ let private fields simulator n =
     Simulator.fields simulator (Tensors.ofRows (theta n)) (keys n)
 
 let private recordFiles folder =
-    Directory.GetFiles(folder, "*.records", SearchOption.AllDirectories) |> Array.sort
+    Directory.GetFiles(folder, "*.records", SearchOption.AllDirectories)
+    |> Array.sort
 
 /// A campaign with n simulations in blocks of five, and what they are.
 let private filled folder n =
@@ -120,30 +122,32 @@ let private filled folder n =
     fields universe n
 
 let private sameBits =
-    [ tensorTest "fields and derivatives of a campaign are those of the simulator, to the bit, however they were made" (fun () ->
-          inFolder (fun folder ->
-              let known = filled folder 12
-              let reader = joined (CampaignSettings.In folder)
-              let simulator = Campaign.simulator reader
-              let found = fields simulator 12
-              Expect.equal found.dtype known.dtype "type"
-              Expect.isTrue (found.Equals known) "fields"
-              Expect.equal (Campaign.used reader).Found 12 "all were there"
-              Expect.isTrue ((fields simulator 20).Equals(fields universe 20)) "some there, some made now"
-              Expect.equal (Campaign.used reader).Made 8 "eight more"
-              let at = Tensors.ofVector [| 1.0; 0.2 |]
-
-              for derivatives, counts in [ Autodiff, (3, 2); FiniteDifference [| 0.01; 0.02 |], (15, 10) ] do
-                  let ask simulator n =
-                      let struct (d, t) = Simulator.withDerivatives simulator derivatives at (keys n)
-                      Tensors.toArray d, Tensors.toArray t
-
-                  let writer = joined (adding folder)
-                  ask (Campaign.simulator writer) 3 |> ignore
+    [ tensorTest
+          "fields and derivatives of a campaign are those of the simulator, to the bit, however they were made"
+          (fun () ->
+              inFolder (fun folder ->
+                  let known = filled folder 12
                   let reader = joined (CampaignSettings.In folder)
-                  Expect.equal (ask (Campaign.simulator reader) 5) (ask universe 5) $"%A{derivatives}"
-                  let used = Campaign.used reader
-                  Expect.equal (used.Found, used.Made) counts "found, made"))
+                  let simulator = Campaign.simulator reader
+                  let found = fields simulator 12
+                  Expect.equal found.dtype known.dtype "type"
+                  Expect.isTrue (found.Equals known) "fields"
+                  Expect.equal (Campaign.used reader).Found 12 "all were there"
+                  Expect.isTrue ((fields simulator 20).Equals(fields universe 20)) "some there, some made now"
+                  Expect.equal (Campaign.used reader).Made 8 "eight more"
+                  let at = Tensors.ofVector [| 1.0; 0.2 |]
+
+                  for derivatives, counts in [ Autodiff, (3, 2); FiniteDifference [| 0.01; 0.02 |], (15, 10) ] do
+                      let ask simulator n =
+                          let struct (d, t) = Simulator.withDerivatives simulator derivatives at (keys n)
+                          Tensors.toArray d, Tensors.toArray t
+
+                      let writer = joined (adding folder)
+                      ask (Campaign.simulator writer) 3 |> ignore
+                      let reader = joined (CampaignSettings.In folder)
+                      Expect.equal (ask (Campaign.simulator reader) 5) (ask universe 5) $"%A{derivatives}"
+                      let used = Campaign.used reader
+                      Expect.equal (used.Found, used.Made) counts "found, made"))
 
       tensorTest "noise and masks go on a campaign's simulator" (fun () ->
           inFolder (fun folder ->
@@ -188,10 +192,12 @@ let private sameBits =
 
                   [ "abc", (Abc.run abc simulator compress known.Fisher known.Prior observed).Posterior
                     "npe", NeuralPosterior.posterior learned observed
-                    "pmc", (PopulationMonteCarlo.run pmc simulator compress known.Fisher known.Prior observed).Posterior
+                    "pmc",
+                    (PopulationMonteCarlo.run pmc simulator compress known.Fisher known.Prior observed).Posterior
                     "delfi", (Delfi.run delfi simulator compress known.Prior [| [| observed |] |]).Posteriors[0] ]
 
-              let campaign = Campaign.join (CampaignSettings.In folder) known.Prior known.Simulator
+              let campaign =
+                  Campaign.join (CampaignSettings.In folder) known.Prior known.Simulator
 
               for (name, plain), (_, taken) in
                   List.zip (results known.Simulator) (results (Campaign.simulator campaign)) do
@@ -225,48 +231,61 @@ let private sameBits =
                   DerivativeSimulations = 30
                   HeldOut = 60 }
 
-          let filter = { trained with Features = Features.filterBank 2 3 1 }
-          let count s = TrainingPlan.create s universe (Prior.median prior) |> List.sumBy _.Count
+          let filter =
+              { trained with
+                  Features = Features.filterBank 2 3 1 }
+
+          let count s =
+              TrainingPlan.create s universe (Prior.median prior) |> List.sumBy _.Count
+
           Expect.equal (count filter) (2 * 40 + 60 + 700) "steps, those that choose, F"
           Expect.equal (count trained) 700 "nothing to train") ]
 
 let private summaries =
-    [ tensorTest "summaries that are kept in place of fields come to the same bits, from any number of shards" (fun () ->
-          inFolder (fun folder ->
-              let compressor = Imnn.train settings universe (Prior.median prior)
-              let compression = Infer.compression compressor
-              let abc = { AbcSettings.Default with Budget = 600 }
-              let model = Model.create universe prior
-              let field = Simulator.field universe [| 1.1; 0.3 |] 3UL
-              let run method = (Infer.by "abc" method model compressor field).Posterior
+    [ tensorTest
+          "summaries that are kept in place of fields come to the same bits, from any number of shards"
+          (fun () ->
+              inFolder (fun folder ->
+                  let compressor = Imnn.train settings universe (Prior.median prior)
+                  let compression = Infer.compression compressor
 
-              for i in 1..2 do
-                  Campaign.join (adding folder) prior (Summarised.simulator compression universe)
-                  |> Shard.fill Progress.silent 40 { Number = i; Of = 2 } [ Abc.planned abc prior ]
+                  let abc =
+                      { AbcSettings.Default with
+                          Budget = 600 }
 
-              let mutable joined = []
+                  let model = Model.create universe prior
+                  let field = Simulator.field universe [| 1.1; 0.3 |] 3UL
 
-              let stored =
-                  run (
-                      Summarised.method
-                          (fun summaries ->
-                              let campaign = Campaign.join (CampaignSettings.In folder) prior summaries
-                              joined <- campaign :: joined
-                              Campaign.simulator campaign)
-                          (Method.abc abc)
-                  )
+                  let run method =
+                      (Infer.by "abc" method model compressor field).Posterior
 
-              let made = run (Summarised.method id (Method.abc abc))
-              Expect.equal stored.Samples made.Samples "samples"
-              Expect.equal stored.Weights made.Weights "weights"
-              Expect.isGreaterThanOrEqual (Campaign.used joined.Head).Found 75 "the first pilot was there"
-              let plain = run (Method.abc abc)
-              close 1e-4 (Posterior.mean stored) (Posterior.mean plain) "and are those of fields, up to rounding"
+                  for i in 1..2 do
+                      Campaign.join (adding folder) prior (Summarised.simulator compression universe)
+                      |> Shard.fill Progress.silent 40 { Number = i; Of = 2 } [ Abc.planned abc prior ]
 
-              Expect.isLessThan
-                  (recordFiles folder |> Array.sumBy (fun path -> FileInfo(path).Length))
-                  12_000L
-                  "they are small")) ]
+                  let mutable joined = []
+
+                  let stored =
+                      run (
+                          Summarised.method
+                              (fun summaries ->
+                                  let campaign = Campaign.join (CampaignSettings.In folder) prior summaries
+                                  joined <- campaign :: joined
+                                  Campaign.simulator campaign)
+                              (Method.abc abc)
+                      )
+
+                  let made = run (Summarised.method id (Method.abc abc))
+                  Expect.equal stored.Samples made.Samples "samples"
+                  Expect.equal stored.Weights made.Weights "weights"
+                  Expect.isGreaterThanOrEqual (Campaign.used joined.Head).Found 75 "the first pilot was there"
+                  let plain = run (Method.abc abc)
+                  close 1e-4 (Posterior.mean stored) (Posterior.mean plain) "and are those of fields, up to rounding"
+
+                  Expect.isLessThan
+                      (recordFiles folder |> Array.sumBy (fun path -> FileInfo(path).Length))
+                      12_000L
+                      "they are small")) ]
 
 /// Changes a byte of a file.
 let private spoil (path: string) (at: int64) =
@@ -326,11 +345,17 @@ let private damage =
                           fun theta noise ->
                               let d = universe.Field theta noise
                               // 0/0 where the first pixel is below zero
-                              d + (d.narrow(1L, 0L, 1L).narrow(2L, 0L, 1L).clamp_min (0.0.ToScalar())).log() * 0.0.ToScalar() }
+                              d
+                              + (d.narrow(1L, 0L, 1L).narrow(2L, 0L, 1L).clamp_min(0.0.ToScalar())).log()
+                                * 0.0.ToScalar() }
                   |> Simulator.skippingFailures 0.9
 
-              let join () = Campaign.join (adding folder) prior failing
-              let made campaign = (Simulator.attempt (Campaign.simulator campaign) (Tensors.ofRows (theta 30)) (keys 30))
+              let join () =
+                  Campaign.join (adding folder) prior failing
+
+              let made campaign =
+                  (Simulator.attempt (Campaign.simulator campaign) (Tensors.ofRows (theta 30)) (keys 30))
+
               let struct (_, finite) = made (join ())
               let good = finite |> Array.filter id |> Array.length
               Expect.isTrue (good > 3 && good < 27) "some fail"
@@ -361,7 +386,11 @@ let private damage =
 
           for n in [ 0; 1; 7; 1000 ] do
               let shares = [ for i in 1..8 -> Shard.share { Number = i; Of = 8 } n ]
-              let all = [ for struct (start, length) in shares do yield! [ start .. start + length - 1 ] ]
+
+              let all =
+                  [ for struct (start, length) in shares do
+                        yield! [ start .. start + length - 1 ] ]
+
               Expect.equal all [ 0 .. n - 1 ] "every simulation once"
 
           inFolder (fun folder ->
@@ -374,61 +403,66 @@ let private damage =
                   SimulateCommand.run inference [| "--campaign"; folder; "--keep"; "summaries" |]))) ]
 
 let private processes =
-    [ testCase "processes fill a campaign at the same time, one is killed, and all comes to the bits of one process" (fun () ->
-          inFolder (fun folder ->
-              let own = Path.Combine(folder, "campaign")
+    [ testCase
+          "processes fill a campaign at the same time, one is killed, and all comes to the bits of one process"
+          (fun () ->
+              inFolder (fun folder ->
+                  let own = Path.Combine(folder, "campaign")
 
-              let start milliseconds i =
-                  let info =
-                      ProcessStartInfo(
-                          "dotnet",
-                          program [ "simulate"; "--campaign"; own; "--shard"; $"{i}/3" ],
-                          RedirectStandardError = true,
-                          RedirectStandardOutput = true
-                      )
+                  let start milliseconds i =
+                      let info =
+                          ProcessStartInfo(
+                              "dotnet",
+                              program [ "simulate"; "--campaign"; own; "--shard"; $"{i}/3" ],
+                              RedirectStandardError = true,
+                              RedirectStandardOutput = true
+                          )
 
-                  info.Environment[slow] <- string (milliseconds: int)
-                  Process.Start info
+                      info.Environment[slow] <- string (milliseconds: int)
+                      Process.Start info
 
-              let ended (child: Process) =
-                  let said = child.StandardError.ReadToEndAsync()
-                  child.StandardOutput.ReadToEnd() |> ignore
-                  child.WaitForExit()
-                  Expect.equal child.ExitCode 0 said.Result
+                  let ended (child: Process) =
+                      let said = child.StandardError.ReadToEndAsync()
+                      child.StandardOutput.ReadToEnd() |> ignore
+                      child.WaitForExit()
+                      Expect.equal child.ExitCode 0 said.Result
 
-              use victim = start 20 1
-              use second = start 0 2
-              use third = start 0 3
-              let clock = Stopwatch.StartNew()
+                  use victim = start 20 1
+                  use second = start 0 2
+                  use third = start 0 3
+                  let clock = Stopwatch.StartNew()
 
-              let begun () =
-                  Directory.Exists own
-                  && recordFiles own |> Array.exists (fun path -> (Path.GetFileName path).StartsWith "shard-1")
+                  let begun () =
+                      Directory.Exists own
+                      && recordFiles own
+                         |> Array.exists (fun path -> (Path.GetFileName path).StartsWith "shard-1")
 
-              while not (begun ()) && clock.Elapsed.TotalSeconds < 60.0 do
-                  Thread.Sleep 10
+                  while not (begun ()) && clock.Elapsed.TotalSeconds < 60.0 do
+                      Thread.Sleep 10
 
-              victim.Kill()
-              victim.WaitForExit()
-              Expect.isTrue (begun ()) "it had begun"
-              ended second
-              ended third
-              use again = start 0 1
-              ended again
+                  victim.Kill()
+                  victim.WaitForExit()
+                  Expect.isTrue (begun ()) "it had begun"
+                  ended second
+                  ended third
+                  use again = start 0 1
+                  ended again
 
-              let infer name options =
-                  let out = Path.Combine(folder, name)
-                  here ([ "infer"; "--theta"; "1.2,0.4"; "--out"; out ] @ options) |> ignore
-                  File.ReadAllBytes(Path.Combine(out, "posterior.csv"))
+                  let infer name options =
+                      let out = Path.Combine(folder, name)
+                      here ([ "infer"; "--theta"; "1.2,0.4"; "--out"; out ] @ options) |> ignore
+                      File.ReadAllBytes(Path.Combine(out, "posterior.csv"))
 
-              let taken = infer "taken" [ "--campaign"; own ]
-              Expect.equal taken (infer "alone" []) "the same posterior"
+                  let taken = infer "taken" [ "--campaign"; own ]
+                  Expect.equal taken (infer "alone" []) "the same posterior"
 
-              let summary =
-                  Text.Json.JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "taken", "summary.json")))
+                  let summary =
+                      Text.Json.JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "taken", "summary.json")))
 
-              let found = summary.RootElement.GetProperty("campaign").GetProperty("found").GetInt32()
-              Expect.isGreaterThanOrEqual found planned "all that was planned was there")) ]
+                  let found =
+                      summary.RootElement.GetProperty("campaign").GetProperty("found").GetInt32()
+
+                  Expect.isGreaterThanOrEqual found planned "all that was planned was there")) ]
 
 let tests =
     testSequenced

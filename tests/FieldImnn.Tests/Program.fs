@@ -11,7 +11,9 @@ let private lists =
           CorrelatedLogNormalTests.tests
           LogNormalExactTests.tests
           HamiltonianTests.tests
+          SlurmTests.tests
           PackTests.tests
+          CampaignTests.tests
           LocalStatisticsTests.tests
           StudyTests.tests
           DeviceTests.tests
@@ -51,8 +53,6 @@ let private lists =
           SlicesTests.tests
           Hdf5Tests.tests
           ExternalProgramTests.tests
-          CampaignTests.tests
-          SlurmTests.tests
           MalformedEntryTests.tests
           ManifestTests.tests
           ReaderPropertyTests.tests

@@ -12,7 +12,8 @@ let private programs = [ "munged"; "slurmctld"; "slurmd"; "sbatch"; "scontrol" ]
 
 /// Where a program is: daemons are in sbin, which is not on everybody's path.
 let private find (program: string) =
-    (Environment.GetEnvironmentVariable "PATH").Split ':' |> List.ofArray
+    (Environment.GetEnvironmentVariable "PATH").Split ':'
+    |> List.ofArray
     |> List.append [ "/usr/sbin"; "/usr/local/sbin" ]
     |> List.map (fun folder -> Path.Combine(folder, program))
     |> List.tryFind File.Exists

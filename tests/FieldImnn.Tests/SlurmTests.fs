@@ -33,7 +33,11 @@ let private processesOf (shard: string) =
             try
                 let words = File.ReadAllText(Path.Combine(folder, "cmdline")).Split '\000'
 
-                if words[0] = "dotnet" && Array.contains CampaignTests.argument words && Array.contains shard words then
+                if
+                    words[0] = "dotnet"
+                    && Array.contains CampaignTests.argument words
+                    && Array.contains shard words
+                then
                     Some id
                 else
                     None
@@ -59,6 +63,7 @@ let private ended folder restarts (command: string) (signal: string option) =
     let asked, begun = at "asked", at "begun"
     File.Delete asked
     File.Delete begun
+
     let executable name (lines: string list) =
         File.WriteAllLines(at name, "#!/usr/bin/env bash" :: lines)
         File.SetUnixFileMode(at name, UnixFileMode.UserRead ||| UnixFileMode.UserWrite ||| UnixFileMode.UserExecute)
@@ -87,7 +92,12 @@ let private ended folder restarts (command: string) (signal: string option) =
 
     child.StandardOutput.ReadToEnd() |> ignore
     child.WaitForExit()
-    child.ExitCode, (if File.Exists asked then (File.ReadAllText asked).Trim() else "")
+
+    child.ExitCode,
+    (if File.Exists asked then
+         (File.ReadAllText asked).Trim()
+     else
+         "")
 
 /// An array of eight, of which tasks 1 and 2 take their time: one is killed, the other cancelled.
 let private fill folder =
@@ -95,12 +105,18 @@ let private fill folder =
     let options = [ "--campaign"; campaign ]
 
     let following =
-        "dotnet" :: CampaignTests.program ([ "infer"; "--theta"; "1.2,0.4"; "--out"; out ] @ options)
+        "dotnet"
+        :: CampaignTests.program ([ "infer"; "--theta"; "1.2,0.4"; "--out"; out ] @ options)
         |> List.map Provenance.quoted
         |> String.concat " "
 
-    let said = CampaignTests.here ([ "simulate" ] @ options @ [ "--slurm"; "8"; "--then"; following ])
-    let ids = said.Split('\n', StringSplitOptions.RemoveEmptyEntries) |> Array.map (fun line -> (line.Split ' ')[1])
+    let said =
+        CampaignTests.here ([ "simulate" ] @ options @ [ "--slurm"; "8"; "--then"; following ])
+
+    let ids =
+        said.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+        |> Array.map (fun line -> (line.Split ' ')[1])
+
     let task i = $"{ids[0]}_{i}"
 
     for i in 1..2 do
@@ -120,7 +136,10 @@ let private fill folder =
     SlurmMachine.until 120.0 "the inference ends" (fun () -> List.contains (state ids[1]) [ "COMPLETED"; "FAILED" ])
     let log = File.ReadAllText(Path.Combine(campaign, "slurm", $"{ids[1]}.out"))
     Expect.equal (state ids[1]) "COMPLETED" log
-    let told i = File.ReadAllText(Path.Combine(campaign, "slurm", $"{task i}.out"))
+
+    let told i =
+        File.ReadAllText(Path.Combine(campaign, "slurm", $"{task i}.out"))
+
     Expect.stringContains (told 1) "exit code 137: queued again" "the one that was killed"
     Expect.isFalse ((told 2).Contains "queued again") "a cancelled one does not come back by itself"
     out
@@ -133,7 +152,10 @@ let tests =
               inFolder (fun folder ->
                   let script = Slurm.arrayScript (job folder 8)
 
-                  for line in [ "#SBATCH --array=1-8"; "#SBATCH --mem=1G"; "--shard \"$SLURM_ARRAY_TASK_ID/8\"" ] do
+                  for line in
+                      [ "#SBATCH --array=1-8"
+                        "#SBATCH --mem=1G"
+                        "--shard \"$SLURM_ARRAY_TASK_ID/8\"" ] do
                       Expect.stringContains script line "script"
 
                   let path = Path.Combine(folder, "array.sh")
@@ -143,22 +165,24 @@ let tests =
                   Expect.equal shell.ExitCode 0 "its syntax"
                   refuses<Core.SettingException> [ "tasks" ] (fun () -> Slurm.submit (job folder 0) |> ignore)))
 
-          testCase "a task is queued again where it was killed or its time was up, and not where it was cancelled or cannot work" (fun () ->
-              if OperatingSystem.IsWindows() then
-                  skiptest "there is no shell"
+          testCase
+              "a task is queued again where it was killed or its time was up, and not where it was cancelled or cannot work"
+              (fun () ->
+                  if OperatingSystem.IsWindows() then
+                      skiptest "there is no shell"
 
-              inFolder (fun folder ->
-                  let stopping = "trap 'kill $!; exit 75' TERM; sleep 20 > /dev/null & wait"
-                  let queued = "requeue 17_3"
+                  inFolder (fun folder ->
+                      let stopping = "trap 'kill $!; exit 75' TERM; sleep 20 > /dev/null & wait"
+                      let queued = "requeue 17_3"
 
-                  for what, restarts, command, signal, wanted in
-                      [ "done", 0, "[ \"$*\" = '--shard 3/8' ]", None, (0, "")
-                        "wrong settings", 0, "exit 2", None, (2, "")
-                        "killed", 0, "kill -9 $$", None, (137, queued)
-                        "killed for the sixth time", 5, "kill -9 $$", None, (137, "")
-                        "its time is up", 0, stopping, Some "USR1", (75, queued)
-                        "cancelled", 0, stopping, Some "TERM", (75, "") ] do
-                      Expect.equal (ended folder restarts command signal) wanted what))
+                      for what, restarts, command, signal, wanted in
+                          [ "done", 0, "[ \"$*\" = '--shard 3/8' ]", None, (0, "")
+                            "wrong settings", 0, "exit 2", None, (2, "")
+                            "killed", 0, "kill -9 $$", None, (137, queued)
+                            "killed for the sixth time", 5, "kill -9 $$", None, (137, "")
+                            "its time is up", 0, stopping, Some "USR1", (75, queued)
+                            "cancelled", 0, stopping, Some "TERM", (75, "") ] do
+                          Expect.equal (ended folder restarts command signal) wanted what))
 
           testCase
               "an array of eight, one cancelled, one killed, both queued again, then the inference: the bits of one process"
@@ -172,7 +196,10 @@ let tests =
 
                           SlurmMachine.running (Path.Combine(folder, "slurm")) (fun () ->
                               let out = fill folder
-                              let posterior name = File.ReadAllBytes(Path.Combine(name, "posterior.csv"))
+
+                              let posterior name =
+                                  File.ReadAllBytes(Path.Combine(name, "posterior.csv"))
+
                               Expect.equal (posterior out) (posterior alone) "the same posterior"
 
                               let summary =
