@@ -80,23 +80,23 @@ module CampaignFolder =
         { model with
             Simulator = Campaign.simulator joined }
 
-    /// The method that takes summaries from the campaign, where they are kept.
+    /// The method that takes summaries from the campaign, where those of its compression are kept.
     let method (campaign: CampaignFolder) (inner: Method) : Method =
         fun model compression fields ->
-            if
-                campaign.Adds.Summaries
-                || List.contains (summariesOf model.Simulator) (Campaign.contents campaign.Folder)
-            then
-                Summarised.method
-                    (fun summaries ->
-                        join campaign.Adds.Summaries model.Prior summaries campaign
-                        |> Campaign.simulator)
-                    inner
-                    model
-                    compression
-                    fields
-            else
-                inner model compression fields
+            let joined =
+                if
+                    campaign.Adds.Summaries
+                    || List.contains (summariesOf model.Simulator) (Campaign.contents campaign.Folder)
+                then
+                    let summaries = Summarised.simulator compression model.Simulator
+                    Some(join campaign.Adds.Summaries model.Prior summaries campaign)
+                else
+                    None
+
+            match joined with
+            | Some kept when campaign.Adds.Summaries || not (Campaign.isEmpty kept) ->
+                Summarised.method (fun _ -> Campaign.simulator kept) inner model compression fields
+            | _ -> inner model compression fields
 
     /// What came of it: fields first, then summaries.
     let private uses (campaign: CampaignFolder) =

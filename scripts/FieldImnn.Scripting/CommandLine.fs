@@ -140,17 +140,21 @@ module CommandLine =
     let private device (arguments: ParseResults<InferArguments>) =
         Device.named (arguments.GetResult(Device, "cpu"))
 
-    /// The recipe as the arguments want it.
-    let private recipe command (arguments: ParseResults<InferArguments>) progress =
+    /// The recipe of a command as its options want it: shorter, in so many rounds, with a seed.
+    let internal recipeOf command quick (rounds: int option) seed =
         let recipe =
-            if arguments.Contains Quick then
+            if quick then
                 Recipe.quick command.Recipe
             else
                 command.Recipe
 
         { recipe with
-            Rounds = arguments.GetResult(Rounds, recipe.Rounds) }
-        |> Recipe.withSeed (arguments.GetResult(Seed, 1UL))
+            Rounds = defaultArg rounds recipe.Rounds }
+        |> Recipe.withSeed seed
+
+    /// The recipe as the arguments want it.
+    let private recipe command (arguments: ParseResults<InferArguments>) progress =
+        recipeOf command (arguments.Contains Quick) (arguments.TryGetResult Rounds) (arguments.GetResult(Seed, 1UL))
         |> Recipe.withProgress progress
         |> Recipe.on (device arguments)
 

@@ -45,17 +45,6 @@ type SimulateArguments =
 
 /// Filling a campaign with the simulations that an inference will want: `SimulateCommand.simulate model Recipe.Default fsi.CommandLineArgs`.
 module SimulateCommand =
-    let private recipe (command: InferCommand) (arguments: ParseResults<SimulateArguments>) =
-        let recipe =
-            if arguments.Contains Quick then
-                Recipe.quick command.Recipe
-            else
-                command.Recipe
-
-        { recipe with
-            Rounds = arguments.GetResult(Rounds, recipe.Rounds) }
-        |> Recipe.withSeed (arguments.GetResult(Seed, 1UL))
-
     /// Simulations of the method's from the prior.
     let private ofMethod (command: InferCommand) (arguments: ParseResults<SimulateArguments>) =
         NamedMethod.planned
@@ -103,7 +92,12 @@ module SimulateCommand =
                 if compression.IsSome then
                     []
                 else
-                    Infer.planned command.Model (recipe command arguments)
+                    CommandLine.recipeOf
+                        command
+                        (arguments.Contains Quick)
+                        (arguments.TryGetResult Rounds)
+                        (arguments.GetResult(Seed, 1UL))
+                    |> Infer.planned command.Model
 
             CampaignFolder.join true prior simulator campaign
             |> Shard.fill progress chunk shard (training @ ofMethod)

@@ -177,10 +177,19 @@ let private sameBits =
                       Proposal = FromPrior
                       Budget = 400 }
 
+              let compression =
+                  { Parameters = known.Prior.Names
+                    Fiducial = [| 0.0; 0.0 |]
+                    Information = known.Fisher
+                    Estimates = Tensors.toRows
+                    Further = None
+                    Edges = [] }
+
               let plan =
                   [ Abc.planned abc known.Prior
                     PopulationMonteCarlo.planned pmc known.Prior
-                    NeuralPosterior.planned npe known.Prior ]
+                    NeuralPosterior.planned npe known.Prior
+                    Method.plannedDelfi delfi known.Prior ]
 
               for i in 1..3 do
                   Campaign.join (adding folder) known.Prior known.Simulator
@@ -194,7 +203,9 @@ let private sameBits =
                     "npe", NeuralPosterior.posterior learned observed
                     "pmc",
                     (PopulationMonteCarlo.run pmc simulator compress known.Fisher known.Prior observed).Posterior
-                    "delfi", (Delfi.run delfi simulator compress known.Prior [| [| observed |] |]).Posteriors[0] ]
+                    "delfi",
+                    (Method.delfi delfi (Model.create simulator known.Prior) compression [ Tensors.ofVector observed ])
+                        .Head.Posterior ]
 
               let campaign =
                   Campaign.join (CampaignSettings.In folder) known.Prior known.Simulator
@@ -240,6 +251,27 @@ let private sameBits =
 
           Expect.equal (count filter) (2 * 40 + 60 + 700) "steps, those that choose, F"
           Expect.equal (count trained) 700 "nothing to train") ]
+
+let private studies =
+    [ tensorTest "a study takes its problem's simulations from a campaign, and adds to it" (fun () ->
+          inFolder (fun folder ->
+              let own = Path.Combine(folder, "campaign")
+
+              let problem words =
+                  Study.problem
+                      (StudyOptions.read folder ([| "--campaign"; own |] |> Array.append words))
+                      "correlated-log-normal"
+
+              refuses<StoreException> [ "correlated-log-normal"; "none" ] (fun () -> problem [||] |> ignore)
+
+              let made (problem: Problem) =
+                  Simulator.fields problem.Simulator (Tensors.ofVector problem.Fiducial) (keys 4)
+
+              let added = made (problem [| "--add-to-campaign" |])
+              Expect.hasLength (recordFiles own) 1 "kept"
+              Expect.isTrue ((made (problem [||])).Equals added) "found"
+              let plain = CorrelatedLogNormal.create 20
+              Expect.isTrue ((made plain).Equals added) "and the same as ever")) ]
 
 let private summaries =
     [ tensorTest
@@ -466,4 +498,4 @@ let private processes =
 
 let tests =
     testSequenced
-    <| testList "campaigns" (sameBits @ summaries @ damage @ processes)
+    <| testList "campaigns" (sameBits @ studies @ summaries @ damage @ processes)
