@@ -77,7 +77,9 @@ let private ended folder restarts (command: string) (signal: string option) =
               { job folder 8 with
                   Command = Provenance.quoted (at "task") } ]
 
-    let info = Diagnostics.ProcessStartInfo(at "script", RedirectStandardOutput = true)
+    let info =
+        Diagnostics.ProcessStartInfo(at "script", RedirectStandardOutput = true, RedirectStandardError = true)
+
     info.Environment["PATH"] <- $"""{folder}:{Environment.GetEnvironmentVariable "PATH"}"""
     info.Environment["SLURM_ARRAY_JOB_ID"] <- "17"
     info.Environment["SLURM_ARRAY_TASK_ID"] <- "3"
@@ -91,6 +93,7 @@ let private ended folder restarts (command: string) (signal: string option) =
         kill.WaitForExit())
 
     child.StandardOutput.ReadToEnd() |> ignore
+    child.StandardError.ReadToEnd() |> ignore
     child.WaitForExit()
 
     child.ExitCode,
