@@ -6,7 +6,7 @@ open FieldImnn
 open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
-let problem = Catalogue.problem "power-law" options.Modes
+let problem = Study.problem options "power-law"
 
 let field, derivatives =
     Simulator.fieldWithDerivatives problem.Simulator Autodiff problem.Example options.Seed

@@ -7,7 +7,7 @@ open FieldImnn.Core.Random
 open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
-let problem = Catalogue.problem "power-law" options.Modes
+let problem = Study.problem options "power-law"
 let progress = ConsoleProgress.create ()
 let compressor = Study.compressor options progress problem
 ConsoleProgress.finish ()

@@ -8,7 +8,7 @@ open FieldImnn.Core.Random
 open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
-let problem = Catalogue.problem "dark-matter" options.Modes
+let problem = Study.problem options "dark-matter"
 let model = DarkMatter.model 128 options.Modes
 let count = if options.Quick then 200 else 2000
 

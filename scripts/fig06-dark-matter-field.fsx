@@ -6,7 +6,7 @@ open FieldImnn
 open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
-let problem = Catalogue.problem "dark-matter" options.Modes
+let problem = Study.problem options "dark-matter"
 
 let field, derivatives =
     Simulator.fieldWithDerivatives problem.Simulator Autodiff problem.Example options.Seed

@@ -7,7 +7,7 @@ open FieldImnn
 open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
-let problem = Catalogue.problem "dark-matter" options.Modes
+let problem = Study.problem options "dark-matter"
 let progress = ConsoleProgress.create ()
 let observed = Study.observed options "target_field_planck" 4 problem
 

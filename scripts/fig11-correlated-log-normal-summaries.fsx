@@ -11,7 +11,7 @@ open FieldImnn.Plots
 let options =
     StudyOptions.read "artifacts/correlated-log-normal" fsi.CommandLineArgs[1..]
 
-let problem = Catalogue.problem "correlated-log-normal" options.Modes
+let problem = Study.problem options "correlated-log-normal"
 let progress = ConsoleProgress.create ()
 let compressor = Study.compressor options progress problem
 

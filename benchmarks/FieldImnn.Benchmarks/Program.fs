@@ -6,7 +6,7 @@ open FieldImnn.Core.Runtime
 /// Benchmarks in order; each gets the number of alternations. A further one is a module beside TrainingStep and a line here. Memory comes
 /// first: a peak never falls, and the others' would stand for its own.
 let private benchmarks: (int -> Ratio.Measured list) list =
-    [ Memory.run; Simulation.run; TrainingStep.run ]
+    [ Memory.run; Simulation.run; Campaigns.run; TrainingStep.run ]
 
 [<EntryPoint>]
 let main arguments =

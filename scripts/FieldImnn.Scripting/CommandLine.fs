@@ -20,6 +20,8 @@ type InferArguments =
     | Device of string
     | Skip_Failures of part: float
     | Formats of string
+    | Campaign of folder: string
+    | Add_To_Campaign of string
     | Quick
 
     interface IArgParserTemplate with
@@ -43,6 +45,10 @@ type InferArguments =
                 "leaves out simulations of the inference that are NaN or infinite, and counts them, up to this part of all, such as 0.05 (default: the first of them stops everything)."
             | Formats _ ->
                 "further files of the posterior, with commas between them: npz (NumPy), hdf5, getdist (.txt with .paramnames and .ranges), netcdf (ArviZ)."
+            | Campaign _ ->
+                "the folder of a campaign, from which simulations are taken that are there (simulate.fsx makes it); docs/campaigns.md."
+            | Add_To_Campaign _ ->
+                "adds the simulations that were not there to --campaign: fields, summaries or both (default: adds nothing)."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 /// An inference as a command: a model, how it is compressed, and what its users are told.
@@ -134,17 +140,21 @@ module CommandLine =
     let private device (arguments: ParseResults<InferArguments>) =
         Device.named (arguments.GetResult(Device, "cpu"))
 
-    /// The recipe as the arguments want it.
-    let private recipe command (arguments: ParseResults<InferArguments>) progress =
+    /// The recipe of a command as its options want it: shorter, in so many rounds, with a seed.
+    let internal recipeOf command quick (rounds: int option) seed =
         let recipe =
-            if arguments.Contains Quick then
+            if quick then
                 Recipe.quick command.Recipe
             else
                 command.Recipe
 
         { recipe with
-            Rounds = arguments.GetResult(Rounds, recipe.Rounds) }
-        |> Recipe.withSeed (arguments.GetResult(Seed, 1UL))
+            Rounds = defaultArg rounds recipe.Rounds }
+        |> Recipe.withSeed seed
+
+    /// The recipe as the arguments want it.
+    let private recipe command (arguments: ParseResults<InferArguments>) progress =
+        recipeOf command (arguments.Contains Quick) (arguments.TryGetResult Rounds) (arguments.GetResult(Seed, 1UL))
         |> Recipe.withProgress progress
         |> Recipe.on (device arguments)
 
@@ -197,6 +207,7 @@ module CommandLine =
         out
         truth
         rounds
+        campaign
         seconds
         (result: InferenceResult)
         =
@@ -212,7 +223,10 @@ module CommandLine =
                   truth
                   |> Option.map (fun theta -> "truth", Report.numbers theta)
                   |> Option.toList
-              "rounds", Report.rounds rounds ]
+              "rounds", Report.rounds rounds
+              match campaign with
+              | Some campaign -> "campaign", CampaignFolder.report campaign
+              | None -> () ]
           Settings =
             [ "method", Report.value result.Method
               "quick", Report.value (arguments.Contains Quick)
@@ -225,12 +239,34 @@ module CommandLine =
           Seconds = seconds }
         |> Outcome.write out result
 
+    /// The campaign that is asked for, if one is.
+    let private campaign (arguments: ParseResults<InferArguments>) : CampaignFolder option =
+        let adds =
+            arguments.TryGetResult Add_To_Campaign
+            |> Option.map (Kept.parse "--add-to-campaign")
+
+        match arguments.TryGetResult Campaign, adds with
+        | Some folder, adds -> Some(CampaignFolder.create "infer" (defaultArg adds Kept.nothing) folder)
+        | None, Some _ -> raise (SettingException("--add-to-campaign", "a --campaign to add to", "none"))
+        | None, None -> None
+
+    /// The command, and the method, with their simulations from the campaign.
+    let private from campaign (command: InferCommand) (method: Method) =
+        match campaign with
+        | None -> command, method
+        | Some campaign ->
+            { command with
+                Model = CampaignFolder.model campaign command.Model },
+            CampaignFolder.method campaign method
+
     let private run command (arguments: ParseResults<InferArguments>) =
         let clock = Stopwatch.StartNew()
         let out = arguments.GetResult Out
         let progress = ConsoleProgress.create ()
+        let campaign = campaign arguments
         let command = skipping arguments command
         let name, method = methodOf command arguments progress out
+        let command, method = from campaign command method
         device arguments |> ignore // one that is not there is refused before anything is simulated
         Outcome.files (arguments.TryGetResult Formats) |> ignore
 
@@ -252,8 +288,9 @@ module CommandLine =
         CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
         let result = Infer.by name method command.Model compressor field
         ConsoleProgress.finish ()
-        write command arguments out truth rounds clock.Elapsed.TotalSeconds result
+        write command arguments out truth rounds campaign clock.Elapsed.TotalSeconds result
         print command.Model result
+        campaign |> Option.iter CampaignFolder.print
 
     /// Runs a part of a program, and returns its exit code: 0, 2 after a clear message on standard error, 130 when it was stopped, or 75 when
     /// SIGTERM, of a time limit say, stopped it: the same command goes on.
@@ -286,8 +323,8 @@ module CommandLine =
         parser.Parse arguments |> run command
 
     /// From the command line of a script (fsi.CommandLineArgs, the script's name first) to the posterior of an observed field, for a model
-    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --device, --formats, --skip-failures, --quick, --help. Returns the
-    /// exit code.
+    /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --device, --formats, --skip-failures, --campaign, --add-to-campaign,
+    /// --quick, --help. Returns the exit code.
     let infer model recipe (arguments: string[]) : int =
         let program = $"dotnet fsi {Array.head arguments}"
 

@@ -26,7 +26,7 @@ module Provenance =
     let version, commit = saying typeof<Model>.Assembly
 
     /// A word of a command as a shell would have it.
-    let private quoted (word: string) =
+    let quoted (word: string) =
         if Regex.IsMatch(word, @"^[\w./:=,+@%-]+$") then
             word
         else

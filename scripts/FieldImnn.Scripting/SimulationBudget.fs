@@ -82,7 +82,7 @@ module SimulationBudget =
     /// The problem of a name, the field (shape…) to infer, at the problem's example, and its compressor from the study's folder, trained
     /// in as many rounds as the problem wants.
     let subject options progress name =
-        let problem = Catalogue.problem name options.Modes
+        let problem = Study.problem options name
 
         let field = Study.example options problem
         let rounds = Study.refit options progress problem (field.unsqueeze 0L)

@@ -22,6 +22,20 @@ module Study =
     let simulations (options: StudyOptions) figure =
         Path.Combine(options.Out, "simulations", figure)
 
+    /// The problem of a name, its simulations from the options' campaign, if there is one.
+    let problem (options: StudyOptions) name : Problem =
+        let problem = Catalogue.problem name options.Modes
+
+        match options.Campaign with
+        | None -> problem
+        | Some folder ->
+            let adds =
+                { Kept.nothing with
+                    Fields = options.AddsToCampaign }
+
+            { problem with
+                Model = CampaignFolder.model (CampaignFolder.create "study" adds folder) problem.Model }
+
     /// A problem's recipe as a study's options want it.
     let recipe (options: StudyOptions) progress (problem: Problem) =
         (if options.Quick then

@@ -17,11 +17,14 @@ type StudyOptions =
         Quick: bool
         /// Folder of observed fields, where there are any.
         Targets: string option
+        /// Folder of a campaign from which simulations are taken that are there, and whether those that are not are added.
+        Campaign: string option
+        AddsToCampaign: bool
     }
 
 /// Reading them.
 module StudyOptions =
-    /// Reads --out FOLDER, --modes ideal|published, --seed N, --targets FOLDER and --quick (arguments without the script's own name).
+    /// Reads --out FOLDER, --modes ideal|published, --seed N, --targets FOLDER, --campaign FOLDER, --add-to-campaign and --quick (arguments without the script's own name).
     let read defaultFolder (arguments: string[]) =
         let rec parse options =
             function
@@ -40,11 +43,13 @@ module StudyOptions =
                     rest
             | "--quick" :: rest -> parse { options with Quick = true } rest
             | "--targets" :: folder :: rest -> parse { options with Targets = Some folder } rest
+            | "--campaign" :: folder :: rest -> parse { options with Campaign = Some folder } rest
+            | "--add-to-campaign" :: rest -> parse { options with AddsToCampaign = true } rest
             | other :: _ ->
                 raise (
                     SettingException(
                         "option",
-                        "--out FOLDER, --modes ideal|published, --seed N, --targets FOLDER or --quick",
+                        "--out FOLDER, --modes ideal|published, --seed N, --targets FOLDER, --campaign FOLDER, --add-to-campaign or --quick",
                         other
                     )
                 )
@@ -56,7 +61,9 @@ module StudyOptions =
                   Modes = ModeConvention.Ideal
                   Seed = 1UL
                   Quick = false
-                  Targets = None }
+                  Targets = None
+                  Campaign = None
+                  AddsToCampaign = false }
                 (List.ofArray arguments)
 
         Files.ensureWritableFolder options.Out

@@ -226,15 +226,25 @@ module Infer =
             for features in settings.Features :: (recipe.Beside |> Option.map _.Features |> Option.toList) do
                 FeatureDoor.training simulator settings.Device features theta keys fields observed
 
+    /// How many features a recipe has, and whether it searches for the place of the fields with fewer simulations: features without weights do.
+    let private searching (model: Model) (settings: ImnnSettings) =
+        use network = Imnn.network settings.Features model.Simulator settings.Seed
+        int network.Features, network.Parameters.Count = 0
+
+    /// The simulations that the first round of training takes, wherever the fields turn out to be.
+    let planned (model: Model) (recipe: Recipe) : PlannedSimulations list =
+        let fiducial = Recipe.fiducial model recipe
+        let features, search = searching model (recipe.Training fiducial)
+
+        TrainingPlan.create (round recipe features (search && recipe.Rounds > 1) [] fiducial) model.Simulator fiducial
+
     /// Rounds of training for observed fields (n, shape…) by a recipe: first where it begins, then where the fields are, until that
     /// stands. Features without weights search for the place with fewer simulations. `make` trains, or remembers, a compressor: settings → the one to start from → fiducial. Progress is told of each round's end.
     let refitBy make (model: Model) (recipe: Recipe) (fields: Tensor) : RefitRound list =
         let first = recipe.Training(Recipe.fiducial model recipe)
         door model recipe first fields
 
-        let features, search =
-            use network = Imnn.network first.Features model.Simulator first.Seed
-            int network.Features, network.Parameters.Count = 0
+        let features, search = searching model first
 
         let train searching (earlier: RefitRound list) fiducial =
             let before = earlier |> List.tryHead |> Option.map _.Compressor

@@ -82,6 +82,23 @@ module Tensors =
     let rows (indices: int[]) (tensor: Tensor) : Tensor =
         tensor.index_select (0L, torch.tensor (indices |> Array.map int64, device = tensor.device))
 
+    /// The rows of several tensors (n, …), each tensor with the places that its rows take among all: float32 if all of them are.
+    let internal placed (parts: (int[] * Tensor)[]) : Tensor =
+        let places = parts |> Array.collect fst
+        let back = Array.zeroCreate places.Length
+        places |> Array.iteri (fun at place -> back[place] <- at)
+        let single (t: Tensor) = (t.dtype = torch.ScalarType.Float32)
+
+        let all =
+            if parts |> Array.forall (snd >> single) then
+                parts |> Array.map snd
+            else
+                parts |> Array.map (fun (_, t) -> t.``to`` torch.ScalarType.Float64)
+
+        match all with
+        | [| whole |] when back = Array.init back.Length id -> whole
+        | _ -> torch.cat (all, 0L) |> rows back
+
     /// All elements as float64, in row-major order. More than an array holds (2,147,483,591) is a ShapeException: take it in parts.
     let toArray (tensor: Tensor) : float[] =
         use _ = torch.NewDisposeScope()

@@ -188,7 +188,11 @@ let private summaries =
                           "--compressor"
                           Path.Combine(first, "compressor.imnn")
                           "--skip-failures"
-                          "0.01" ]
+                          "0.01"
+                          "--campaign"
+                          Path.Combine(folder, "campaign")
+                          "--add-to-campaign"
+                          "fields" ]
 
                 Expect.equal code 0 "again"
                 Expect.isFalse (printed.Contains "left out") "nothing failed"

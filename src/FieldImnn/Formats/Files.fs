@@ -106,3 +106,24 @@ module Files =
             use stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write)
             write stream
             stream.Flush(flushToDisk = true))
+
+    /// Adds to the end of a file (made if need be): all of it, or nothing where writing fails. Whoever reads meanwhile, or where this process
+    /// was killed, finds a part at the end. The stream must be left open.
+    let append (path: string) (write: Stream -> unit) =
+        let file = fullPath path
+        createFolder (Path.GetDirectoryName file)
+
+        try
+            use stream =
+                new FileStream(file, FileMode.OpenOrCreate, FileAccess.Write, FileShare.Read, 0) // no buffer to be written twice
+
+            let before = stream.Seek(0L, SeekOrigin.End)
+
+            try
+                write stream
+                stream.Flush(flushToDisk = true)
+            with Refusal _ ->
+                stream.SetLength before
+                reraise ()
+        with Refusal why as fault ->
+            raise (StoreException(file, "a file that can be written", why, fault))

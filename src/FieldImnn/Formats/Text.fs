@@ -16,6 +16,16 @@ module internal Text =
         with :? ArgumentException as fault ->
             raise (StoreException(file, "text in UTF-8", "other bytes", fault))
 
+    /// The text as a name that is one of a file everywhere: what is no letter, digit, -, _ or . is a -.
+    let fileName (text: string) =
+        String.map
+            (fun c ->
+                if Char.IsLetterOrDigit c || c = '-' || c = '_' || c = '.' then
+                    c
+                else
+                    '-')
+            text
+
     /// A number as it comes back, to the last bit.
     let number (value: float) =
         value.ToString("R", CultureInfo.InvariantCulture)

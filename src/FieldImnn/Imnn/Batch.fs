@@ -66,16 +66,31 @@ module internal Batch =
            for struct (start, length) in Tensors.chunks chunk (n - derivatives) do
                struct (derivatives + start, length, false) |]
 
-    let private simulated settings (network: SummaryNetwork) simulator (theta: Tensor) chunk count =
-        let name =
-            function
-            | Training -> "training"
-            | Validation -> "validation"
-            | Fitting -> "statistics"
-            | Quoting -> "quote"
-            | Choosing -> "choice"
+    /// The seed of the simulations of a part.
+    let seedOf (settings: ImnnSettings) part =
+        match part with
+        | Training -> "training"
+        | Validation -> "validation"
+        | Fitting -> "statistics"
+        | Quoting -> "quote"
+        | Choosing -> "choice"
+        |> fun name -> NoiseKey.SeedFor(settings.Seed, name)
 
-        { Count = count
+    /// How many simulations a part has, where they are made now.
+    let countOf (settings: ImnnSettings) part =
+        match part with
+        | Training -> settings.Simulations
+        | Validation
+        | Choosing -> settings.HeldOut
+        | Fitting -> settings.Fit
+        | Quoting -> settings.Quote
+
+    /// The seed of the simulations that a network's constants are fitted to.
+    let constantsSeed (settings: ImnnSettings) =
+        NoiseKey.SeedFor(settings.Seed, "constants")
+
+    let private simulated (settings: ImnnSettings) (network: SummaryNetwork) simulator (theta: Tensor) chunk =
+        { Count = countOf settings
           Runs =
             fun n withDerivatives ->
                 match settings.Derivatives with
@@ -83,7 +98,7 @@ module internal Batch =
                 | _ -> n
           Draw =
             fun part first n withDerivatives ->
-                let seed = NoiseKey.SeedFor(settings.Seed, name part)
+                let seed = seedOf settings part
                 let dual = dual settings.Device network
 
                 plan chunk n withDerivatives
@@ -171,16 +186,7 @@ module internal Batch =
 
         match settings.Derivatives with
         | Precomputed(training, heldOut) -> stored settings network simulator training heldOut chunk
-        | _ ->
-            let count =
-                function
-                | Training -> settings.Simulations
-                | Validation
-                | Choosing -> settings.HeldOut
-                | Fitting -> settings.Fit
-                | Quoting -> settings.Quote
-
-            simulated settings network simulator theta chunk count
+        | _ -> simulated settings network simulator theta chunk
 
     /// Fits the constants of a network, if it has any, to fields of its own; returns how many were simulated.
     let fit (network: SummaryNetwork) settings (simulator: Simulator) (fiducial: float[]) =
@@ -202,7 +208,7 @@ module internal Batch =
             fitTo (min wanted training.Fields.Count) (fun start length -> training.Fields |> Slices.range start length)
             0
         | _ ->
-            let seed = NoiseKey.SeedFor(settings.Seed, "constants")
+            let seed = constantsSeed settings
             let theta = Tensors.ofVector fiducial
 
             fitTo wanted (fun start length ->

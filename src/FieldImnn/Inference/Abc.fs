@@ -126,6 +126,27 @@ module Abc =
 
             draws |> Array.map fst, draws |> Array.map (fun (theta, tail) -> tail + Prior.logDensity prior theta)
 
+    /// The proposals of a round.
+    let private proposals settings prior purpose n about =
+        propose (NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")) prior n about
+
+    let private purposeOf round = $"ABC {round}"
+    let private firstPilot = "pilot 1"
+    let private sampling = "sampling"
+
+    /// Simulations of a pilot round.
+    let private pilotSize (settings: AbcSettings) = max 40 (settings.Budget / 8)
+
+    /// The simulations from the prior that ABC begins with: all, or those of the first pilot round.
+    let planned (settings: AbcSettings) (prior: Prior) : PlannedSimulations =
+        let round, n =
+            match settings.Proposal with
+            | FromPrior -> sampling, settings.Budget
+            | Focused _ -> firstPilot, pilotSize settings
+
+        fst (proposals settings prior round n None)
+        |> Simulations.planned settings.Seed (purposeOf round)
+
     /// The accepted of one round: samples, weights and the largest accepted distance.
     let private accept acceptance regression (prior: Prior) fisher observed (theta: float[][]) estimates logWeights =
         let distances = estimates |> Array.map (Rejection.distance fisher observed)
@@ -161,8 +182,7 @@ module Abc =
 
     /// One round: its posterior, the largest accepted distance, how many were accepted, and the simulations.
     let private round settings simulator compress fisher prior observed purpose n about acceptance regression =
-        let seed = NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")
-        let theta, logWeights = propose seed prior n about
+        let theta, logWeights = proposals settings prior purpose n about
 
         let accepts, wanted =
             match acceptance with
@@ -176,7 +196,7 @@ module Abc =
                 simulator
                 compress
                 settings.Seed
-                $"ABC {purpose}"
+                (purposeOf purpose)
                 accepts
                 wanted
                 theta
@@ -204,9 +224,9 @@ module Abc =
     /// about them, an eighth of the settings' simulations each. Other arguments as for `run`.
     let pilot settings simulator (compress: Tensor -> float[][]) (fisher: Matrix<float>) (prior: Prior) observed =
         validate settings
-        let n = max 40 (settings.Budget / 8)
+        let n = pilotSize settings
         let round = round settings simulator compress fisher prior observed
-        let first, _, _, one = round "pilot 1" n None (Nearest 0.15) false
+        let first, _, _, one = round firstPilot n None (Nearest 0.15) false
         let second, _, _, two = round "pilot 2" n (over 1.5 first) (Nearest 0.3) true
         second, [ one; two ]
 
@@ -239,7 +259,7 @@ module Abc =
                 fisher
                 prior
                 observed
-                "sampling"
+                sampling
                 settings.Budget
                 about
                 settings.Acceptance

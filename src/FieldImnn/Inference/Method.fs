@@ -101,31 +101,32 @@ module Method =
         Array.map2 (fun theta w -> if near theta then w else 0.0) posterior.Samples posterior.Weights
         |> Array.sum
 
-    /// Pilot posteriors of ABC, as many simulations as half a round of DELFI's each, and these simulations.
+    /// Settings of the pilot of field i: as many simulations as half a round of DELFI's. A field's pilots are its own, and are kept apart from those
+    /// of the others.
+    let private pilotSettings (settings: DelfiSettings) i =
+        { AbcSettings.Default with
+            Budget = 4 * List.sum settings.Rounds / settings.Rounds.Length
+            Simulations =
+                { settings.Simulations with
+                    Folder =
+                        settings.Simulations.Folder
+                        |> Option.map (fun f -> Path.Combine(f, $"field {i + 1}")) }
+            Seed =
+                if i = 0 then
+                    settings.Seed
+                else
+                    NoiseKey.SeedFor(settings.Seed, $"pilot {i}") }
+
+    /// The simulations from the prior that DELFI begins with for one field: those of its pilot's first round.
+    let plannedDelfi settings prior =
+        Abc.planned (pilotSettings settings 0) prior
+
+    /// Pilot posteriors of ABC, and these simulations.
     let private pilots (settings: DelfiSettings) model compression (observed: float[] list) =
         let metric = Compression.metric settings.Seed model.Simulator compression
 
-        // a field's pilots are its own, and are kept apart from those of the others
-        let seed i =
-            if i = 0 then
-                settings.Seed
-            else
-                NoiseKey.SeedFor(settings.Seed, $"pilot {i}")
-
         let pilot i =
-            Abc.pilot
-                { AbcSettings.Default with
-                    Budget = 4 * List.sum settings.Rounds / settings.Rounds.Length
-                    Simulations =
-                        { settings.Simulations with
-                            Folder =
-                                settings.Simulations.Folder
-                                |> Option.map (fun f -> Path.Combine(f, $"field {i + 1}")) }
-                    Seed = seed i }
-                model.Simulator
-                (Compression.summaries compression)
-                metric
-                model.Prior
+            Abc.pilot (pilotSettings settings i) model.Simulator (Compression.summaries compression) metric model.Prior
 
         observed |> List.mapi pilot
 

@@ -82,14 +82,23 @@ module NeuralPosterior =
           Summaries = x
           Warnings = leftOut }
 
+    let private purpose = "NPE"
+
+    let private draws (settings: NpeSettings) prior =
+        Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "NPE parameters")) 0L settings.Budget prior
+
+    /// The simulations that the posterior is learned from, all from the prior.
+    let planned (settings: NpeSettings) (prior: Prior) : PlannedSimulations =
+        draws settings prior |> Simulations.planned settings.Seed purpose
+
     /// Learns the posterior of summaries: fields (n, shape…) become rows by `compress`.
     let learn (settings: NpeSettings) simulator compress (prior: Prior) : AmortisedPosterior =
         Guard.AtLeast("simulations", 20L, int64 settings.Budget) |> ignore
         Guard.AtLeast("draws", 1L, int64 settings.Draws) |> ignore
         Door.inference simulator prior settings.Seed
 
-        Prior.sample (NoiseKey.IntSeedFor(settings.Seed, "NPE parameters")) 0L settings.Budget prior
-        |> Simulations.run settings.Simulations simulator compress settings.Seed "NPE"
+        draws settings prior
+        |> Simulations.run settings.Simulations simulator compress settings.Seed purpose
         |> learnFrom settings prior
 
     /// ln q(θ | x) of the proposal at rows of θ; −∞ outside the prior.

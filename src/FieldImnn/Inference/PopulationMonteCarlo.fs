@@ -142,6 +142,23 @@ module PopulationMonteCarlo =
         |> Seq.truncate n
         |> Seq.toArray
 
+    let private purposeOf number = $"PMC population {number}"
+
+    let private seed (settings: PmcSettings) number =
+        NoiseKey.IntSeedFor(settings.Seed, $"PMC proposals {number}")
+
+    /// θ from the prior for the first population: so many as it takes at the most.
+    let private firstProposals (settings: PmcSettings) prior =
+        let all = Prior.sample (seed settings 0) 0L settings.Budget prior
+
+        match settings.Schedule with
+        | Shrinking q -> Array.truncate (int (ceil (float settings.Population / q))) all
+        | Listed _ -> all
+
+    /// The simulations from the prior that population Monte Carlo begins with (where ε is listed, it may end before the last).
+    let planned (settings: PmcSettings) (prior: Prior) : PlannedSimulations =
+        firstProposals settings prior |> Simulations.planned settings.Seed (purposeOf 0)
+
     /// A run: what it asks, and the simulations made so far.
     type private Running =
         { Settings: PmcSettings
@@ -176,7 +193,7 @@ module PopulationMonteCarlo =
                 run.Simulator
                 run.Compress
                 run.Settings.Seed
-                $"PMC population {number}"
+                (purposeOf number)
                 (fun estimate -> distance estimate <= epsilon)
                 wanted
                 proposals
@@ -234,8 +251,6 @@ module PopulationMonteCarlo =
                         posterior run false epsilon particles }
             )
 
-    let private seed run number =
-        NoiseKey.IntSeedFor(run.Settings.Seed, $"PMC proposals {number}")
 
     /// The next ε and those listed behind it, if there is one.
     let private next run (particles: Particles) listed =
@@ -256,7 +271,7 @@ module PopulationMonteCarlo =
             ->
             let last = posterior run false latest.Epsilon particles
             let kernel = 2.0 * Posterior.covariance last
-            let proposals = propose (seed run number) run.Prior left last kernel
+            let proposals = propose (seed run.Settings number) run.Prior left last kernel
             let made = simulate run number epsilon run.Settings.Population proposals
             let used = used + made.Made
 
@@ -267,12 +282,11 @@ module PopulationMonteCarlo =
 
     /// Simulations of the prior for the first population, its ε and those listed behind it.
     let private first run =
-        let proposals = Prior.sample (seed run 0) 0L run.Settings.Budget run.Prior
+        let proposals = firstProposals run.Settings run.Prior
 
         match run.Settings.Schedule with
-        | Shrinking q ->
-            let wanted = int (ceil (float run.Settings.Population / q))
-            let made = Array.truncate wanted proposals |> simulate run 0 infinity Int32.MaxValue
+        | Shrinking _ ->
+            let made = simulate run 0 infinity Int32.MaxValue proposals
             let distances = made.Summaries |> Array.map (distance run) |> Array.sort
             made, distances[min distances.Length run.Settings.Population - 1], []
         | Listed epsilons ->

@@ -286,6 +286,19 @@ module Simulations =
               $"{failed} failed" ]
         |> String.concat ", "
 
+    /// The seed of the fields of a purpose.
+    let private seedOf seed (purpose: string) =
+        NoiseKey.SeedFor(seed, $"fields of {purpose}")
+
+    /// The simulations of a purpose at rows of θ, to be made beforehand.
+    let internal planned seed purpose (theta: float[][]) : PlannedSimulations =
+        { Purpose = purpose
+          Seed = seedOf seed purpose
+          First = 0UL
+          Count = theta.Length
+          Theta = theta
+          Derivatives = None }
+
     /// Summaries of the simulations 0, 1, … of a purpose at the rows of θ, each compressed by `compress` (fields (n, shape…) → rows),
     /// up to the one that is the last wanted of those that `accepts` its summaries; all, if there are not so many. The chunk decides
     /// what is lost when the work is stopped and what is simulated beyond the last, and nothing else.
@@ -301,7 +314,7 @@ module Simulations =
         : Simulated =
         Guard.AtLeast("chunk", 1L, int64 settings.Chunk) |> ignore
         Simulator.checkPolicy simulator.Failures |> ignore
-        let seed = NoiseKey.SeedFor(seed, $"fields of {purpose}")
+        let seed = seedOf seed purpose
         let clock = Stopwatch.StartNew()
         let told = ref false
 

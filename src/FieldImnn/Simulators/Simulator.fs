@@ -341,7 +341,8 @@ module Simulator =
 
         struct (d, torch.stack (derivatives, 1L))
 
-    let private automatic simulator (theta: Tensor) (noise: Tensor) =
+    /// Fields (n, shape…) and ∂d/∂θ (n, p, shape…) at θ (p) by the simulator's own rule, or by automatic differentiation.
+    let internal automatic simulator (theta: Tensor) (noise: Tensor) =
         match simulator.Tangents with
         | Some rule -> rule theta noise
         | None ->

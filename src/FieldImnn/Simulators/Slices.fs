@@ -154,23 +154,11 @@ module Slices =
                     let order = Array.init places.Length id
                     System.Array.Sort(Array.copy places, order)
 
-                    let read =
-                        order
-                        |> Array.groupBy (fun i -> partOf places[i])
-                        |> Array.map (fun (part, own) ->
-                            parts[part].Read(own |> Array.map (fun i -> places[i] - starts[part])))
-
-                    let back = Array.zeroCreate places.Length
-                    order |> Array.iteri (fun at i -> back[i] <- at)
-                    let single = read |> Array.forall (fun r -> r.dtype = torch.ScalarType.Float32)
-
-                    let all =
-                        if single then
-                            read
-                        else
-                            read |> Array.map (fun r -> r.``to`` torch.ScalarType.Float64)
-
-                    torch.cat (all, 0L) |> Tensors.rows back)
+                    order
+                    |> Array.groupBy (fun i -> partOf places[i])
+                    |> Array.map (fun (part, own) ->
+                        own, parts[part].Read(own |> Array.map (fun i -> places[i] - starts[part])))
+                    |> Tensors.placed)
           Place = id }
 
 /// Making stored simulations.

@@ -19,16 +19,6 @@ module Cache =
 
         (sha (String.concat "\n" ($"{CompressorFile.version} %A{Map.toList notes}" :: known))).Substring(0, 12)
 
-    /// A name that is one of a file everywhere.
-    let private fileName (name: string) =
-        String.map
-            (fun c ->
-                if Char.IsLetterOrDigit c || c = '-' || c = '_' || c = '.' then
-                    c
-                else
-                    '-')
-            name
-
     /// The compressor trained with these settings (on whatever device) at these parameters, on the device of the settings, from the weights of an earlier one if there is one: read from
     /// the folder if it is there, else trained and kept. Notes (problem, modes) are part of what it is known by. A training that was
     /// cancelled is not kept: it ends with OperationCanceledException, and what was finished before stays. How far a training has come is kept
@@ -44,7 +34,7 @@ module Cache =
         let notes = Map.ofList notes
 
         let path =
-            Path.Combine(folder, $"{fileName simulator.Name}-{key notes settings simulator earlier fiducial}.imnn")
+            Path.Combine(folder, $"{Text.fileName simulator.Name}-{key notes settings simulator earlier fiducial}.imnn")
 
         let kept = path + CheckpointFile.ofOne
 
