@@ -39,6 +39,7 @@ let private lists =
           DenseFieldTests.tests
           TransformedFieldTests.tests
           CosmologyTests.tests
+          LensingSpectraTests.tests
           LogNormalTests.tests
           NetworkTests.tests
           ImnnTests.tests
