@@ -40,6 +40,7 @@ let private lists =
           TransformedFieldTests.tests
           CosmologyTests.tests
           LensingSpectraTests.tests
+          WeakLensingTests.tests
           LogNormalTests.tests
           NetworkTests.tests
           ImnnTests.tests
