@@ -46,7 +46,7 @@ Plot.fields [ for i in 0..4 -> $"κ, bin {i + 1}", bin maps i ]
 
 Plot.fields [ for a in 0..5 -> $"∂κ<sub>5</sub>/∂{names[a]}", bin slopes[a] 4 ]
 |> Plot.withCaption
-    $"The exact derivatives of the furthest bin by six parameters, the noise of its modes held fixed: by σ<sub>8</sub> all waves grow, by h, n<sub>s</sub> and Ω<sub>b</sub> the long ones shrink against the short ones, and by Ω<sub>c</sub> and w<sub>0</sub> distances, growth and the shift of the logarithm change, too."
+    $"The exact derivatives of the furthest bin by six parameters, the noise of its modes held fixed: by σ<sub>8</sub> all waves grow, by h and n<sub>s</sub> the long ones shrink against the short ones, by Ω<sub>b</sub> they grow, and by Ω<sub>c</sub> and w<sub>0</sub> distances, growth and the shift of the logarithm change, too."
 |> Export.figure options.Out "fig17-derivatives"
 
 // 2. Spectra: wanted at every |ℓ|, and the mean over simulations in bands of it.
