@@ -133,7 +133,8 @@ module WeakLensing =
         { Model = model
           Recipe =
             { Recipe.Default with
-                Fiducial = Some fiducial }
+                Fiducial = Some fiducial
+                Rounds = 2 }
           Example = fiducial
           QuotedFisher = None }
 
