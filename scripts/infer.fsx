@@ -1,4 +1,4 @@
-// From an observed field of one of the paper's problems to its posterior, with the exact one beside it; or, with --simulations, from a set of
+// From an observed field of one of the house's problems to its posterior, with the exact one beside it where it is known; or, with --simulations, from a set of
 // simulations made elsewhere (docs/simulations.md).
 // dotnet fsi scripts/infer.fsx -- --help
 // dotnet fsi scripts/infer.fsx --simulations PATH -- --help

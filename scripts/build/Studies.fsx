@@ -29,7 +29,8 @@ let studies =
           ("correlated-log-normal",
            [ "fig10-correlated-log-normal-posteriors"
              "fig11-correlated-log-normal-summaries" ])
-          ("simulation-budget", [ "fig12-simulation-budget"; "fig13-fig14-delfi-rounds"; "fig15-calibration" ]) ]
+          ("simulation-budget", [ "fig12-simulation-budget"; "fig13-fig14-delfi-rounds"; "fig15-calibration" ])
+          ("lensing", [ "fig16-lensing-maps" ]) ]
 
 /// One results.json for a study: what each figure wrote, and where and how long it ran.
 let merge (folder: string) (quick: bool) (seconds: (string * float) list) =

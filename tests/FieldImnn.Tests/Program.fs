@@ -42,6 +42,8 @@ let private lists =
           DenseFieldTests.tests
           TransformedFieldTests.tests
           CosmologyTests.tests
+          LensingSpectraTests.tests
+          WeakLensingTests.tests
           LogNormalTests.tests
           NetworkTests.tests
           ImnnTests.tests

@@ -186,6 +186,37 @@ let tests =
                       (field.unsqueeze 0L)
                   |> ignore))
 
+          tensorTest "an estimate that a normal prior does not believe: training stays where it does" (fun () ->
+              let p = PowerLaw.create 16 ModeConvention.Ideal
+
+              let prior =
+                  Prior.create [ "A", Normal(1.0, 0.1); "B", TruncatedNormal(0.5, 0.1, 0.0, infinity) ]
+
+              let places = ResizeArray()
+
+              let train _ _ fiducial =
+                  places.Add fiducial
+
+                  Imnn.train
+                      { quick with
+                          Features = Features.bandPower 4 }
+                      p.Simulator
+                      fiducial
+
+              let place (estimate: float[]) =
+                  places.Clear()
+                  let field = (Simulator.field p.Simulator [| 1.0; 0.5 |] 2UL).unsqueeze 0L
+
+                  Refit.run Progress.silent false train (fun _ _ -> [| estimate |]) prior [| 1.0; 0.5 |] 2 field
+                  |> ignore
+
+                  places[1]
+
+              // 3.09 deviations have a thousandth beyond them
+              let far = place [| -40.0; 0.5 |]
+              Expect.isTrue (far[0] > 0.69 && far[0] < 0.75) $"A = {far[0]}, as far as the prior goes"
+              Expect.equal (place [| 1.2; 0.3 |]) [| 1.2; 0.3 |] "planted: an estimate that it believes")
+
           tensorTest "far from the fields a round is only to find the place; the one that is kept never is" (fun () ->
               let p = problem.Value
               let field = Simulator.field p.Simulator p.Example 11UL

@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace FieldImnn.Core.Cosmology;
 
 /// <summary>
-/// The matter transfer function of Eisenstein &amp; Hu 1998 (ApJ 496, 605; "EH"), T → 1 for k → 0. Wavenumbers k (m) > 0 in h/Mpc;
-/// results (b, m), float64.
+/// The matter transfer function of Eisenstein &amp; Hu 1998 (ApJ 496, 605; "EH"), T → 1 for k → 0. Wavenumbers k > 0 in h/Mpc, (m)
+/// or a row for each universe, (b, m); results (b, m), float64.
 /// </summary>
 public static class EisensteinHu
 {
@@ -91,7 +91,7 @@ public static class EisensteinHu
         ArgumentNullException.ThrowIfNull(cosmology);
         ArgumentNullException.ThrowIfNull(k);
         using var scope = NewDisposeScope();
-        if (k.dim() != 1 || !k.detach().gt(0).logical_and(k.detach().isfinite()).all().ToBoolean())
-            throw new RangeException("wavenumbers k", "a vector of finite numbers > 0, in h/Mpc", Invariant($"shape {Guard.Describe(k.shape)}, from {k.detach().min().ToDouble()} to {k.detach().max().ToDouble()}"));
+        if ((k.dim() != 1 && (k.dim() != 2 || k.shape[0] != cosmology.Count)) || !k.detach().gt(0).logical_and(k.detach().isfinite()).all().ToBoolean())
+            throw new RangeException("wavenumbers k", "finite numbers > 0 in h/Mpc, a vector or a row for each universe", Invariant($"shape {Guard.Describe(k.shape)}, from {k.detach().min().ToDouble()} to {k.detach().max().ToDouble()}"));
     }
 }

@@ -48,7 +48,7 @@ public static class LinearPower
     });
 
     /// <summary>
-    /// ln P (b, m) at wavenumbers k (m) > 0 and one scale factor, differentiable in every parameter of the cosmology.
+    /// ln P (b, m) at wavenumbers k > 0, (m) or (b, m), and one scale factor, differentiable in every parameter of the cosmology.
     /// </summary>
     public static Tensor LogPower(CosmologyParameters cosmology, Tensor k, Sigma8Rule rule = Sigma8Rule.Converged, double scaleFactor = 1)
     {

@@ -86,11 +86,8 @@ public sealed class SlabPower
         var t = (logK - Math.Log(nodes[0])) / Math.Log(nodes[1] / nodes[0]);
         if (t < 0 || t > nodes.Length - 1)
             return;
-        var cell = Math.Clamp((int)Math.Floor(t), 1, nodes.Length - 3);
-        var u = t - cell;
-        row[cell - 1] -= weight * u * (u - 1) * (u - 2) / 6;
-        row[cell] += weight * (u + 1) * (u - 1) * (u - 2) / 2;
-        row[cell + 1] -= weight * (u + 1) * u * (u - 2) / 2;
-        row[cell + 2] += weight * (u + 1) * u * (u - 1) / 6;
+        var (first, weights) = CubicInterpolation.At(t, nodes.Length);
+        for (var j = 0; j < weights.Length; j++)
+            row[first + j] += weight * weights[j];
     }
 }

@@ -56,13 +56,25 @@ public sealed class LogNormalField
             // |fft| = N²/L² · amplitude; the field is N/L times larger again (physics: Published, 5)
             return (amplitude.log() * 2 + 6 * Math.Log(Grid.N / Grid.BoxLength)).MoveToOuterDisposeScope();
         }
-        var correlation = Apply(toCorrelation, power);
-        var least = correlation.detach().amin([1]);
-        Exists(least > -1, least, "1 + ξ > 0 at every separation", "ξ as low as");
-        var gaussian = Apply(toPower, correlation.log1p());
+        var gaussian = GaussianPower(power);
         var ratio = (gaussian.detach() / power.detach()).amin([1]);
         Exists(ratio > Rounding, ratio, "P_G > 0 at every mode", "P_G/P as low as");
         return gaussian.log().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// P_G (b, classes), that of ξ_G = ln(1 + ξ), from P (b, classes), float64, differentiable. P may be a cross-spectrum of two fields, over the
+    /// product of their shifts where they have some, and its P_G of either sign.
+    /// </summary>
+    /// <exception cref="RangeException">No log-normal field has the wanted correlation, since 1 + ξ ≤ 0 somewhere.</exception>
+    public Tensor GaussianPower(Tensor power)
+    {
+        Guard.Batched("P", power, Classes.Count);
+        using var scope = NewDisposeScope();
+        var correlation = Apply(toCorrelation, power);
+        var least = correlation.detach().amin([1]);
+        Exists(least > -1, least, "1 + ξ > 0 at every separation", "ξ as low as");
+        return Apply(toPower, correlation.log1p()).MoveToOuterDisposeScope();
     }
 
     /// <summary>The ensemble's σ² = ξ_G(0) = Σ_k P_G/L^D, (b), of ln P_G (b, classes).</summary>

@@ -22,6 +22,8 @@ type CorrelatedMaps =
         /// 1 at every mode of the half grid but k = 0, which is 0.
         Support: Tensor
         Classes: ModeClasses
+        /// 1 in every class but that of k = 0, which is 0.
+        Present: Tensor
         /// θ (b, p) → C (b, maps, maps, classes), with the noise.
         Power: Tensor -> Tensor
     }
@@ -38,6 +40,11 @@ module CorrelatedMaps =
           Grid = grid
           Support = GaussianField(grid).Support
           Classes = classes
+          Present =
+            Tensors.scoped (fun () ->
+                let radii = classes.Radii.index_select (0L, classes.RadiusIndex)
+                radii.gt(0.0.ToScalar()).``to`` torch.float64)
+            |> Tensors.keep
           Power = spectra.Power(SpectrumField.radii grid classes |> Tensors.keep) }
 
     /// The maps with white noise of these standard deviations a pixel, one for each map: P_N = s² (L/N)^D.
@@ -86,47 +93,26 @@ module CorrelatedMaps =
 
         Guard.Finite(subject, made)
 
-    /// The factor L of C = L Lᵀ, its lower triangle row by row: (b, maps (maps + 1)/2, classes).
+    /// The factor L of C = L Lᵀ, (b, maps, maps, classes), without power at k = 0.
     let private factor model (theta: Tensor) =
         Tensors.scoped (fun () ->
-            let rows = SmallMatrices.cholesky subject (power model theta) |> Array.concat
-            torch.stack (rows, 1L))
+            let made =
+                power model theta |> SmallMatrices.cholesky subject |> SmallMatrices.lower
 
-    /// The factor on the half grid, scaled so that the inverse transform of L · modes is the maps; zero at the origin:
-    /// (b, triangle, classes) → (b, triangle, N, …, N/2 + 1), of the noise's type and place.
-    let private onGrid model (noise: Tensor) (factor: Tensor) =
-        let scale =
-            (float model.Grid.N / model.Grid.BoxLength) ** float model.Grid.Dimensions
+            made * model.Present)
 
-        let b, triangle = factor.shape[0], factor.shape[1]
-
-        let spread =
-            model.Classes.Spread(factor.reshape (b * triangle, -1L) * sqrt scale)
-            * model.Support
-
-        spread.reshape(Array.append [| b; triangle |] model.Grid.HalfShape).``to``(noise.dtype, noise.device)
-
-    /// The maps of modes w (n, maps, half grid…), Σ_j L_ij w_j for map i, by factors (n or 1, a, triangle, half grid…): (n, a, maps, N, …).
-    let private mix model (modes: Tensor) (factors: Tensor) =
-        let map i =
-            Tensors.scoped (fun () ->
-                [ 0..i ]
-                |> List.map (fun j ->
-                    modes.select(1L, int64 j).unsqueeze 1L
-                    * factors.select (2L, int64 (i * (i + 1) / 2 + j)))
-                |> List.reduce (fun a b -> a + b)
-                |> model.Grid.Inverse)
-
-        torch.stack (Array.init model.Maps map, 2L)
-
-    let private modes (model: CorrelatedMaps) (noise: Tensor) =
-        model.Grid.Forward(asMaps model "noise" noise)
+    /// The maps of noise by prepared factors (n or 1, a, maps, maps, m): (n, a, shape…).
+    let private mix model (noise: Tensor) (factors: Tensor) =
+        let made = MixedFields.Of(model.Grid, asMaps model "noise" noise, factors, true)
+        made.reshape (Array.append made.shape[0..1] (shape model))
 
     /// Fields (n, shape…) from white noise of that shape and θ (n or 1, p).
     let synthesise model (theta: Tensor) (noise: Tensor) =
         Tensors.scoped (fun () ->
-            let factor = (factor model (theta.cpu ()) |> onGrid model noise).unsqueeze 1L
-            (mix model (modes model noise) factor).reshape(Array.append [| -1L |] (shape model)))
+            let factors =
+                factor model (theta.cpu ()) |> Mixing.prepare model.Grid model.Classes noise
+
+            (mix model noise factors).squeeze 1L)
 
     /// Fields (n, shape…) and their derivatives (n, p, shape…) from noise at θ (p): one forward transform of a map, one inverse for
     /// the map and one for each parameter.
@@ -138,9 +124,8 @@ module CorrelatedMaps =
             let all =
                 torch.cat ([| value.detach().unsqueeze 0L; slopes.detach().movedim([| -1L |], [| 0L |]) |], 0L)
 
-            let factors = (onGrid model noise all).unsqueeze 0L
-            let all = Array.append [| noise.shape[0]; 1L + theta.shape[0] |] (shape model)
-            let made = (mix model (modes model noise) factors).reshape all
+            let factors = Mixing.prepare model.Grid model.Classes noise all
+            let made = mix model noise (factors.transpose (0L, 1L))
             struct (made.select (1L, 0L), made.narrow (1L, 1L, theta.shape[0])))
 
     /// The simulator: fields of as many channels as there are maps. The spectra are evaluated on the CPU, in double precision, wherever

@@ -1,6 +1,7 @@
 namespace FieldImnn
 
 open FieldImnn.Core
+open FieldImnn.Core.Fields
 open TorchSharp
 
 /// Many small symmetric matrices at once, (b, c, c, m): one for each of b parameter vectors and m classes of modes. An element is a
@@ -77,3 +78,30 @@ module internal SmallMatrices =
                        let twice = if j = k then 1.0 else 2.0
                        row[j] * row[k] * (s.select(0L, int64 j).select(0L, int64 k) * twice) |]
         |> Array.reduce (fun a b -> a + b)
+
+    /// A factor as matrices (b, c, c, m), zero above the diagonal.
+    let lower (factor: Tensor[][]) =
+        let c = factor.Length
+        let zero = torch.zeros_like (factor[0][0])
+
+        let row i =
+            torch.stack (Array.init c (fun j -> if j <= i then factor[i][j] else zero), 1L)
+
+        torch.stack (Array.init c row, 1L)
+
+/// Maps that are mixed mode by mode, by a factor S of their covariance C = S Sᵀ at every mode.
+module internal Mixing =
+    /// A factor (b, c, c, classes) as `MixedFields` takes it, with one factor for each row, (b, 1, c, c, m): scaled so that the inverse transform
+    /// of S · modes is the maps; of the noise's type and place.
+    let prepare (grid: FourierGrid) (classes: ModeClasses) (noise: Tensor) (factor: Tensor) =
+        Tensors.scoped (fun () ->
+            let scale = sqrt ((float grid.N / grid.BoxLength) ** float grid.Dimensions)
+
+            let onGrid =
+                (factor.flatten (0L, 2L) * scale).``to``(noise.dtype, noise.device)
+                |> classes.Spread
+
+            let shape =
+                Array.concat [ [| factor.shape[0]; 1L |]; factor.shape[1..2]; grid.HalfShape ]
+
+            MixedFields.Prepare(grid, onGrid.reshape shape))

@@ -62,6 +62,22 @@ module internal Remembered =
                 lock gate (fun () -> held.Value <- struct (at, values))
                 made
 
+    /// As last, for large results that depend on the noise's type and place, too: kept as tensors, which nobody may change or free.
+    let lastBeside (compute: Tensor -> Tensor -> Tensor[]) : Tensor -> Tensor -> Tensor[] =
+        let held = ref (struct (struct ([||], torch.ScalarType.Float32, ""), [||]))
+        let gate = obj ()
+
+        fun theta noise ->
+            let at = struct (Tensors.toArray theta, noise.dtype, string noise.device)
+            let struct (known, values) = lock gate (fun () -> held.Value)
+
+            if values.Length > 0 && known = at then
+                values
+            else
+                let made = compute theta noise |> Array.map (fun t -> Tensors.keep (t.detach ()))
+                lock gate (fun () -> held.Value <- struct (at, made))
+                made
+
 /// Random fields of a parametrised power spectrum.
 module SpectrumField =
     /// Wavenumbers at which a spectrum is evaluated: the origin, where P is zero by convention or the power of the box's mean, takes

@@ -17,7 +17,17 @@ type RefitRound =
 /// Training where the data are: a network is best, and its estimate unbiased, at its fiducial point, so one is trained again at the
 /// estimate (Makinen et al. 2021, §4.2). Each round is a step of Fisher scoring.
 module Refit =
-    /// The estimate, or the furthest of the points 0.99 · 0.9ⁿ along the way to it that the prior contains; the fiducial itself if none is.
+    /// Whether the prior contains θ, and no parameter that it does not end is further out than all but a thousandth of it: an estimate knows
+    /// nothing of the prior, and where the fields say little of a parameter it is anywhere, so that a normal prior would let it go anywhere.
+    let private believed (prior: Prior) (theta: float[]) =
+        let central marginal value =
+            match marginal with
+            | Uniform _ -> true
+            | _ -> abs (Marginal.cumulative marginal value - 0.5) < 0.499
+
+        Prior.contains prior theta && Array.forall2 central prior.Marginals theta
+
+    /// The estimate, or the furthest of the points 0.99 · 0.9ⁿ along the way to it that the prior believes; the fiducial itself if none is.
     let private within (prior: Prior) (fiducial: float[]) (estimate: float[]) =
         let at t =
             Array.map2 (fun a b -> a + t * (b - a)) fiducial estimate
@@ -27,10 +37,10 @@ module Refit =
             raise (
                 NonFiniteException("mean estimate of the fields", "finite numbers", $"{prior.Names[a]} = {estimate[a]}")
             )
-        | None when Prior.contains prior estimate -> estimate
+        | None when believed prior estimate -> estimate
         | None ->
             Seq.init 60 (fun shorter -> at (0.99 * 0.9 ** float shorter))
-            |> Seq.tryFind (Prior.contains prior)
+            |> Seq.tryFind (believed prior)
             |> Option.defaultValue fiducial
 
     /// Tells those who watch what a round came to: where it was trained, and where it places the fields (their mean).

@@ -2,7 +2,7 @@ namespace FieldImnn
 
 open MathNet.Numerics.LinearAlgebra
 
-/// One of the paper's problems: a model whose exact answer is known, the recipe that suits it, and what the paper says of it.
+/// A problem of the house: a model, with its exact answer where one is known, the recipe that suits it, and what its paper says of it.
 type Problem =
     {
         Model: Model
@@ -16,7 +16,7 @@ type Problem =
     member this.Simulator = this.Model.Simulator
     member this.Prior = this.Model.Prior
 
-    /// The exact answer, which every problem of the paper has.
+    /// The exact answer, which every problem of the paper has, and log-normal lensing maps have not.
     member this.Exact =
         match this.Model.Exact with
         | Some exact -> exact
