@@ -17,6 +17,8 @@ let sections =
       [ "docs/index.md"
         "docs/your-universe.md"
         "docs/simulations.md"
+        "docs/campaigns.md"
+        "docs/long-runs.md"
         "docs/outputs.md"
         "docs/for-diffsharp-users.md"
         "docs/native-library.md"
@@ -105,6 +107,14 @@ let assemble () =
     if Directory.Exists input then
         Directory.Delete(input, true)
 
+    let listed = sections |> List.collect snd |> List.map at
+
+    match Directory.GetFiles(at "docs", "*.md") |> Array.except listed |> List.ofArray with
+    | [] -> ()
+    | missing ->
+        let names = missing |> List.map shown |> String.concat ", "
+        fail $"{names} would not be in the site: its sections, in scripts/build/Site.fsx, do not name it."
+
     for folder in [ "content"; "scripts" ] do
         Directory.CreateDirectory(Path.Combine(input, folder)) |> ignore
 
@@ -131,14 +141,30 @@ let assemble () =
 let html () =
     Directory.GetFiles(site, "*.html", SearchOption.AllDirectories)
 
+/// A page of the reference as it should have been: comments of F# are no Markdown to fsdocs, but for what they quote; and it links to types that
+/// are not public, which have no page.
+let mended (text: string) =
+    let name (link: Match) =
+        if File.Exists(Path.Combine(site, "reference", link.Groups[1].Value)) then
+            link.Value
+        else
+            link.Groups[2].Value
+
+    Regex.Replace(text, "(?<!`)`([^`<>\n]+)`(?!`)", "<code>$1</code>")
+    |> fun text -> Regex.Replace(text, $"<a href=\"{rootMark}reference/([^\"#]+)\">([^<]*)</a>", name)
+
 /// Links that hold wherever the folder is put, or opened from; the index of words as a script, which a page may read from a disk.
 let finish () =
     for path in html () do
-        let way = if Path.GetDirectoryName path = site then "./" else "../"
+        let text = File.ReadAllText path
 
-        let text = File.ReadAllText(path).Replace(rootMark, way)
-        // comments of F# are no Markdown to fsdocs, but for what they quote
-        File.WriteAllText(path, Regex.Replace(text, "(?<!`)`([^`<>\n]+)`(?!`)", "<code>$1</code>"))
+        let text, way =
+            match Path.GetRelativePath(site, path).Split Path.DirectorySeparatorChar with
+            | [| _ |] -> text, "./"
+            | [| "reference"; _ |] -> mended text, "../"
+            | _ -> text, "../"
+
+        File.WriteAllText(path, text.Replace(rootMark, way))
 
     let pages =
         JsonNode.Parse(File.ReadAllText(Path.Combine(site, "index.json"))).AsArray()
