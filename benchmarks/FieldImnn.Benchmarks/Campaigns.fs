@@ -49,11 +49,11 @@ let run alternations =
 
         let slices = Slices.ofTensor memory
 
-        [ Ratio.cost "simulating and adding to a campaign, against simulating" 3.0 alternations added (fun () ->
+        [ Ratio.cost "simulating and adding to a campaign, against simulating" 2.0 alternations added (fun () ->
               inChunks (make problem.Simulator seed))
           { Ratio.compare
                 "fields of a campaign, against the same in memory"
-                4.0
+                2.0
                 alternations
                 (fun () -> inChunks (make filled 1UL))
                 (fun () -> inChunks (fun start length -> Slices.range start length slices)) with
