@@ -299,6 +299,15 @@ module Simulations =
           Theta = theta
           Derivatives = None }
 
+    /// Tells of the first chunk that cannot be used: the others are most likely of the same kind.
+    let private tellOnce progress =
+        let told = ref false
+
+        fun note ->
+            if not told.Value then
+                Progress.report progress "checkpoint" 1 1 note
+                told.Value <- true
+
     /// Summaries of the simulations 0, 1, … of a purpose at the rows of θ, each compressed by `compress` (fields (n, shape…) → rows),
     /// up to the one that is the last wanted of those that `accepts` its summaries; all, if there are not so many. The chunk decides
     /// what is lost when the work is stopped and what is simulated beyond the last, and nothing else.
@@ -316,13 +325,7 @@ module Simulations =
         Simulator.checkPolicy simulator.Failures |> ignore
         let seed = seedOf seed purpose
         let clock = Stopwatch.StartNew()
-        let told = ref false
-
-        let tell note =
-            if not told.Value then // the others are most likely of the same kind
-                Progress.report settings.Progress "checkpoint" 1 1 note
-                told.Value <- true
-
+        let tell = tellOnce settings.Progress
         let rows, summaries = ResizeArray<int>(), ResizeArray<float[]>()
         let mutable run = 0
         let mutable accepted = 0
