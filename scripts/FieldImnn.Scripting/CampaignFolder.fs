@@ -1,6 +1,8 @@
 namespace FieldImnn
 
+open System
 open System.Collections.Generic
+open System.IO
 open System.Text.Json.Nodes
 open FieldImnn.Core
 
@@ -30,7 +32,10 @@ type CampaignFolder =
 /// Commands that take simulations from a campaign, and add to it.
 module CampaignFolder =
     /// The campaign in a folder. Files of this process begin with the label.
-    let create label adds folder : CampaignFolder =
+    let create label adds (folder: string) : CampaignFolder =
+        if String.IsNullOrWhiteSpace folder then
+            raise (SettingException("--campaign", "the name of a folder", "an empty one"))
+
         { Folder = folder
           Adds = adds
           Label = label
@@ -54,6 +59,15 @@ module CampaignFolder =
 
     /// The model whose simulations come from the campaign. Where it is only read, and has nothing of the simulator, that is a StoreException.
     let model (campaign: CampaignFolder) (model: Model) : Model =
+        if campaign.Adds = Kept.nothing && not (Directory.Exists campaign.Folder) then
+            let found =
+                if File.Exists campaign.Folder then
+                    "a file"
+                else
+                    "nothing of that name"
+
+            raise (StoreException($"campaign '{campaign.Folder}'", "a folder of simulations", found))
+
         let joined = join campaign.Adds.Fields model.Prior model.Simulator campaign
         let contents = Campaign.contents campaign.Folder
 

@@ -142,6 +142,8 @@ module CommandLine =
 
     /// The recipe of a command as its options want it: shorter, in so many rounds, with a seed.
     let internal recipeOf command quick (rounds: int option) seed =
+        rounds |> Option.iter (fun n -> Guard.AtLeast("rounds", 1L, int64 n) |> ignore)
+
         let recipe =
             if quick then
                 Recipe.quick command.Recipe

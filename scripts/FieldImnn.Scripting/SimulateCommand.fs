@@ -43,6 +43,19 @@ type SimulateArguments =
             | Then _ ->
                 "a command, as one word, that is run as a job of its own when all tasks have ended: the inference."
 
+/// What is asked for, read.
+type private Wanted =
+    {
+        Shard: Shard
+        Kept: Kept
+        Device: TorchSharp.torch.Device
+        Compression: Compression option
+        Recipe: Recipe
+        /// Simulations of the method's from the prior.
+        OfMethod: PlannedSimulations list
+        Campaign: CampaignFolder
+    }
+
 /// Filling a campaign with the simulations that an inference will want: `SimulateCommand.simulate model Recipe.Default fsi.CommandLineArgs`.
 module SimulateCommand =
     /// Simulations of the method's from the prior.
@@ -53,16 +66,11 @@ module SimulateCommand =
             (arguments.GetResult(Seed, 1UL))
             command.Model.Prior
 
-    let private fill (command: InferCommand) (arguments: ParseResults<SimulateArguments>) =
-        let shard = arguments.GetResult(Shard, "1/1") |> Shard.parse
-        let kept = arguments.GetResult(Keep, "fields") |> Kept.parse "--keep"
+    /// Everything that a process, or each task of an array, is asked for, looked at before anything is begun.
+    let private read (command: InferCommand) (arguments: ParseResults<SimulateArguments>) =
         let device = Device.named (arguments.GetResult(Device, "cpu"))
-        let ofMethod = ofMethod command arguments
-        let progress = ConsoleProgress.create ()
-
-        let campaign =
-            arguments.GetResult Campaign
-            |> CampaignFolder.create $"shard {shard.Number} of {shard.Of}" kept
+        let kept = arguments.GetResult(Keep, "fields") |> Kept.parse "--keep"
+        let shard = arguments.GetResult(Shard, "1/1") |> Shard.parse
 
         let compression =
             arguments.TryGetResult Compressor
@@ -71,12 +79,35 @@ module SimulateCommand =
                 |> Cache.require command.Notes path
                 |> Infer.compression)
 
-        let simulator = Simulator.on device command.Model.Simulator
+        if kept.Summaries && compression.IsNone then
+            raise (SettingException("--keep", "a --compressor whose summaries are kept", "none"))
+
+        let recipe =
+            CommandLine.recipeOf
+                command
+                (arguments.Contains Quick)
+                (arguments.TryGetResult Rounds)
+                (arguments.GetResult(Seed, 1UL))
+
+        { Shard = shard
+          Kept = kept
+          Device = device
+          Compression = compression
+          Recipe = recipe
+          OfMethod = ofMethod command arguments
+          Campaign =
+            arguments.GetResult SimulateArguments.Campaign
+            |> CampaignFolder.create $"shard {shard.Number} of {shard.Of}" kept }
+
+    let private fill (command: InferCommand) (wanted: Wanted) =
+        let progress = ConsoleProgress.create ()
+        let campaign, kept = wanted.Campaign, wanted.Kept
+        let simulator = Simulator.on wanted.Device command.Model.Simulator
         let chunk = SimulationSettings.Default.Chunk
         let prior = command.Model.Prior
 
-        match compression, kept with
-        | Some compression, { Summaries = true } ->
+        match wanted.Compression with
+        | Some compression when kept.Summaries ->
             let source =
                 if kept.Fields then
                     CampaignFolder.join true prior simulator campaign |> Campaign.simulator
@@ -84,23 +115,16 @@ module SimulateCommand =
                     simulator
 
             CampaignFolder.join true prior (Summarised.simulator compression source) campaign
-            |> Shard.fill progress chunk shard ofMethod
-        | None, { Summaries = true } ->
-            raise (SettingException("--keep", "a --compressor whose summaries are kept", "none"))
-        | compression, _ ->
+            |> Shard.fill progress chunk wanted.Shard wanted.OfMethod
+        | compression ->
             let training =
                 if compression.IsSome then
                     []
                 else
-                    CommandLine.recipeOf
-                        command
-                        (arguments.Contains Quick)
-                        (arguments.TryGetResult Rounds)
-                        (arguments.GetResult(Seed, 1UL))
-                    |> Infer.planned command.Model
+                    Infer.planned command.Model wanted.Recipe
 
             CampaignFolder.join true prior simulator campaign
-            |> Shard.fill progress chunk shard (training @ ofMethod)
+            |> Shard.fill progress chunk wanted.Shard (training @ wanted.OfMethod)
 
         ConsoleProgress.finish ()
         CampaignFolder.print campaign
@@ -113,12 +137,12 @@ module SimulateCommand =
         | [] -> []
 
     let private submit (command: InferCommand) (arguments: ParseResults<SimulateArguments>) (words: string list) =
-        let folder = Path.GetFullPath(arguments.GetResult Campaign)
+        let folder = Path.GetFullPath(arguments.GetResult SimulateArguments.Campaign)
         Files.ensureWritableFolder folder
 
         let own =
             words
-            |> without [ "--slurm"; "--sbatch"; "--then"; "--shard" ]
+            |> without [ "--slurm"; "--sbatch"; "--then" ]
             |> List.map Provenance.quoted
             |> String.concat " "
 
@@ -139,11 +163,20 @@ module SimulateCommand =
         let parser = ArgumentParser.Create<SimulateArguments>(programName = command.Program)
 
         let parsed = parser.Parse arguments
+        let wanted = read command parsed
+        let slurm = parsed.Contains Slurm
 
-        if parsed.Contains Slurm then
+        for option, given in [ "--sbatch", parsed.Contains Sbatch; "--then", parsed.Contains Then ] do
+            if given && not slurm then
+                raise (SettingException(option, "--slurm N, whose jobs it is for", "none"))
+
+        if slurm && parsed.Contains SimulateArguments.Shard then
+            raise (SettingException("--shard", "none beside --slurm, whose tasks have a shard each", "one"))
+
+        if slurm then
             submit command parsed (List.ofArray arguments)
         else
-            fill command parsed
+            fill command wanted
 
     /// From the command line of a script (fsi.CommandLineArgs, the script's name first): fills a campaign for a model of your own, or a shard of it, or hands
     /// that to Slurm. Returns the exit code.

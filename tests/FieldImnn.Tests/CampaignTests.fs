@@ -262,7 +262,7 @@ let private studies =
                       (StudyOptions.read folder ([| "--campaign"; own |] |> Array.append words))
                       "correlated-log-normal"
 
-              refuses<StoreException> [ "correlated-log-normal"; "none" ] (fun () -> problem [||] |> ignore)
+              refuses<StoreException> [ own; "nothing of that name" ] (fun () -> problem [||] |> ignore)
 
               let made (problem: Problem) =
                   Simulator.fields problem.Simulator (Tensors.ofVector problem.Fiducial) (keys 4)
@@ -431,8 +431,56 @@ let private damage =
               refuses<StoreException> [ folder; "white-noise"; "none" ] (fun () ->
                   CampaignFolder.model campaign inference.Model |> ignore)
 
-              refuses<SettingException> [ "--compressor" ] (fun () ->
-                  SimulateCommand.run inference [| "--campaign"; folder; "--keep"; "summaries" |]))) ]
+              let refused expected words =
+                  refuses<SettingException> expected (fun () ->
+                      SimulateCommand.run inference (Array.append [| "--campaign"; folder |] words))
+
+              refused [ "--compressor" ] [| "--keep"; "summaries" |]
+              refused [ "rounds"; "0" ] [| "--rounds"; "0" |]
+              refused [ "--sbatch"; "--slurm" ] [| "--sbatch"; "--mem=1G" |]
+              refused [ "--then"; "--slurm" ] [| "--then"; "true" |]
+              // before anything is handed over
+              refused [ "--shard" ] [| "--slurm"; "2"; "--shard"; "1/2" |]
+              refused [ "hmm" ] [| "--slurm"; "2"; "--method"; "hmm" |]
+              refused [ "maps" ] [| "--slurm"; "2"; "--keep"; "maps" |]
+              Expect.isEmpty (Directory.GetFileSystemEntries folder) "nothing was begun"
+
+              refuses<SettingException> [ "--campaign"; "empty" ] (fun () ->
+                  CampaignFolder.create "x" Kept.nothing "" |> ignore)
+
+              refuses<SettingException> [ "empty" ] (fun () ->
+                  Campaign.join (CampaignSettings.In " ") prior universe |> ignore)))
+
+      tensorTest
+          "a folder that cannot be read is named, and the rest serves; a share that is there is counted"
+          (fun () ->
+              inFolder (fun folder ->
+                  filled folder 12 |> ignore
+
+                  for name, bytes in [ "empty", [||]; "other", [| 1uy; 2uy; 3uy |] ] do
+                      let own = Path.Combine(folder, name)
+                      Directory.CreateDirectory own |> ignore
+                      File.WriteAllBytes(Path.Combine(own, "simulator.npz"), bytes)
+
+                  let campaign = CampaignFolder.create "x" Kept.nothing folder
+                  let model = CampaignFolder.model campaign inference.Model
+                  Expect.equal (Campaign.contents folder) [ "white-noise" ] "what can be read"
+                  Expect.isTrue ((fields model.Simulator 12).Equals(fields universe 12)) "the same fields"
+                  let used = Campaign.used campaign.Joined[0]
+                  Expect.hasLength used.Damaged 2 "both are named"
+
+                  let wanted =
+                      { Purpose = "twelve"
+                        Seed = 5UL
+                        First = 0UL
+                        Count = 12
+                        Theta = theta 12
+                        Derivatives = None }
+
+                  let again = Campaign.join (adding folder) prior universe
+                  Shard.fill Progress.silent 5 { Number = 1; Of = 1 } [ wanted ] again
+                  let used = Campaign.used again
+                  Expect.equal (used.Found, used.Made) (12, 0) "found, none made")) ]
 
 let private processes =
     [ testCase

@@ -203,6 +203,10 @@ module Campaign =
     /// at a handful of simulations, draws of the prior. A folder that cannot be written to is a StoreException.
     let join (settings: CampaignSettings) (prior: Prior) (simulator: Simulator) : Campaign =
         Door.names simulator prior
+
+        if String.IsNullOrWhiteSpace settings.Folder then
+            raise (SettingException("folder of a campaign", "the name of a folder", "an empty one"))
+
         let folder = Path.GetFullPath settings.Folder
 
         if settings.Adds then
@@ -249,6 +253,10 @@ module Campaign =
                 [ for seen in campaign.Seen do
                       if seen.Value = Some false then
                           seen.Key ] })
+
+    /// Counts simulations that are there, and need not be taken.
+    let internal count (campaign: Campaign) found =
+        lock campaign.Records (fun () -> campaign.Found <- campaign.Found + found)
 
     /// Which of the simulations at rows of θ (1 or n) are not there, their fields, or fields with derivatives by the simulator's own or automatic rule.
     let internal missing (campaign: Campaign) derivatives (keys: NoiseKey[]) (theta: float[][]) : int[] =

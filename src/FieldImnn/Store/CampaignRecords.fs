@@ -169,10 +169,16 @@ module internal CampaignRecords =
         else
             [||]
 
-    /// What a folder holds simulations of: names of simulators. Nothing where there is no campaign.
+    /// What a folder holds simulations of: names of simulators. Nothing where there is no campaign; what cannot be read is not among them.
     let contents (folder: string) : string list =
         [ for own in foldersOf folder do
-              match tryRead own with
+              let found =
+                  try
+                      tryRead own
+                  with :? StoreException ->
+                      None // newFolders tells of it
+
+              match found with
               | Some found -> found.Described.Head
               | None -> () ]
 

@@ -56,9 +56,10 @@ module Shard =
                     Simulator.withDerivatives simulator differences (Tensors.ofVector theta[0]) keys
                     |> ignore
                 | derivatives ->
-                    match Campaign.missing campaign derivatives.IsSome keys theta with
-                    | [||] -> ()
-                    | missing ->
+                    let missing = Campaign.missing campaign derivatives.IsSome keys theta
+                    Campaign.count campaign (keys.Length - missing.Length)
+
+                    if missing.Length > 0 then
                         let keys = missing |> Array.map (fun i -> keys[i])
 
                         match derivatives with
