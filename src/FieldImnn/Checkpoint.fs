@@ -5,8 +5,6 @@ open System.Collections.Concurrent
 open System.Diagnostics
 open System.IO
 open System.Reflection
-open System.Security.Cryptography
-open System.Text
 open FieldImnn.Core
 open TorchSharp
 
@@ -87,9 +85,7 @@ module internal CheckpointFile =
 
     /// The file's path: its name has a part of what the work is known by.
     let path (file: CheckpointFile) =
-        let hash = SHA256.HashData(Encoding.UTF8.GetBytes(textOf file.Identity))
-        let short = (Convert.ToHexString hash).Substring(0, 12).ToLowerInvariant()
-        Path.Combine(file.Folder, $"{file.Name}-{short}.npz")
+        Path.Combine(file.Folder, $"{file.Name}-{Text.digest (textOf file.Identity)}.npz")
 
     /// Says a word to those who watch.
     let private tell (file: CheckpointFile) note =

@@ -2,6 +2,7 @@
 module ExactSupport
 
 open System
+open System.Numerics
 open Expecto
 open FieldImnn
 open FieldImnn.Core
@@ -22,6 +23,18 @@ let doubled simulator =
 /// The wavenumber of mode q of a side of n points and this length.
 let wave n length q =
     2.0 * Math.PI * float (if q <= n / 2 then q else q - n) / length
+
+/// Σ x_ab e^{± 2πi (pa + qb)/n} at every (p, q) of n × n values, by plain sums; the sign is the exponent's.
+let fourierBySums n (sign: float) (values: Complex[,]) =
+    Array2D.init n n (fun p q ->
+        let mutable sum = Complex.Zero
+
+        for a in 0 .. n - 1 do
+            for b in 0 .. n - 1 do
+                let angle = sign * 2.0 * Math.PI * float (p * a + q * b) / float n
+                sum <- sum + values[a, b] * Complex.FromPolarCoordinates(1.0, angle)
+
+        sum)
 
 /// Correlation at every separation on n × n pixels of a box, from the power of its modes by a plain sum; power at k = 0 included.
 let correlationBySums n length (power: float -> float) =

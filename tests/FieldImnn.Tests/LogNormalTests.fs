@@ -39,17 +39,6 @@ let private publishedByLoops n length (power: float -> float) (noise: float[,,])
     let k i j =
         sqrt (wave n (float n) i ** 2.0 + wave n (float n) j ** 2.0)
 
-    let transform sign (values: Complex[,]) =
-        Array2D.init n n (fun x y ->
-            let mutable sum = Complex.Zero
-
-            for i in 0 .. n - 1 do
-                for j in 0 .. n - 1 do
-                    let angle = sign * 2.0 * Math.PI * float (i * x + j * y) / float n
-                    sum <- sum + values[i, j] * Complex.FromPolarCoordinates(1.0, angle)
-
-            sum)
-
     let volume = length * length
 
     let root =
@@ -58,7 +47,7 @@ let private publishedByLoops n length (power: float -> float) (noise: float[,,])
     let xi =
         root
         |> Array2D.map (fun a -> Complex(a, 0.0))
-        |> transform 1.0
+        |> fourierBySums n 1.0
         |> Array2D.map (fun z -> z.Real / float (n * n) * (float n / length) ** 2.0 * volume)
     // ifftshift moves the origin by half the grid, which changes phases and no magnitude
     let shifted = Array2D.init n n (fun i j -> xi[(i + n / 2) % n, (j + n / 2) % n])
@@ -66,7 +55,7 @@ let private publishedByLoops n length (power: float -> float) (noise: float[,,])
     let amplitude =
         shifted
         |> Array2D.map (fun x -> Complex(log (1.0 + x), 0.0))
-        |> transform -1.0
+        |> fourierBySums n -1.0
         |> Array2D.map Complex.Abs
 
     let modes =
@@ -79,7 +68,7 @@ let private publishedByLoops n length (power: float -> float) (noise: float[,,])
                 Complex.FromPolarCoordinates(1.0, p) * Complex(amplitude[i, j] * m, 0.0))
 
     let g =
-        transform 1.0 modes
+        fourierBySums n 1.0 modes
         |> Array2D.map (fun z -> z.Real / float (n * n) * (float n / length) ** 2.0 * sqrt volume)
 
     let values = g |> Seq.cast<float> |> Seq.toArray

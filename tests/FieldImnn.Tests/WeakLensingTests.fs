@@ -168,6 +168,15 @@ let private spectra =
           let t = (61.3 - 36.0) / 36.0
           Expect.floatClose Accuracy.high (line / (ends[0] * (1.0 - t) + ends[1] * t)) 1.0 "a line") ]
 
+/// The symmetric square root by eigenvalues, negative ones cut at zero.
+let private symmetricRoot (m: Matrix<float>) =
+    let evd = m.Evd Symmetricity.Symmetric
+    let s = evd.EigenValues.Real().Map(fun v -> sqrt (max v 0.0))
+
+    evd.EigenVectors
+    * Matrix<float>.Build.DenseOfDiagonalVector s
+    * evd.EigenVectors.Transpose()
+
 /// The anchor's maps of white noise (5, n, n), by plain sums (shared facts: Log-normal maps).
 let private anchor n (noise: float[]) =
     let side = 10.0 * Math.PI / 180.0
@@ -189,21 +198,10 @@ let private anchor n (noise: float[]) =
 
     let lambda = shifts.At universe |> Tensors.toArray
 
-    let transform sign (x: Complex[,]) =
-        Array2D.init n n (fun p q ->
-            let mutable sum = Complex.Zero
-
-            for a in 0 .. n - 1 do
-                for b in 0 .. n - 1 do
-                    let angle = sign * 2.0 * Math.PI * float (p * a + q * b) / float n
-                    sum <- sum + x[a, b] * Complex.FromPolarCoordinates(1.0, angle)
-
-            sum)
-
-    let forward = transform -1.0
+    let forward = fourierBySums n -1.0
 
     let inverse x =
-        transform 1.0 x |> Array2D.map (fun z -> z / Complex(float (n * n), 0.0))
+        fourierBySums n 1.0 x |> Array2D.map (fun z -> z / Complex(float (n * n), 0.0))
 
     let pairs =
         [| for i in 0..4 do
@@ -222,15 +220,8 @@ let private anchor n (noise: float[]) =
             |> Array2D.mapi (fun p q z -> if p + q = 0 then 0.0 else z.Magnitude))
 
     let root p q =
-        let m =
-            Matrix<float>.Build.Dense(5, 5, (fun i j -> gaussian[Array.findIndex ((=) (min i j, max i j)) pairs][p, q]))
-
-        let evd = m.Evd Symmetricity.Symmetric
-        let s = evd.EigenValues.Real().Map(fun v -> sqrt (max v 0.0))
-
-        evd.EigenVectors
-        * Matrix<float>.Build.DenseOfDiagonalVector s
-        * evd.EigenVectors.Transpose()
+        Matrix<float>.Build.Dense(5, 5, (fun i j -> gaussian[Array.findIndex ((=) (min i j, max i j)) pairs][p, q]))
+        |> symmetricRoot
 
     let roots = Array2D.init n n root
 
@@ -329,19 +320,11 @@ let private construction =
                   close 1e-5 (Tensors.toArray both[i]) (Tensors.toArray alone[0L]) "alone") ]
 
 let private roots =
-    [ tensorTest "the symmetric root and its derivative, with equal and with negative eigenvalues" (fun () ->
+    [ tensorTest "the symmetric symmetricRoot and its derivative, with equal and with negative eigenvalues" (fun () ->
           let random = Random 4
 
           let orthogonal =
               Matrix<float>.Build.Dense(5, 5, (fun _ _ -> random.NextDouble() - 0.5)).QR().Q
-
-          let root (m: Matrix<float>) =
-              let evd = m.Evd Symmetricity.Symmetric
-              let s = evd.EigenValues.Real().Map(fun v -> sqrt (max v 0.0))
-
-              evd.EigenVectors
-              * Matrix<float>.Build.DenseOfDiagonalVector s
-              * evd.EigenVectors.Transpose()
 
           let direction =
               Matrix<float>.Build.Dense(5, 5, (fun _ _ -> random.NextDouble() - 0.5))
@@ -355,7 +338,7 @@ let private roots =
 
               let tensor (m: Matrix<float>) = Tensors.ofRows (m.ToRowArrays())
               let flat (m: Matrix<float>) = m.ToRowArrays() |> Array.concat
-              close 1e-12 (SymmetricRoot.Of(tensor a) |> Tensors.toArray) (flat (root a)) "root"
+              close 1e-12 (SymmetricRoot.Of(tensor a) |> Tensors.toArray) (flat (symmetricRoot a)) "root"
 
               let slope =
                   Autodiff.gradv (fun (t: Tensor) -> (SymmetricRoot.Of t)[1L, 3L]) (tensor a) (tensor direction)
@@ -363,7 +346,8 @@ let private roots =
               let h = 1e-5
 
               let difference =
-                  ((root (a + direction * h) - root (a - direction * h)) / (2.0 * h))[1, 3]
+                  ((symmetricRoot (a + direction * h) - symmetricRoot (a - direction * h))
+                   / (2.0 * h))[1, 3]
 
               Expect.isLessThan (abs (slope.ToDouble() - difference)) 1e-7 $"{slope.ToDouble()} and {difference}")
 

@@ -11,8 +11,6 @@ namespace FieldImnn.Core.Fields;
 /// </summary>
 public sealed class GaussianField
 {
-    private const long PixelsAtATime = 1 << 17; // with the modes and the derivatives by two parameters, 5 MB
-
     /// <summary>
     /// Fields on <paramref name="grid"/>. With <paramref name="mean"/> the mode k = 0 has power as well, and the mean over the box is
     /// random; without it P(0) = 0.
@@ -84,20 +82,9 @@ public sealed class GaussianField
         ArgumentNullException.ThrowIfNull(noise);
         ArgumentNullException.ThrowIfNull(amplitudes);
         using var scope = NewDisposeScope();
-        var (n, own) = (noise.shape[0], amplitudes.shape[0] > 1);
-        var step = Math.Max(1, PixelsAtATime / Grid.Pixels);
         // real and imaginary parts lie side by side, and are multiplied by the same
         var reversed = RealTransform.Reversed(amplitudes * RealTransform.Mirrors(Grid.N, amplitudes), Grid.Dimensions).repeat_interleave(2, -1);
-        if (n <= step || amplitudes.requires_grad)
-            return Piece(noise, reversed).contiguous().MoveToOuterDisposeScope();
-        var made = empty([n, amplitudes.shape[1], .. Grid.Shape], noise.dtype, noise.device);
-        for (var from = 0L; from < n; from += step)
-        {
-            using var pieceScope = NewDisposeScope();
-            var length = Math.Min(step, n - from);
-            made.narrow(0, from, length).copy_(Piece(noise.narrow(0, from, length), own ? reversed.narrow(0, from, length) : reversed));
-        }
-        return made.MoveToOuterDisposeScope();
+        return FieldPieces.Make(noise, reversed, Grid.Pixels, [amplitudes.shape[1], .. Grid.Shape], Piece).MoveToOuterDisposeScope();
     }
 
     /// <summary>Fields (n, a, N, …) of noise and amplitudes (1 or n, a, N/2 + 1, …, 2N), doubled and with their axes in reverse.</summary>

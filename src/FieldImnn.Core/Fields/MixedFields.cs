@@ -11,8 +11,6 @@ namespace FieldImnn.Core.Fields;
 /// </summary>
 public static class MixedFields
 {
-    private const long PixelsAtATime = 1 << 17;
-
     /// <summary>
     /// Factors S (1 or n, a, c, c, N, …, N/2 + 1) as <see cref="Of"/> takes them, (1 or n, a, c, c, m): what hangs on the factors alone.
     /// </summary>
@@ -40,19 +38,7 @@ public static class MixedFields
         ArgumentNullException.ThrowIfNull(prepared);
         var c = prepared.shape[2];
         Guard.Batched("noise of several fields", noise, [c, .. grid.Shape]);
-        using var scope = NewDisposeScope();
-        var (n, own) = (noise.shape[0], prepared.shape[0] > 1);
-        var step = Math.Max(1, PixelsAtATime / (grid.Pixels * c));
-        if (n <= step || prepared.requires_grad || noise.requires_grad)
-            return Piece(grid, noise, prepared, lower).MoveToOuterDisposeScope();
-        var made = empty([n, prepared.shape[1], c, .. grid.Shape], noise.dtype, noise.device);
-        for (var from = 0L; from < n; from += step)
-        {
-            using var pieceScope = NewDisposeScope();
-            var length = Math.Min(step, n - from);
-            made.narrow(0, from, length).copy_(Piece(grid, noise.narrow(0, from, length), own ? prepared.narrow(0, from, length) : prepared, lower));
-        }
-        return made.MoveToOuterDisposeScope();
+        return FieldPieces.Make(noise, prepared, grid.Pixels * c, [prepared.shape[1], c, .. grid.Shape], (w, factors) => Piece(grid, w, factors, lower));
     }
 
     private static Tensor Piece(FourierGrid grid, Tensor noise, Tensor factors, bool lower)

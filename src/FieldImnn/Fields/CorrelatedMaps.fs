@@ -71,16 +71,11 @@ module CorrelatedMaps =
     let internal subject = "power of correlated maps"
 
     /// Shape of a field: (maps, N, …), or (N, …) of one map.
-    let shape (model: CorrelatedMaps) =
-        if model.Maps = 1 then
-            model.Grid.Shape
-        else
-            Array.append [| int64 model.Maps |] model.Grid.Shape
+    let shape (model: CorrelatedMaps) = Mixing.shape model.Maps model.Grid
 
     /// Fields (n, shape…) as maps (n, maps, N, …), whatever their number.
     let internal asMaps (model: CorrelatedMaps) what (fields: Tensor) =
-        let all = Array.append [| -1L; int64 model.Maps |] model.Grid.Shape
-        Guard.Batched(what, fields, shape model).reshape all
+        Mixing.asMaps model.Maps model.Grid what fields
 
     /// C (b, maps, maps, classes) at θ (b, p), checked to be finite and of that shape.
     let power (model: CorrelatedMaps) (theta: Tensor) =

@@ -55,12 +55,7 @@ module LogNormalMaps =
 
     /// The shape of a field, (maps, N, …), or (N, …) of one map.
     let shape (model: LogNormalMaps) =
-        let sides = model.Transform.Grid.Shape
-
-        if model.Maps = 1 then
-            sides
-        else
-            Array.append [| int64 model.Maps |] sides
+        Mixing.shape model.Maps model.Transform.Grid
 
     /// λ (b, maps) at θ (b, p), checked.
     let shifts model (theta: Tensor) =
@@ -71,6 +66,10 @@ module LogNormalMaps =
             raise (RangeException("shifts of log-normal maps", "numbers > 0", string (made.min().ToDouble())))
 
         made
+
+    /// Power (b, classes) with none at the origin, which is the first class.
+    let private withoutOrigin (power: Tensor) =
+        torch.nn.functional.pad (power.narrow (1L, 1L, power.shape[1] - 1L), [| 1L; 0L |])
 
     /// The spectra of g (b, maps, maps, classes) at θ (b, p), and λ (b, maps).
     let gaussianPower model (theta: Tensor) : struct (Tensor * Tensor) =
@@ -87,21 +86,12 @@ module LogNormalMaps =
                 power / (lambda.unsqueeze(2L).unsqueeze 3L * lambda.unsqueeze(1L).unsqueeze 3L)
 
             let own = relative.flatten(1L, 2L).index_select(1L, rows).flatten(0L, 1L)
-            // the origin is the first class
-            let own =
-                if published then
-                    torch.nn.functional.pad (own.narrow (1L, 1L, own.shape[1] - 1L), [| 1L; 0L |])
-                else
-                    own
-
-            let made = transform.GaussianPower own
-            let made = if published then made.abs () else made
 
             let made =
                 if published then
-                    torch.nn.functional.pad (made.narrow (1L, 1L, made.shape[1] - 1L), [| 1L; 0L |])
+                    (own |> withoutOrigin |> transform.GaussianPower).abs() |> withoutOrigin
                 else
-                    made
+                    transform.GaussianPower own
 
             let matrices =
                 made.reshape(-1L, int64 all.Length, transform.Classes.Count).index_select(1L, torch.tensor place)
@@ -150,13 +140,13 @@ module LogNormalMaps =
     /// g (n, a, maps, N, …) of noise by prepared factors.
     let private mix model (noise: Tensor) (factors: Tensor) =
         let grid, c = model.Transform.Grid, int64 model.Maps
-        let white = Guard.Batched("noise", noise, shape model)
+        let white = Mixing.asMaps model.Maps grid "noise" noise
 
         let triangular =
             c > 1L
             && not (factors.detach().select(2L, 0L).select(2L, c - 1L).any().ToBoolean())
 
-        MixedFields.Of(grid, white.reshape (Array.concat [ [| -1L; c |]; grid.Shape ]), factors, triangular)
+        MixedFields.Of(grid, white, factors, triangular)
 
     let private prepare model noise factor =
         Mixing.prepare model.Transform.Grid model.Transform.Classes noise factor

@@ -91,6 +91,18 @@ module internal SmallMatrices =
 
 /// Maps that are mixed mode by mode, by a factor S of their covariance C = S Sᵀ at every mode.
 module internal Mixing =
+    /// The shape of a field of so many maps: (maps, N, …), or (N, …) of one.
+    let shape maps (grid: FourierGrid) : int64[] =
+        if maps = 1 then
+            grid.Shape
+        else
+            Array.append [| int64 maps |] grid.Shape
+
+    /// Fields (n, shape…) as maps (n, maps, N, …), whatever their number.
+    let asMaps maps (grid: FourierGrid) what (fields: Tensor) : Tensor =
+        let all = Array.append [| -1L; int64 maps |] grid.Shape
+        Guard.Batched(what, fields, shape maps grid).reshape all
+
     /// A factor (b, c, c, classes) as `MixedFields` takes it, with one factor for each row, (b, 1, c, c, m): scaled so that the inverse transform
     /// of S · modes is the maps; of the noise's type and place.
     let prepare (grid: FourierGrid) (classes: ModeClasses) (noise: Tensor) (factor: Tensor) =

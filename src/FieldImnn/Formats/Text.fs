@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open System.Globalization
+open System.Security.Cryptography
 open System.Text
 open FieldImnn.Core
 
@@ -25,6 +26,10 @@ module internal Text =
                 else
                     '-')
             text
+
+    /// Twelve digits that a text is known by in the name of a file: the first of its SHA-256, in hexadecimal.
+    let digest (text: string) =
+        (Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes text))).Substring(0, 12).ToLowerInvariant()
 
     /// A number as it comes back, to the last bit.
     let number (value: float) =

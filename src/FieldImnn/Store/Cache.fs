@@ -3,21 +3,16 @@ namespace FieldImnn
 open System
 open System.IO
 open FieldImnn.Core
-open System.Security.Cryptography
-open System.Text
 
 /// Trained compressors kept in a folder by what they were trained with, so that scripts that need the same one share it and each
 /// still runs alone. A simulator, or a stored set, is known by the fingerprint of what it produces and not by its name.
 module Cache =
-    let private sha (text: string) =
-        (Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes text))).ToLowerInvariant()
-
     let private key (notes: Map<string, string>) (settings: ImnnSettings) simulator earlier fiducial =
         let known =
             TrainingIdentity.ofTraining settings simulator earlier fiducial
             |> List.map (fun (name, value) -> $"{name}: {value}")
 
-        (sha (String.concat "\n" ($"{CompressorFile.version} %A{Map.toList notes}" :: known))).Substring(0, 12)
+        Text.digest (String.concat "\n" ($"{CompressorFile.version} %A{Map.toList notes}" :: known))
 
     /// The compressor trained with these settings (on whatever device) at these parameters, on the device of the settings, from the weights of an earlier one if there is one: read from
     /// the folder if it is there, else trained and kept. Notes (problem, modes) are part of what it is known by. A training that was

@@ -12,6 +12,18 @@ open TorchSharp
 /// and every record has a checksum: there is nothing to lock, and who reads while others write, or after they were killed, finds what is whole.
 [<CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>] // the type stands in another file
 module Campaign =
+    /// Counts simulations that were there, and such as had to be made.
+    let internal count campaign found made =
+        lock campaign.Records (fun () ->
+            campaign.Found <- campaign.Found + found
+            campaign.Made <- campaign.Made + made)
+
+    /// Rows of θ, one for all or one for each of n, as one for each.
+    let private forEach n (rows: float[][]) =
+        match rows with
+        | [| one |] -> Array.create n one
+        | rows -> rows
+
     /// Adds what was made, but for what is not finite: a failure may be the machine's, and is tried again by whoever asks.
     let private add campaign (kinds: RecordKind[]) (keys: NoiseKey[]) (theta: float[][]) (made: Tensor[]) =
         match campaign.Own with
@@ -55,8 +67,7 @@ module Campaign =
 
         let missing = all |> Array.filter (whole.Contains >> not)
         let made = if missing.Length = 0 then [||] else make missing
-        campaign.Found <- campaign.Found + whole.Count
-        campaign.Made <- campaign.Made + missing.Length
+        count campaign whole.Count missing.Length
 
         if missing.Length > 0 then
             add campaign kindsOf (pick missing keys) (pick missing theta) made
@@ -107,11 +118,6 @@ module Campaign =
         else
             noise
 
-    let private rowsOf (theta: Tensor) n : float[][] =
-        match Tensors.toRows theta with
-        | [| one |] -> Array.create n one
-        | rows -> rows
-
     let private field campaign (theta: Tensor) (asked: Tensor) : Tensor =
         let keys = ofNoise asked
         let source = campaign.Source
@@ -119,7 +125,7 @@ module Campaign =
         if theta.requires_grad then
             source.Field theta (noiseOf campaign keys asked) // somebody's own derivative
         else
-            let rows = rowsOf theta keys.Length
+            let rows = Tensors.toRows theta |> forEach keys.Length
 
             let kind =
                 if asked.dtype = torch.ScalarType.Float64 then
@@ -156,8 +162,8 @@ module Campaign =
 
             [| d; tangent |]
 
-        let taken =
-            take campaign kinds keys (rowsOf (theta.reshape (1L, -1L)) keys.Length) asked.device make
+        let rows = Tensors.toRows (theta.reshape (1L, -1L)) |> forEach keys.Length
+        let taken = take campaign kinds keys rows asked.device make
 
         struct (taken[0], taken[1])
 
@@ -254,23 +260,13 @@ module Campaign =
                       if seen.Value = Some false then
                           seen.Key ] })
 
-    /// Counts simulations that are there, and need not be taken.
-    let internal count (campaign: Campaign) found =
-        lock campaign.Records (fun () -> campaign.Found <- campaign.Found + found)
-
     /// Which of the simulations at rows of θ (1 or n) are not there, their fields, or fields with derivatives by the simulator's own or automatic rule.
     let internal missing (campaign: Campaign) derivatives (keys: NoiseKey[]) (theta: float[][]) : int[] =
-        let theta =
-            if theta.Length = 1 then
-                Array.create keys.Length theta[0]
-            else
-                theta
-
         let kinds =
             if derivatives then
                 [| RecordKind.FieldsOfRule; RecordKind.Derivatives |]
             else
                 [| RecordKind.Fields |]
 
-        let found = CampaignRecords.entries campaign kinds keys theta
+        let found = CampaignRecords.entries campaign kinds keys (forEach keys.Length theta)
         [| 0 .. keys.Length - 1 |] |> Array.filter (fun i -> found[i].IsNone)

@@ -136,20 +136,22 @@ module internal RecordFile =
             for i in 0 .. count - 1 do
                 stream.Write(Span.op_Implicit (rows.narrow(0L, int64 i, 1L).bytes): ReadOnlySpan<byte>))
 
-    /// Bytes from an offset on: so many, or as many as there are.
-    let private readAt (file: SafeFileHandle) (offset: int64) (length: int) : byte[] =
-        let bytes = Array.zeroCreate (max 0 length)
+    /// Fills bytes from an offset of a file on, and returns how many there were.
+    let private fill (file: SafeFileHandle) (offset: int64) (bytes: Span<byte>) : int =
         let mutable have = 0
         let mutable more = true
 
         while more && have < bytes.Length do
-            let n =
-                RandomAccess.Read(file, Span(bytes, have, bytes.Length - have), offset + int64 have)
-
+            let n = RandomAccess.Read(file, bytes.Slice have, offset + int64 have)
             have <- have + n
             more <- n > 0
 
-        Array.truncate have bytes
+        have
+
+    /// Bytes from an offset on: so many, or as many as there are.
+    let private readAt (file: SafeFileHandle) (offset: int64) (length: int) : byte[] =
+        let bytes = Array.zeroCreate (max 0 length)
+        Array.truncate (fill file offset (Span bytes)) bytes
 
     /// The records of a block whose table this is, its numbers from an offset on.
     let private records kind size parameters count (numbers: int64) (table: byte[]) (offset: int64) =
@@ -206,13 +208,6 @@ module internal RecordFile =
     let read (file: SafeFileHandle) (place: RecordPlace) (target: Tensor) (i: int) : bool =
         use row = target.narrow (0L, int64 i, 1L)
         let bytes = row.bytes
-        let mutable have = 0
-        let mutable more = true
 
-        while more && have < bytes.Length do
-            let n = RandomAccess.Read(file, bytes.Slice have, place.Offset + int64 have)
-
-            have <- have + n
-            more <- n > 0
-
-        have = bytes.Length && checksum (Span.op_Implicit bytes) = place.Checksum
+        fill file place.Offset bytes = bytes.Length
+        && checksum (Span.op_Implicit bytes) = place.Checksum

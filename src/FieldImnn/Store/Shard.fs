@@ -57,7 +57,7 @@ module Shard =
                     |> ignore
                 | derivatives ->
                     let missing = Campaign.missing campaign derivatives.IsSome keys theta
-                    Campaign.count campaign (keys.Length - missing.Length)
+                    Campaign.count campaign (keys.Length - missing.Length) 0
 
                     if missing.Length > 0 then
                         let keys = missing |> Array.map (fun i -> keys[i])
