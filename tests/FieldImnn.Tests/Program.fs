@@ -14,6 +14,7 @@ let private lists =
           SlurmTests.tests
           PackTests.tests
           CampaignTests.tests
+          CampaignDamageTests.tests
           LocalStatisticsTests.tests
           StudyTests.tests
           DeviceTests.tests
@@ -101,7 +102,7 @@ let main argv =
     | [ first; name; folder ] when first = ResumeTests.argument -> ResumeTests.perform name folder
     | [ first; folder ] when first = ExternalProgramTests.hanging -> ExternalProgramTests.hang folder
     | [ first; folder ] when first = ApiTests.argument -> ApiTests.write folder
-    | first :: rest when first = CampaignTests.argument -> CampaignTests.command rest
+    | first :: rest when first = CampaignSupport.argument -> CampaignSupport.command rest
     | [ first; name; device ] when first = DeviceTests.argument -> DeviceTests.run name device
     | [ first ] when first = Sharing.namesArgument -> Sharing.print lists.Value
     | first :: folder :: rest when first = Sharing.argument -> Sharing.run folder rest lists.Value

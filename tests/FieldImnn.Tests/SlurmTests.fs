@@ -35,7 +35,7 @@ let private processesOf (shard: string) =
 
                 if
                     words[0] = "dotnet"
-                    && Array.contains CampaignTests.argument words
+                    && Array.contains CampaignSupport.argument words
                     && Array.contains shard words
                 then
                     Some id
@@ -109,12 +109,12 @@ let private fill folder =
 
     let following =
         "dotnet"
-        :: CampaignTests.program ([ "infer"; "--theta"; "1.2,0.4"; "--out"; out ] @ options)
+        :: CampaignSupport.program ([ "infer"; "--theta"; "1.2,0.4"; "--out"; out ] @ options)
         |> List.map Provenance.quoted
         |> String.concat " "
 
     let said =
-        CampaignTests.here ([ "simulate" ] @ options @ [ "--slurm"; "8"; "--then"; following ])
+        CampaignSupport.here ([ "simulate" ] @ options @ [ "--slurm"; "8"; "--then"; following ])
 
     let ids =
         said.Split('\n', StringSplitOptions.RemoveEmptyEntries)
@@ -195,7 +195,7 @@ let tests =
                   | None ->
                       inFolder (fun folder ->
                           let alone = Path.Combine(folder, "alone")
-                          CampaignTests.here [ "infer"; "--theta"; "1.2,0.4"; "--out"; alone ] |> ignore
+                          CampaignSupport.here [ "infer"; "--theta"; "1.2,0.4"; "--out"; alone ] |> ignore
 
                           SlurmMachine.running (Path.Combine(folder, "slurm")) (fun () ->
                               let out = fill folder
@@ -212,5 +212,5 @@ let tests =
 
                               Expect.isGreaterThanOrEqual
                                   (campaign.GetProperty("found").GetInt32())
-                                  CampaignTests.planned
+                                  CampaignSupport.planned
                                   "all that was planned was there"))) ]
