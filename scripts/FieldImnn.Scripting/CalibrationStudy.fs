@@ -88,9 +88,15 @@ module CalibrationStudy =
             compress
             problem.Prior
 
-    /// Tests the exact posterior, neural likelihood and the amortised neural posterior, the latter two learned from so many simulations,
-    /// on so many fields of the prior.
-    let run (options: StudyOptions) progress (problem: Problem) compressor simulations fields =
+    /// Fields of the prior, what a compressor makes of them, and how posteriors of them are judged.
+    type private Trials =
+        { Compress: Tensor -> float[][]
+          Simulating: SimulationSettings
+          Universe: int -> Tensor
+          Summaries: float[][]
+          Test: string -> (int -> Posterior * (float[][] -> float[])) -> CalibrationResult }
+
+    let private trials (options: StudyOptions) progress (problem: Problem) compressor fields =
         let truths =
             Prior.sample (NoiseKey.IntSeedFor(options.Seed, "calibration parameters")) 0L fields problem.Prior
 
@@ -98,46 +104,61 @@ module CalibrationStudy =
             Simulator.field problem.Simulator truths[i] (NoiseKey.SeedFor(options.Seed, $"calibration field {i}"))
 
         let compression = Infer.compression compressor
-        let compress = Compression.summaries compression
 
-        let simulating =
+        { Compress = Compression.summaries compression
+          Simulating =
             { SimulationSettings.Default with
                 Folder = Some(Study.simulations options "calibration")
                 Progress = progress }
-
-        let summaries =
+          Universe = universe
+          Summaries =
             Array.init fields (fun i ->
                 Progress.report progress "fields" i fields ""
                 Tensors.using (fun () -> Compression.ofField compression (universe i)))
+          Test =
+            fun name posterior ->
+                judge (int options.Seed) name truths (fun i ->
+                    Progress.report progress name i fields ""
+                    progress.Cancellation.ThrowIfCancellationRequested()
+                    posterior i) }
 
-        let test name posterior =
-            judge (int options.Seed) name truths (fun i ->
-                Progress.report progress name i fields ""
-                progress.Cancellation.ThrowIfCancellationRequested()
-                posterior i)
+    let private neuralPosterior options (problem: Problem) trials simulations =
+        let amortised =
+            amortised options trials.Simulating problem trials.Compress simulations
+
+        trials.Test "neural posterior" (fun i ->
+            NeuralPosterior.posterior amortised trials.Summaries[i],
+            NeuralPosterior.logDensity amortised trials.Summaries[i])
+
+    /// Tests the amortised neural posterior alone, learned from so many simulations, on so many fields of the prior: of a problem of any number of
+    /// parameters, with an exact answer or without.
+    let ofNeuralPosterior options progress problem compressor simulations fields =
+        let trials = trials options progress problem compressor fields
+        neuralPosterior options problem trials simulations
+
+    /// Tests the exact posterior, neural likelihood and the amortised neural posterior, the latter two learned from so many simulations,
+    /// on so many fields of the prior.
+    let run (options: StudyOptions) progress (problem: Problem) compressor simulations fields =
+        let trials = trials options progress problem compressor fields
 
         let exact =
-            test "exact" (fun i ->
-                universe i
+            trials.Test "exact" (fun i ->
+                trials.Universe i
                 |> ExactAnswer.logPosterior problem.Exact problem.Prior
                 |> onGrid problem)
 
         let learned =
-            likelihood options simulating problem compress simulations summaries[0]
+            likelihood options trials.Simulating problem trials.Compress simulations trials.Summaries[0]
 
         let likelihood =
-            test "neural likelihood" (fun i -> onGrid problem (learned summaries[i]))
+            trials.Test "neural likelihood" (fun i -> onGrid problem (learned trials.Summaries[i]))
 
-        let amortised = amortised options simulating problem compress simulations
-
-        let posterior =
-            test "neural posterior" (fun i ->
-                NeuralPosterior.posterior amortised summaries[i], NeuralPosterior.logDensity amortised summaries[i])
+        let posterior = neuralPosterior options problem trials simulations
 
         let gaussian =
-            test "Gaussian approximation" (fun i ->
+            trials.Test "Gaussian approximation" (fun i ->
                 // the estimates come first among the summaries
-                let estimate = Array.truncate problem.Fiducial.Length summaries[i]
+                let estimate = Array.truncate problem.Fiducial.Length trials.Summaries[i]
 
                 GaussianApproximation.logDensity problem.Prior estimate compressor.Fisher
                 |> onGrid problem)

@@ -30,7 +30,11 @@ let studies =
            [ "fig10-correlated-log-normal-posteriors"
              "fig11-correlated-log-normal-summaries" ])
           ("simulation-budget", [ "fig12-simulation-budget"; "fig13-fig14-delfi-rounds"; "fig15-calibration" ])
-          ("lensing", [ "fig16-lensing-maps" ]) ]
+          ("lensing",
+           [ "fig16-lensing-maps"
+             "fig19-lensing-posterior"
+             "fig20-lensing-calibration"
+             "fig21-lensing-budget" ]) ]
 
 /// One results.json for a study: what each figure wrote, and where and how long it ran.
 let merge (folder: string) (quick: bool) (seconds: (string * float) list) =

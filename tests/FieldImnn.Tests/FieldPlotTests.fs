@@ -131,6 +131,15 @@ let private corners =
 
           refuses<ShapeException> [ "posterior to compare" ] (fun () ->
               let struct (_, _) = Posterior.areaRatio (of' 2 1.0) (of' 3 1.0)
-              ())) ]
+              ())
+
+          let three = of' 3 0.1
+          Expect.isLessThan (abs (Posterior.figureOfMerit 0 2 three / 100.0 - 1.0)) 0.05 "1/√det of two of three"
+
+          for pair in [ -1, 0; 0, 3 ] do
+              refuses<RangeException> [ "figure of merit"; "3 parameters" ] (fun () ->
+                  three |> Posterior.figureOfMerit (fst pair) (snd pair) |> ignore)
+
+          refuses<SettingException> [ "figure of merit" ] (fun () -> Posterior.figureOfMerit 1 1 three |> ignore)) ]
 
 let tests = testList "figures of fields" (fields @ corners)

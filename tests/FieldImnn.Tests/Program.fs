@@ -11,6 +11,7 @@ let private lists =
           CorrelatedLogNormalTests.tests
           LogNormalExactTests.tests
           HamiltonianTests.tests
+          LatentMapsTests.tests
           SlurmTests.tests
           PackTests.tests
           CampaignTests.tests

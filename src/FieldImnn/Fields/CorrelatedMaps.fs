@@ -89,7 +89,7 @@ module CorrelatedMaps =
         Guard.Finite(subject, made)
 
     /// The factor L of C = L Lᵀ, (b, maps, maps, classes), without power at k = 0.
-    let private factor model (theta: Tensor) =
+    let internal factor model (theta: Tensor) =
         Tensors.scoped (fun () ->
             let made =
                 power model theta |> SmallMatrices.cholesky subject |> SmallMatrices.lower
@@ -101,13 +101,13 @@ module CorrelatedMaps =
         let made = MixedFields.Of(model.Grid, asMaps model "noise" noise, factors, true)
         made.reshape (Array.append made.shape[0..1] (shape model))
 
+    /// Fields (n, shape…) from white noise of that shape and what `factor` made of θ.
+    let internal ofFactor model (made: Tensor) (noise: Tensor) =
+        Tensors.scoped (fun () -> (mix model noise (Mixing.prepare model.Grid model.Classes noise made)).squeeze 1L)
+
     /// Fields (n, shape…) from white noise of that shape and θ (n or 1, p).
     let synthesise model (theta: Tensor) (noise: Tensor) =
-        Tensors.scoped (fun () ->
-            let factors =
-                factor model (theta.cpu ()) |> Mixing.prepare model.Grid model.Classes noise
-
-            (mix model noise factors).squeeze 1L)
+        Tensors.scoped (fun () -> ofFactor model (factor model (theta.cpu ())) noise)
 
     /// Fields (n, shape…) and their derivatives (n, p, shape…) from noise at θ (p): one forward transform of a map, one inverse for
     /// the map and one for each parameter.

@@ -126,7 +126,7 @@ module LogNormalMaps =
                     torch.cat (power.split 1L |> Array.map (root published), 0L)
 
     /// The factor S of the spectra of g (b, maps, maps, classes), the ensemble's σ² (b, maps), which Published does not use, and λ (b, maps).
-    let private factor model (theta: Tensor) : Tensor[] =
+    let internal factor model (theta: Tensor) : Tensor[] =
         let struct (power, lambda) = gaussianPower model theta
         let grid = model.Transform.Grid
         let made = root (model.Transform.Convention = ModeConvention.Published) power
@@ -155,10 +155,9 @@ module LogNormalMaps =
     let private overPixels (like: Tensor) (values: Tensor) =
         values.``to``(like.dtype, like.device).reshape(Array.append [| -1L |] (Array.create (int (like.dim ()) - 1) 1L))
 
-    /// Maps (n, shape…) from white noise of that shape and θ (n or 1, p).
-    let synthesise model (theta: Tensor) (noise: Tensor) =
+    /// Maps (n, shape…) from white noise of that shape and what `factor` made of θ.
+    let internal ofFactor model (made: Tensor[]) (noise: Tensor) =
         Tensors.scoped (fun () ->
-            let made = factor model (theta.cpu ())
             let g = (mix model noise (prepare model noise made[0])).squeeze 1L
 
             let map i =
@@ -168,6 +167,10 @@ module LogNormalMaps =
                 contrast * overPixels contrast (made[2].select(1L, i))
 
             (torch.stack (Array.init model.Maps (int64 >> map), 1L)).reshape(Array.append [| -1L |] (shape model)))
+
+    /// Maps (n, shape…) from white noise of that shape and θ (n or 1, p).
+    let synthesise model (theta: Tensor) (noise: Tensor) =
+        Tensors.scoped (fun () -> ofFactor model (factor model (theta.cpu ())) noise)
 
     /// All that depends on θ (p) and the noise's type alone: factors for the maps and each derivative, ready to be mixed, σ² and λ (maps), and
     /// the derivatives of these (maps, p).

@@ -225,6 +225,19 @@ module Posterior =
             let det = c.MapIndexed(fun i j v -> v / sds[i] / sds[j]).Determinant()
             (if det > 1e-14 then sqrt det else 0.0) * Array.reduce (*) sds
 
+    /// The figure of merit of parameters i and j, 1/√det of their covariance, as surveys quote it (Albrecht et al. 2006, arXiv:astro-ph/0609591,
+    /// but for a constant).
+    let figureOfMerit i j posterior =
+        parameter "figure of merit" posterior i
+        parameter "figure of merit" posterior j
+
+        if i = j then
+            raise (SettingException("parameters of a figure of merit", "two of them", $"{i} twice"))
+
+        varying "figure of merit" posterior
+        let c = covariance posterior
+        1.0 / sqrt (c[i, i] * c[j, j] - c[i, j] * c[i, j])
+
     /// The area over that of a reference, and the p-th root of it: how much wider the posterior is a parameter. 1 where nothing was lost.
     let areaRatio reference posterior =
         if reference.Names.Length <> posterior.Names.Length then

@@ -44,14 +44,15 @@ module WeakLensing =
           Density = 27.0 / 5.0
           Ellipticity = 0.26 }
 
-    /// The paper's prior: normal, Ω_c cut at 0 and w0 to (−2, −0.3). At its ends, Ω_c below 0.05 above all, Ideal maps do not exist
+    /// The paper's prior: normal, Ω_c cut at 0 and w0 to (−2, −0.3). Ours also ends at 0, 6 to 11 sds away, where parameters are densities, a
+    /// spread or a rate: the normal's 10⁻⁹ beyond is drawn now and then by what explores its tails, and is no universe. At its ends, Ω_c below 0.05 above all, Ideal maps do not exist
     /// everywhere: see `LogNormalMaps.create`.
     let prior =
         Prior.create
             [ names[0], TruncatedNormal(fiducial[0], 0.2, 0.0, Double.PositiveInfinity)
-              names[1], Normal(fiducial[1], 0.006)
-              names[2], Normal(fiducial[2], 0.14)
-              names[3], Normal(fiducial[3], 0.063)
+              names[1], TruncatedNormal(fiducial[1], 0.006, 0.0, Double.PositiveInfinity)
+              names[2], TruncatedNormal(fiducial[2], 0.14, 0.0, Double.PositiveInfinity)
+              names[3], TruncatedNormal(fiducial[3], 0.063, 0.0, Double.PositiveInfinity)
               names[4], Normal(fiducial[4], 0.08)
               names[5], TruncatedNormal(fiducial[5], 0.9, -2.0, -0.3) ]
 

@@ -1,0 +1,181 @@
+namespace FieldImnn
+
+open System.IO
+open FieldImnn.Core
+open FieldImnn.Core.Random
+
+/// What the figures of weak lensing share: one observed field of five convergence maps, how it is compressed, by a network and by its power
+/// spectra, and the posterior at the field's level that both are held against.
+type LensingStudy =
+    {
+        Options: StudyOptions
+        Progress: Progress
+        Survey: LensingSurvey
+        Problem: Problem
+        /// The observed maps (5, N, N), at the centre of the prior.
+        Field: Tensor
+    }
+
+/// Log-normal weak lensing on few pixels, where the field's own posterior can be sampled.
+module LensingStudy =
+    /// Pixels a side: each chain of the truth moves 5 N² latent numbers.
+    let pixels (options: StudyOptions) = if options.Quick then 32 else 64
+
+    /// The observed field and its problem.
+    let create (options: StudyOptions) progress : LensingStudy =
+        let survey = WeakLensing.survey (pixels options)
+        let problem = WeakLensing.create survey options.Modes EmptyBeam
+
+        { Options = options
+          Progress = progress
+          Survey = survey
+          Problem = problem
+          Field = Study.example options problem }
+
+    /// Multipole bands of the power spectra's analysis.
+    let bands = 12
+
+    /// The compressor of the study's default features, trained where the field is.
+    let network study : Compressor =
+        (Study.refit study.Options study.Progress study.Problem (study.Field.unsqueeze 0L)
+         |> List.last)
+            .Compressor
+
+    /// The compressor of all auto- and cross-spectra in bands, trained where the field is: the standard analysis.
+    let powerSpectrum study : Compressor =
+        let recipe =
+            study.Problem.Recipe
+            |> Recipe.map (fun s ->
+                { s with
+                    Features = Features.bandPower bands })
+
+        (Study.refit study.Options study.Progress { study.Problem with Recipe = recipe } (study.Field.unsqueeze 0L)
+         |> List.last)
+            .Compressor
+
+    let private simulating study purpose =
+        { SimulationSettings.Default with
+            Folder = Some(Study.simulations study.Options purpose)
+            Progress = study.Progress }
+
+    /// The field's posterior from a compressor, by sequential neural likelihood. The purpose names what is kept of it.
+    let delfi study purpose compressor : InferenceResult =
+        Infer.delfi
+            { DelfiSettings.Default with
+                Rounds = List.replicate 4 (if study.Options.Quick then 400 else 2500)
+                Simulations = simulating study $"lensing-{purpose}"
+                Seed = study.Options.Seed }
+            study.Problem.Model
+            compressor
+            study.Field
+
+    /// How the truth is sampled.
+    let chains (options: StudyOptions) progress =
+        { HmcSettings.Default with
+            Chains = (if options.Quick then 4 else 8)
+            Warmup = (if options.Quick then 60 else 150)
+            Draws = (if options.Quick then 60 else 300)
+            LeapfrogSteps = 16
+            Seed = options.Seed
+            Progress = progress }
+
+    /// The field's own posterior, which no compression has touched: θ and all maps' white noise by Hamiltonian Monte Carlo, begun at draws of
+    /// a posterior known roughly.
+    let truth study (rough: Posterior) : LatentResult =
+        let settings = chains study.Options study.Progress
+
+        let model =
+            LatentMaps.ofLogNormal
+                (WeakLensing.model study.Survey study.Options.Modes EmptyBeam)
+                (WeakLensing.noise study.Survey)
+
+        LatentMaps.posterior
+            settings
+            model
+            study.Problem.Prior
+            (Posterior.resample (NoiseKey.IntSeedFor(study.Options.Seed, "starts")) 500 rough)
+            study.Field
+
+    /// Where the study keeps the posterior of a name.
+    let file study name =
+        Path.Combine(study.Options.Out, "posteriors", $"{name}.csv")
+
+    /// Keeps a posterior for the figures that follow.
+    let keep study name posterior =
+        Directory.CreateDirectory(Path.Combine(study.Options.Out, "posteriors"))
+        |> ignore
+
+        PosteriorFile.write (file study name) posterior
+
+    /// The posterior of a name that an earlier figure kept.
+    let kept study name =
+        let path = file study name
+
+        if not (File.Exists path) then
+            raise (StoreException($"posterior '{path}'", "what fig19-lensing-posterior.fsx keeps there", "no file"))
+
+        PosteriorFile.readWithin (Prior.bounds study.Problem.Prior) path
+
+    /// Pairs of parameters whose figures of merit are quoted.
+    let pairs = [ 0, 2; 0, 5; 2, 5 ]
+
+    /// Names of the parameters for axes.
+    let axes =
+        [| "Ω<sub>c</sub>"
+           "Ω<sub>b</sub>"
+           "σ<sub>8</sub>"
+           "h"
+           "n<sub>s</sub>"
+           "w<sub>0</sub>" |]
+
+    /// Figures of merit of a posterior.
+    let merits posterior =
+        [ for i, j in pairs -> Posterior.figureOfMerit i j posterior ]
+
+    /// The p-th root of a posterior's volume over that of another: how much wider it is a parameter.
+    let width reference posterior =
+        let struct (_, root) = Posterior.areaRatio reference posterior
+        root
+
+    /// Neural posterior, neural likelihood and sequential neural likelihood of the field after n simulations beyond the compressor's.
+    let methods =
+        [ "neural posterior"; "neural likelihood"; "sequential neural likelihood" ]
+
+    /// The field's posterior by one of the methods after n simulations.
+    let after study (compressor: Compressor) name n seed : int * Posterior =
+        let compression = Infer.compression compressor
+        let compress = Compression.summaries compression
+        let observed = Compression.ofField compression study.Field
+        let prior, simulator = study.Problem.Prior, study.Problem.Simulator
+
+        let neuralLikelihood rounds =
+            let found =
+                Delfi.run
+                    { DelfiSettings.Default with
+                        Rounds = rounds
+                        Settled = 0.0
+                        Simulations = simulating study $"budget-{List.length rounds}-{n}-{seed}"
+                        Seed = seed }
+                    simulator
+                    compress
+                    prior
+                    [| [| observed |] |]
+
+            found.Simulations, found.Posteriors[0]
+
+        if name = methods[0] then
+            let learned =
+                NeuralPosterior.learn
+                    { NpeSettings.Default with
+                        Budget = n
+                        Simulations = simulating study $"budget-npe-{seed}"
+                        Seed = seed }
+                    simulator
+                    compress
+                    prior
+
+            learned.Simulations, NeuralPosterior.posterior learned observed
+        elif name = methods[1] then
+            neuralLikelihood [ n ]
+        else
+            neuralLikelihood (DelfiSettings.RoundsOf n)

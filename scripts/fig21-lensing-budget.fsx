@@ -1,0 +1,63 @@
+// Figure 21: weak lensing: distance from the field's own posterior against the number of simulations beyond the compressor's.
+// dotnet fsi scripts/fig21-lensing-budget.fsx [--out FOLDER] [--modes ideal|published] [--seed N] [--quick]
+// Needs what fig19-lensing-posterior.fsx keeps in the same folder.
+#load "load.fsx"
+
+open FieldImnn
+open FieldImnn.Plots
+
+let options = StudyOptions.read "artifacts/lensing" fsi.CommandLineArgs[1..]
+let progress = ConsoleProgress.create ()
+let study = LensingStudy.create options progress
+let field = LensingStudy.kept study "field"
+let compressor = LensingStudy.network study
+
+let budgets, seeds, samples =
+    if options.Quick then
+        [ 200; 1000 ], [ options.Seed ], 200
+    else
+        [ 200; 500; 1000; 2000; 10000 ], [ options.Seed .. options.Seed + 2UL ], 2000
+
+let points =
+    [ for seed in seeds do
+          for name in LensingStudy.methods do
+              for n in budgets do
+                  let made, posterior = LensingStudy.after study compressor name n seed
+                  let point = SimulationBudget.compare name seed made samples field posterior
+
+                  { point with
+                      AreaRatio = LensingStudy.width field posterior } ]
+
+ConsoleProgress.finish ()
+
+let panel title logarithmic ideal measure =
+    { Title = title
+      Logarithmic = logarithmic
+      Ideal = ideal
+      Curves =
+        [ for name in LensingStudy.methods do
+              let curve = SimulationBudget.curve name measure points
+
+              { Name = name
+                X = curve |> Array.map _.Simulations
+                Low = curve |> Array.map _.Low
+                Middle = curve |> Array.map _.Middle
+                High = curve |> Array.map _.High } ] }
+
+let last name =
+    let curve = SimulationBudget.curve name _.C2st points |> Array.last
+    $"{name} {curve.Middle:F2} after {curve.Simulations:F0}"
+
+let described = LensingStudy.methods |> List.map last |> String.concat ", "
+
+Plot.bands
+    "simulations"
+    [ panel "C2ST against the field's posterior" false (Some 0.5) _.C2st
+      panel "width a parameter / the field's" true (Some 1.0) _.AreaRatio
+      panel "shift of the mean / the field's sd" true None _.Shift ]
+|> Plot.withCaption
+    $"Weak lensing, six parameters from five maps of {study.Survey.Pixels} × {study.Survey.Pixels} pixels: how far the inferred posterior is from that of the field, sampled with its latent maps, against the number of simulations beyond those of the compressor. Lines: mean over {seeds.Length} seeds; bands: their range; dashed: an exact result. C2ST: {described}. What the compression lost stays."
+|> Export.figure options.Out "fig21-lensing-budget"
+
+SimulationBudget.report points |> Study.results options "fig21"
+printfn $"C2ST: {described}"
