@@ -63,7 +63,8 @@ let hmc =
         Draws = (if options.Quick then 200 else 700)
         LeapfrogSteps = 16
         Seed = options.Seed
-        Progress = progress }
+        Progress = progress
+        Checkpoint = Some(Checkpoint.inFolder (Study.simulations options "fig11")) }
 
 let latent =
     LatentLogNormal.posterior

@@ -116,6 +116,46 @@ let private refit progress folder =
     |> List.collect (fun round -> Array.concat round.Estimates :: ofCompressor round.Compressor)
     |> digest
 
+/// Maps with noise, whose posterior is sampled with their white noise.
+let private latent progress folder =
+    let grid = FourierGrid(2, 16, 16.0)
+
+    let spectra: MapSpectra =
+        { Parameters = [| "A"; "B" |]
+          Maps = 1
+          Power =
+            fun k ->
+                let law = PowerLaw.spectrum.LogPower k
+                fun theta -> (law theta).exp().unsqueeze(1L).unsqueeze 1L }
+
+    let bare = CorrelatedMaps.create spectra grid
+    let noise = 0.5
+
+    let field =
+        Simulator.field
+            (CorrelatedMaps.simulator "noisy maps" (CorrelatedMaps.withNoise [| noise |] bare))
+            [| 0.9; 0.6 |]
+            7UL
+
+    let settings =
+        { HmcSettings.Default with
+            Chains = 4
+            Warmup = 150
+            Draws = 150
+            Progress = progress
+            Checkpoint = Some(place folder) }
+
+    let found =
+        LatentMaps.posterior
+            settings
+            (LatentMaps.ofGaussian bare noise)
+            PowerLaw.prior
+            (Array.init 20 (fun i -> [| 0.8 + 0.01 * float i; 0.5 + 0.2 * sin (float i) |]))
+            field
+
+    Array.append (ofPosterior found.Posterior) [| found.Chains.RHat; [| found.Chains.Acceptance; found.Chains.Step |] |]
+    |> digest
+
 /// Networks save as often as trainings do.
 let private estimator (settings: EstimatorSettings) folder =
     { settings with
@@ -127,6 +167,7 @@ let private estimator (settings: EstimatorSettings) folder =
 let all: (string * (Progress -> string -> string)) list =
     [ "training", train
       "refitting", refit
+      "latent", latent
       "abc",
       inferred (fun simulating ->
           Infer.abc

@@ -77,7 +77,8 @@ module LensingStudy =
             Draws = (if options.Quick then 60 else 300)
             LeapfrogSteps = 16
             Seed = options.Seed
-            Progress = progress }
+            Progress = progress
+            Checkpoint = Some(Checkpoint.inFolder (Study.simulations options "lensing-chains")) }
 
     /// The field's own posterior, which no compression has touched: θ and all maps' white noise by Hamiltonian Monte Carlo, begun at draws of
     /// a posterior known roughly.

@@ -1,6 +1,7 @@
 module HamiltonianTests
 
 open System
+open System.IO
 open Expecto
 open FieldImnn
 open FieldImnn.Core
@@ -208,6 +209,72 @@ let tests =
 
                   Expect.isLessThan (Array.max result.Chains.RHat) 1.02 "R̂"
                   Expect.isGreaterThan (Array.min result.Chains.EffectiveSize) 400.0 "effective size")
+
+          tensorTest "chains that are stopped, or whose checkpoint is damaged, end with the same bits" (fun () ->
+              inFolder (fun folder ->
+
+                  let few =
+                      { settings with
+                          Warmup = 60
+                          Draws = 40 }
+
+                  let undisturbed = (sample few).Draws
+
+                  let run stopAt (told: ResizeArray<string>) =
+                      use source = new System.Threading.CancellationTokenSource()
+                      let mutable reports = 0
+
+                      let report (r: ProgressReport) =
+                          if r.Stage = "checkpoint" then
+                              told.Add r.Note
+                          else
+                              reports <- reports + 1
+
+                          if reports = stopAt then
+                              source.Cancel()
+
+                      let found =
+                          try
+                              let result =
+                                  sample
+                                      { few with
+                                          Checkpoint = Some(Checkpoint.inFolder folder)
+                                          Progress =
+                                              { Report = report
+                                                Cancellation = source.Token } }
+
+                              Some result.Draws
+                          with :? OperationCanceledException ->
+                              None
+
+                      found, reports
+
+                  let told = ResizeArray()
+                  Expect.equal (run 37 told) (None, 37) "stopped while the step adapts"
+                  Expect.equal (run 40 told) (None, 40) "stopped while it samples, 77 done"
+                  let found, reports = run -1 told
+                  Expect.equal reports 23 "what was left"
+                  Expect.equal found (Some undisturbed) "the same bits"
+                  Expect.isEmpty told "nothing to say"
+
+                  let file = Directory.GetFiles folder |> Array.exactlyOne
+                  let bytes = File.ReadAllBytes file
+                  File.WriteAllBytes(file, bytes[.. bytes.Length / 2])
+                  let found, reports = run -1 told
+                  Expect.equal (found, reports) (Some undisturbed, 100) "planted: damage costs the time, not the bits"
+                  Expect.stringContains (String.concat " " told) "damaged" "and says so"
+
+                  let narrower (q: Tensor) = gaussian q * 2.0.ToScalar()
+
+                  let other =
+                      HamiltonianMonteCarlo.run
+                          { few with
+                              Checkpoint = Some(Checkpoint.inFolder folder) }
+                          narrower
+                          id
+                          (torch.zeros (4L, 3L))
+
+                  Expect.notEqual other.Draws undisturbed "of another density nothing is taken"))
 
           tensorTest "impossible settings, starts and models are refused" (fun () ->
               let run settings start () =

@@ -20,6 +20,8 @@ type HmcSettings =
         Acceptance: float
         Seed: uint64
         Progress: Progress
+        /// Where the chains keep how far they have come. None keeps nothing.
+        Checkpoint: Checkpoint option
     }
 
     /// 8 chains of 500 + 500 iterations.
@@ -30,7 +32,8 @@ type HmcSettings =
           LeapfrogSteps = 20
           Acceptance = 0.8
           Seed = 1UL
-          Progress = Progress.silent }
+          Progress = Progress.silent
+          Checkpoint = None }
 
 /// What Hamiltonian Monte Carlo returned, of the quantities that were observed.
 type HmcResult =
@@ -102,90 +105,36 @@ module HamiltonianMonteCarlo =
                 windows first (max 5 (warmup / 20))
         )
 
-    /// All chains: position (chains, d), log density (chains) and its gradient (chains, d).
-    type private State =
-        { Position: Tensor
-          Value: Tensor
-          Slope: Tensor }
+    /// Draws of all chains since the last renewal: their number, mean (d) and sum of squared deviations (d), as Welford 1962 adds them up.
+    type private Seen =
+        { Count: float
+          Mean: float[]
+          Squares: float[] }
 
-    /// The state at a position.
-    let private at (logDensity: Tensor -> Tensor) (position: Tensor) =
-        let ones = torch.ones (position.shape[0], dtype = torch.ScalarType.Float64)
-        let value, slope = Autodiff.fjacobianTv logDensity position ones
+    let private none d =
+        { Count = 0.0
+          Mean = Array.zeroCreate d
+          Squares = Array.zeroCreate d }
 
-        { Position = position
-          Value = value
-          Slope = slope }
+    let private add seen (rows: float[][]) =
+        let mutable count = seen.Count
+        let mean, squares = Array.copy seen.Mean, Array.copy seen.Squares
 
-    let private number (v: float) = v.ToScalar()
+        for row in rows do
+            count <- count + 1.0
 
-    /// For each chain the one state or the other.
-    let private choose (first: Tensor) (a: State) (b: State) =
-        let column = first.unsqueeze 1L
+            for k in 0 .. row.Length - 1 do
+                let away = row[k] - mean[k]
+                mean[k] <- mean[k] + away / count
+                squares[k] <- squares[k] + away * (row[k] - mean[k])
 
-        { Position = torch.where (column, a.Position, b.Position)
-          Value = torch.where (first, a.Value, b.Value)
-          Slope = torch.where (column, a.Slope, b.Slope) }
+        { Count = count
+          Mean = mean
+          Squares = squares }
 
-    /// The leapfrog integrator: positions move by step · scale · momentum, momenta are standard normal in units of 1/scale.
-    /// A chain that comes to zero density or a slope that is not finite stays where it was and is told by the last result.
-    let private leapfrog logDensity (scale: Tensor) (step: float) steps (momentum: Tensor) (start: State) =
-        let mutable p = momentum + start.Slope * scale * number (0.5 * step)
-        let mutable s = start
-        let mutable lost = start.Value.isfinite().logical_not()
-
-        for i in 1..steps do
-            let moved = s.Position + p * scale * number step
-            let next = at logDensity (torch.where (lost.unsqueeze 1L, s.Position, moved))
-            let finite = next.Value.isfinite().logical_and(next.Slope.isfinite().all 1L)
-            lost <- lost.logical_or (finite.logical_not ())
-            s <- choose lost s next
-            p <- p + s.Slope * scale * number (if i = steps then 0.5 * step else step)
-
-        struct (s, p, lost)
-
-    /// ½ |momentum|² − ln p, which a perfect integrator keeps.
-    let private energy (state: State) (momentum: Tensor) =
-        momentum.square().sum 1L * number 0.5 - state.Value
-
-    /// A proposal of all chains and the energy that it gains, −∞ where a chain was lost.
-    let private propose logDensity scale size steps momentum state =
-        let struct (proposed, final, lost: Tensor) =
-            leapfrog logDensity scale size steps momentum state
-
-        let lossless = energy state momentum - energy proposed final
-        struct (proposed, torch.where (lost, torch.full_like (lossless, number -infinity), lossless))
-
-    let private acceptanceOf (change: Tensor) =
-        change.nan_to_num(nan = -infinity, posinf = infinity, neginf = -infinity).exp().clamp_max(number 1.0)
-
-    /// A step with which a single leapfrog step is accepted about half of the time, from a guess by doubling or halving (Hoffman & Gelman
-    /// 2014, algorithm 4): scales may be of any size, and the averaging that follows must not begin many orders away.
-    let private reasonable logDensity scale momentum state guess =
-        let accepted size =
-            Tensors.using (fun () ->
-                let struct (_, change) = propose logDensity scale size 1 momentum state
-                (acceptanceOf change).mean().ToDouble())
-
-        let rec search factor left size =
-            let next = factor * size
-
-            if left = 0 || (accepted next > 0.5) <> (factor > 1.0) then
-                if factor > 1.0 then size else next
-            else
-                search factor (left - 1) next
-
-        if accepted guess > 0.5 then
-            search 2.0 20 guess
-        else
-            search 0.5 200 guess
-
-    /// s = √variance over the draws (rows of d) of all chains; of what has not moved, as it was.
-    let private scaleOf (old: float[]) (rows: float[][]) =
-        Array.init rows[0].Length (fun k ->
-            let mean = rows |> Array.averageBy (fun r -> r[k])
-            let variance = rows |> Array.averageBy (fun r -> (r[k] - mean) ** 2.0)
-            if variance > 0.0 then sqrt variance else old[k])
+    /// s = √variance over the draws that were seen; of what has not moved, as it was.
+    let private scaleOf (old: float[]) seen =
+        Array.map2 (fun own squares -> if squares > 0.0 then sqrt (squares / seen.Count) else own) old seen.Squares
 
     /// What speaks against chains.
     let private warnings (rHat: float[]) (effective: float[]) divergent =
@@ -214,47 +163,169 @@ module HamiltonianMonteCarlo =
 
         Guard.Finite("starting points", start) |> ignore
 
-    let private double = torch.ScalarType.Float64
-
-    /// Momenta and coins of an iteration, by stream.
-    let private keys seed chains iteration =
-        NoiseKey.Range(seed, uint64 (iteration: int) * uint64 (chains: int), chains)
-
-    /// One iteration: all chains moved or not, with the mean acceptance and the number of trajectories that diverged. Frees the state
-    /// it came from.
-    let private move logDensity scale size steps (keys: NoiseKey[]) (state: State) =
-        use _ = torch.NewDisposeScope()
-        let momentum = Noise.Normal(keys, [| state.Position.shape[1] |], 0u, null, double)
-        let struct (proposed, change) = propose logDensity scale size steps momentum state
-        let acceptance = acceptanceOf change
-
-        let moves =
-            (Noise.Uniform(keys, [| 1L |], 1u, null, double)).squeeze(1L).lt acceptance
-
-        let next = choose moves proposed state
-
-        let kept =
-            { Position = next.Position.MoveToOuterDisposeScope()
-              Value = next.Value.MoveToOuterDisposeScope()
-              Slope = next.Slope.MoveToOuterDisposeScope() }
-
-        for tensor in [ state.Position; state.Value; state.Slope ] do
-            tensor.Dispose()
-
-        struct (kept, acceptance.mean().ToDouble(), int (change.lt(number -1000.0).sum().ToInt64()))
-
     /// The averaging of the step begun anew, for a scale and a state as they are.
-    let private begun logDensity seed chains scale (state: State) iteration guess =
+    let private begun logDensity seed chains scale (state: Leapfrog.State) iteration guess =
         Tensors.using (fun () ->
             let momentum =
-                Noise.Normal(keys seed chains iteration, [| state.Position.shape[1] |], 2u, null, double)
+                Noise.Normal(
+                    Leapfrog.keys seed chains iteration,
+                    [| state.Position.shape[1] |],
+                    2u,
+                    null,
+                    Leapfrog.double
+                )
 
-            initial (reasonable logDensity scale momentum state guess))
+            initial (Leapfrog.reasonable logDensity scale momentum state guess))
 
-    /// The result from what was kept of every draw, (draws, chains, quantities).
-    let private finished (settings: HmcSettings) (kept: ResizeArray<float[][]>) accepted step divergent =
+    /// How far the chains have come, and how they move.
+    type private Running =
+        {
+            Iteration: int
+            State: Leapfrog.State
+            Scale: Tensor
+            Step: Step
+            Seen: Seen
+            Accepted: float
+            Divergent: int
+            /// What was observed of every draw, (draws, chains, quantities).
+            Kept: ResizeArray<float[][]>
+        }
+
+    let private identity (settings: HmcSettings) (state: Leapfrog.State) =
+        let digest (t: Tensor) =
+            Tensors.toArray t
+            |> Array.map _.ToString("R")
+            |> String.concat " "
+            |> Text.digest
+
+        [ "seed", string settings.Seed
+          "chains", string settings.Chains
+          "warm-up", string settings.Warmup
+          "leapfrog steps", string settings.LeapfrogSteps
+          "acceptance", string settings.Acceptance
+          "starting points", digest state.Position
+          "their log densities", digest state.Value
+          "their slopes", digest state.Slope ]
+
+    let private save (file: CheckpointFile) running =
+        let step = running.Step
+
+        CheckpointFile.write
+            file
+            [ "position", Tensors.toNpy running.State.Position
+              "value", Tensors.toNpy running.State.Value
+              "slope", Tensors.toNpy running.State.Slope
+              "scale", Tensors.toNpy running.Scale
+              "step", Npy.vector [| step.Log; step.Averaged; step.Centre; step.Error; step.Count |]
+              "mean", Npy.vector running.Seen.Mean
+              "squares", Npy.vector running.Seen.Squares
+              "counts",
+              Npy.vector
+                  [| float running.Iteration
+                     running.Seen.Count
+                     running.Accepted
+                     float running.Divergent
+                     float running.Kept.Count |]
+              "draws", running.Kept |> Seq.collect (Array.collect id) |> Array.ofSeq |> Npy.vector ]
+
+    /// What was saved, or the beginning itself.
+    let private resume (file: CheckpointFile) quantities beginning =
+        let chains, d = int beginning.State.Position.shape[0], beginning.Seen.Mean.Length
+
+        let read (array: string -> NpyArray) =
+            let numbers name count =
+                let values = (array name).Data
+
+                if values.Length <> count then
+                    raise (StoreException(CheckpointFile.path file, $"{count} numbers of {name}", $"{values.Length}"))
+
+                values
+
+            let like (own: Tensor) name =
+                CheckpointFile.tensorLike file own (array name) |> Tensors.keep
+
+            let step, counts = numbers "step" 5, numbers "counts" 5
+
+            { Iteration = int counts[0]
+              State =
+                { Leapfrog.Position = like beginning.State.Position "position"
+                  Value = like beginning.State.Value "value"
+                  Slope = like beginning.State.Slope "slope" }
+              Scale = like beginning.Scale "scale"
+              Step =
+                { Log = step[0]
+                  Averaged = step[1]
+                  Centre = step[2]
+                  Error = step[3]
+                  Count = step[4] }
+              Seen =
+                { Count = counts[1]
+                  Mean = numbers "mean" d
+                  Squares = numbers "squares" d }
+              Accepted = counts[2]
+              Divergent = int counts[3]
+              Kept =
+                numbers "draws" (int counts[4] * chains * quantities)
+                |> Array.chunkBySize quantities
+                |> Array.chunkBySize chains
+                |> ResizeArray }
+
+        CheckpointFile.explainOthers file
+        CheckpointFile.tryRead file read |> Option.defaultValue beginning
+
+    /// One more iteration of all chains.
+    let private advance (settings: HmcSettings) logDensity observe (renewals: Set<int>) steps running =
+        let iteration = running.Iteration + 1
+        let warming = iteration <= settings.Warmup
+        let seed = NoiseKey.SeedFor(settings.Seed, "hmc")
+
+        let size = exp (if warming then running.Step.Log else running.Step.Averaged)
+
+        let struct (next, mean, lost) =
+            Leapfrog.move
+                logDensity
+                running.Scale
+                size
+                steps
+                (Leapfrog.keys seed settings.Chains iteration)
+                running.State
+
+        Progress.report
+            settings.Progress
+            (if warming then "HMC (warm-up)" else "HMC (sampling)")
+            iteration
+            (settings.Warmup + settings.Draws)
+            $"acceptance %.2f{mean}, step %.3g{size}"
+
+        let moved =
+            { running with
+                Iteration = iteration
+                State = next }
+
+        if not warming then
+            running.Kept.Add(Tensors.using (fun () -> Tensors.toRows (observe next.Position)))
+
+            { moved with
+                Accepted = running.Accepted + mean
+                Divergent = running.Divergent + lost }
+        else
+            let step = learn settings.Acceptance mean running.Step
+            let seen = add running.Seen (Tensors.toRows next.Position)
+
+            if renewals.Contains iteration then
+                let scale = scaleOf (Tensors.toArray running.Scale) seen |> Tensors.ofVector
+
+                { moved with
+                    Scale = scale
+                    Step = begun logDensity seed settings.Chains scale next iteration (exp step.Averaged)
+                    Seen = none seen.Mean.Length }
+            else
+                { moved with Step = step; Seen = seen }
+
+    /// The result from what was kept of every draw.
+    let private finished (settings: HmcSettings) running =
         let draws =
-            Array.init settings.Chains (fun c -> kept |> Seq.map (fun rows -> rows[c]) |> Seq.toArray)
+            Array.init settings.Chains (fun c -> running.Kept |> Seq.map (fun rows -> rows[c]) |> Seq.toArray)
 
         let each (diagnose: float[][] -> float) =
             draws[0][0]
@@ -266,61 +337,67 @@ module HamiltonianMonteCarlo =
         { Draws = draws
           RHat = rHat
           EffectiveSize = effective
-          Acceptance = accepted / float settings.Draws
-          Step = exp step.Averaged
-          Divergent = divergent
-          Warnings = warnings rHat effective divergent }
+          Acceptance = running.Accepted / float settings.Draws
+          Step = exp running.Step.Averaged
+          Divergent = running.Divergent
+          Warnings = warnings rHat effective running.Divergent }
 
     /// Samples a log density, (chains, d) → (chains), float64 and differentiable, from a starting point for each chain
-    /// (chains, d). `observe` says what is kept of a position: (chains, d) → (chains, quantities).
+    /// (chains, d). `observe` says what is kept of a position: (chains, d) → (chains, quantities). With a checkpoint it goes on where the same
+    /// work was stopped or killed, to the same bits.
     let run (settings: HmcSettings) (logDensity: Tensor -> Tensor) (observe: Tensor -> Tensor) (start: Tensor) =
         validate settings start
         use _ = torch.NewDisposeScope()
         use _ = torch.no_grad ()
         let seed = NoiseKey.SeedFor(settings.Seed, "hmc")
         let random = Random(int (seed >>> 33))
-        let begun = begun logDensity seed settings.Chains
-        let mutable state = at logDensity (start.``to``(double).clone())
+        let state = Leapfrog.at logDensity (start.``to``(Leapfrog.double).clone())
 
         if not (state.Value.isfinite().all().ToBoolean()) then
             raise (RangeException("starting points", "points of positive density in every chain", "zero density"))
 
-        let mutable scale = torch.ones (start.shape[1], dtype = double)
-        let mutable step = begun scale state 0 0.1
-        let mutable accepted, divergent = 0.0, 0
-        let renewals = renewals settings.Warmup
-        let seen = ResizeArray<float[]>()
-        let kept = ResizeArray<float[][]>()
+        let file =
+            settings.Checkpoint
+            |> Option.bind (fun place ->
+                CheckpointFile.create "hmc" (identity settings state) settings.Progress (Some place))
 
+        let scale = torch.ones (start.shape[1], dtype = Leapfrog.double)
+
+        let beginning =
+            { Iteration = 0
+              State = state
+              Scale = scale
+              Step = begun logDensity seed settings.Chains scale state 0 0.1
+              Seen = none (int start.shape[1])
+              Accepted = 0.0
+              Divergent = 0
+              Kept = ResizeArray() }
+
+        let quantities = Tensors.using (fun () -> int (observe state.Position).shape[1])
+
+        let mutable running =
+            match file with
+            | Some file -> resume file quantities beginning
+            | None -> beginning
+
+        let renewals = renewals settings.Warmup
+
+        let save () =
+            file |> Option.iter (fun f -> save f running)
+
+        // as many steps each as they would have had without a stop
         for iteration in 1 .. settings.Warmup + settings.Draws do
-            settings.Progress.Cancellation.ThrowIfCancellationRequested()
-            let warming = iteration <= settings.Warmup
-            let size = exp (if warming then step.Log else step.Averaged)
             let steps = 1 + random.Next settings.LeapfrogSteps
 
-            let struct (next, mean, lost) =
-                move logDensity scale size steps (keys seed settings.Chains iteration) state
+            if iteration > running.Iteration then
+                if settings.Progress.Cancellation.IsCancellationRequested then
+                    save ()
 
-            state <- next
+                settings.Progress.Cancellation.ThrowIfCancellationRequested()
+                running <- advance settings logDensity observe renewals steps running
 
-            if warming then
-                step <- learn settings.Acceptance mean step
-                seen.AddRange(Tensors.toRows state.Position)
+                if file |> Option.exists CheckpointFile.due then
+                    save ()
 
-                if renewals.Contains iteration then
-                    scale <- scaleOf (Tensors.toArray scale) (seen.ToArray()) |> Tensors.ofVector
-                    step <- begun scale state iteration (exp step.Averaged)
-                    seen.Clear()
-            else
-                accepted <- accepted + mean
-                divergent <- divergent + lost
-                kept.Add(Tensors.using (fun () -> Tensors.toRows (observe state.Position)))
-
-            Progress.report
-                settings.Progress
-                (if warming then "HMC (warm-up)" else "HMC (sampling)")
-                iteration
-                (settings.Warmup + settings.Draws)
-                $"acceptance %.2f{mean}, step %.3g{size}"
-
-        finished settings kept accepted step divergent
+        save ()
+        finished settings running
