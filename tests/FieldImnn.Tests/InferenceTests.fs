@@ -117,6 +117,56 @@ let tests =
               refuses<SettingException> [ "at least 6" ] (fun () ->
                   abc { small with Acceptance = Within 1e-9 } |> ignore))
 
+          tensorTest "of what the data do not tell, nothing is simulated that the prior all but excludes" (fun () ->
+              let mutable farthest = 0.0
+
+              // the second parameter does nothing; proposals about it have wide tails
+              let simulator =
+                  Simulator.create "half blind" [ "a"; "b" ] [ 2 ] [ 2 ] (fun theta noise ->
+                      let told = torch.tensor([| 1.0f; 0.0f |]).``to`` theta.dtype
+                      farthest <- max farthest (theta.select(1L, 1L).abs().max().ToDouble())
+                      theta * told + noise)
+
+              let prior =
+                  Prior.create [ "a", Marginal.Normal(0.0, 1.0); "b", Marginal.Normal(0.0, 1.0) ]
+
+              let fisher = Matrix<float>.Build.DenseIdentity 2
+              let seeds = [ 1UL .. 3UL ]
+
+              for name, run in
+                  [ "ABC",
+                    fun seed ->
+                        (Abc.run
+                            { AbcSettings.Default with
+                                Budget = 8000
+                                Seed = seed }
+                            simulator
+                            Tensors.toRows
+                            fisher
+                            prior
+                            [| 0.5; 0.0 |])
+                            .Posterior
+                    "population Monte Carlo",
+                    fun seed ->
+                        (PopulationMonteCarlo.run
+                            { PmcSettings.Default with
+                                Budget = 8000
+                                Seed = seed }
+                            simulator
+                            Tensors.toRows
+                            fisher
+                            prior
+                            [| 0.5; 0.0 |])
+                            .Posterior ] do
+                  farthest <- 0.0
+
+                  for seed in seeds do
+                      let posterior = run seed
+                      Expect.isLessThan (abs ((Posterior.sd posterior)[1] - 1.0)) 0.1 $"{name}: b as the prior has it"
+
+                  Expect.isGreaterThan farthest 4.5 $"{name}: far into the tails"
+                  Expect.isLessThanOrEqual farthest 6.000001 $"{name}: but not beyond")
+
           tensorTest
               "a user's own simulator: derivatives by automatic differentiation, Fisher and estimate as for a built-in one"
               (fun () ->

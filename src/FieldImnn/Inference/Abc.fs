@@ -113,7 +113,7 @@ module Abc =
 
                     (centre + factor * u).ToArray(),
                     0.5 * (freedom + float centre.Count) * log (1.0 + u.DotProduct u / freedom))
-                |> Seq.filter (fun (theta, _) -> Prior.contains prior theta)
+                |> Seq.filter (fun (theta, _) -> Rejection.plausible prior theta)
                 |> Seq.truncate n
                 |> Seq.toArray
 

@@ -138,7 +138,7 @@ module PopulationMonteCarlo =
             (Vector<float>.Build.DenseOfArray ancestor
              + factor * Vector<float>.Build.DenseOfArray draw[1..])
                 .ToArray())
-        |> Seq.filter (Prior.contains prior)
+        |> Seq.filter (Rejection.plausible prior)
         |> Seq.truncate n
         |> Seq.toArray
 

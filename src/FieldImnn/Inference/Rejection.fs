@@ -23,6 +23,15 @@ module internal Rejection =
         |> Seq.truncate (50 + 20 * needed / block) // ends even where hardly a draw can be used
         |> Seq.concat
 
+    // normal quantiles of a marginal, 10⁻⁹ of whose probability lies beyond on either side
+    let private edge = 6.0
+
+    /// θ lies where the prior has some of its probability. A proposal with wide tails reaches much farther where the data say little, by many sds
+    /// of a normal prior: what it draws there counts for nothing, and the simulator may know no universe of it.
+    let plausible prior (theta: float[]) =
+        Prior.contains prior theta
+        && Prior.toNormal prior theta |> Array.forall (fun z -> abs z <= edge)
+
     /// p independent standard normal numbers.
     let standardNormal p =
         Prior.create [ for i in 1..p -> $"z{i}", Normal(0.0, 1.0) ]
