@@ -192,7 +192,7 @@ let help () =
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
                                every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
-                               --modes published, --targets FOLDER). Studies: {known}"""
+                               --modes published, --targets FOLDER, --watch). Studies: {known}"""
 
     0
 

@@ -107,12 +107,12 @@ module CalibrationStudy =
 
         let summaries =
             Array.init fields (fun i ->
-                Progress.report progress "fields" i fields ""
+                Progress.report progress "fields" i fields [] ""
                 Tensors.using (fun () -> Compression.ofField compression (universe i)))
 
         let test name posterior =
             judge (int options.Seed) name truths (fun i ->
-                Progress.report progress name i fields ""
+                Progress.report progress name i fields [] ""
                 progress.Cancellation.ThrowIfCancellationRequested()
                 posterior i)
 
