@@ -20,6 +20,8 @@ module Watched =
             Clock: Stopwatch
             /// Seconds of the clock at which the page is due.
             mutable Due: float
+            /// Seconds that the last page took.
+            mutable Cost: float
         }
 
     /// Those that have not ended.
@@ -27,7 +29,8 @@ module Watched =
 
     let private gate = obj ()
 
-    /// The page is written every two seconds, or so seldom that it takes no more than a two hundredth of the time.
+    /// The page is written every two seconds, or so seldom that it takes no more than a two hundredth of the time; the first one, for which code is
+    /// compiled, and one that a busy disk held up do not count.
     let private draw (run: Run) =
         let began = run.Clock.Elapsed.TotalSeconds
 
@@ -44,7 +47,8 @@ module Watched =
             () // what cannot be watched goes on all the same
 
         let ended = run.Clock.Elapsed.TotalSeconds
-        run.Due <- ended + max 2.0 (200.0 * (ended - began))
+        run.Due <- ended + max 2.0 (200.0 * min run.Cost (ended - began))
+        run.Cost <- ended - began
 
     let private start watch worker folder =
         let run =
@@ -53,7 +57,8 @@ module Watched =
               Watch = watch
               Worker = worker
               Clock = Stopwatch.StartNew()
-              Due = 0.0 }
+              Due = 0.0
+              Cost = 0.0 }
 
         if watch then
             draw run
