@@ -188,11 +188,12 @@ let help () =
     benchmark checkpoints      what a checkpoint of a training costs, and how long it takes to go on from one, in artifacts/checkpoints
     benchmark soak [--steps N] [--simulations N]
                                resident memory of 20,000 steps and 10⁶ simulations, and tensors left, in artifacts/soak
-    docs                       the site, in artifacts/site: pages, scripts, every public type; read without a network
+    docs                       the site, in artifacts/site: pages, scripts (some of them run, with --quick), every public type; read
+                               without a network
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
                                every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
-                               --modes published, --targets FOLDER). Studies: {known}"""
+                               --modes published, --targets FOLDER, --watch). Studies: {known}"""
 
     0
 

@@ -8,7 +8,7 @@ open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
 let problem = Study.problem options "power-law"
-let progress = ConsoleProgress.create ()
+let progress = Study.progress options
 let compressor = Study.compressor options progress problem
 ConsoleProgress.finish ()
 let count = if options.Quick then 200 else 600

@@ -8,7 +8,7 @@ open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
 let problem = Study.problem options "dark-matter"
-let progress = ConsoleProgress.create ()
+let progress = Study.progress options
 
 let rounds =
     Study.observed options "target_field_planck" 4 problem

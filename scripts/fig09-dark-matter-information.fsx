@@ -10,7 +10,7 @@ let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
 
 let sizes = if options.Quick then [ 16; 32 ] else [ 16; 32; 64; 128 ]
 
-let progress = ConsoleProgress.create ()
+let progress = Study.progress options
 
 /// A compressor of a network kind at the target on N × N pixels, and the part of the exact det F that it keeps.
 let kept kind n =

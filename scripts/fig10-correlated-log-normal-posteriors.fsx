@@ -9,7 +9,7 @@ let options =
     StudyOptions.read "artifacts/correlated-log-normal" fsi.CommandLineArgs[1..]
 
 let problem = Study.problem options "correlated-log-normal"
-let progress = ConsoleProgress.create ()
+let progress = Study.progress options
 let compressor = Study.compressor options progress problem
 let fields = Study.observed options "lognormal20_field_" 4 problem
 

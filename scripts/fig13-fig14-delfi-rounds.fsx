@@ -8,7 +8,7 @@ open FieldImnn.Plots
 let options =
     StudyOptions.read "artifacts/simulation-budget" fsi.CommandLineArgs[1..]
 
-let progress = ConsoleProgress.create ()
+let progress = Study.progress options
 let settings = SimulationBudget.settings options progress
 
 let problem, compressor, field =

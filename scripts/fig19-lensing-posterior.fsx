@@ -6,7 +6,7 @@ open FieldImnn
 open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/lensing" fsi.CommandLineArgs[1..]
-let progress = ConsoleProgress.create ()
+let progress = Study.progress options
 let study = LensingStudy.create options progress
 
 let compressor = LensingStudy.network study

@@ -6,7 +6,7 @@ open FieldImnn
 open FieldImnn.Plots
 
 let options = StudyOptions.read "artifacts/lensing" fsi.CommandLineArgs[1..]
-let progress = ConsoleProgress.create ()
+let progress = Study.progress options
 let study = LensingStudy.create options progress
 let compressor = Study.compressor options progress study.Problem
 let simulations, fields = if options.Quick then 2000, 60 else 10000, 200

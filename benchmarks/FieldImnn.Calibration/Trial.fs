@@ -84,7 +84,7 @@ let sequential size subject methodOf (universe: (float[] * Tensor)[]) (exacts: P
     |> Array.chunkBySize size
     |> Array.collect (fun group ->
         let first = fst group[0]
-        Progress.report subject.Progress "fields" first universe.Length ""
+        Progress.report subject.Progress "fields" first universe.Length [] ""
         subject.Progress.Cancellation.ThrowIfCancellationRequested()
         let fields = [ for _, ((_, field), _) in group -> field ]
         let compressor = compressor subject fields

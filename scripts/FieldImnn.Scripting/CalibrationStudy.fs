@@ -113,12 +113,12 @@ module CalibrationStudy =
           Universe = universe
           Summaries =
             Array.init fields (fun i ->
-                Progress.report progress "fields" i fields ""
+                Progress.report progress "fields" i fields [] ""
                 Tensors.using (fun () -> Compression.ofField compression (universe i)))
           Test =
             fun name posterior ->
                 judge (int options.Seed) name truths (fun i ->
-                    Progress.report progress name i fields ""
+                    Progress.report progress name i fields [] ""
                     progress.Cancellation.ThrowIfCancellationRequested()
                     posterior i) }
 

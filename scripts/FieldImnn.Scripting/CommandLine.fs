@@ -22,6 +22,7 @@ type InferArguments =
     | Formats of string
     | Campaign of folder: string
     | Add_To_Campaign of string
+    | Watch
     | Quick
 
     interface IArgParserTemplate with
@@ -49,6 +50,8 @@ type InferArguments =
                 "the folder of a campaign, from which simulations are taken that are there (simulate.fsx makes it); docs/campaigns.md."
             | Add_To_Campaign _ ->
                 "adds the simulations that were not there to --campaign: fields, summaries or both (default: adds nothing)."
+            | Watch ->
+                "writes OUT/watch.html, a page that draws the run anew every few seconds while it is open in a browser: stage, det F, losses, acceptance, the posterior so far."
             | Quick -> "a shorter training and fewer simulations, for a first look."
 
 /// An inference as a command: a model, how it is compressed, and what its users are told.
@@ -264,7 +267,7 @@ module CommandLine =
     let private run command (arguments: ParseResults<InferArguments>) =
         let clock = Stopwatch.StartNew()
         let out = arguments.GetResult Out
-        let progress = ConsoleProgress.create ()
+        let progress = Watched.progress (arguments.Contains Watch) out
         let campaign = campaign arguments
         let command = skipping arguments command
         let name, method = methodOf command arguments progress out
@@ -289,6 +292,7 @@ module CommandLine =
         progress.Cancellation.ThrowIfCancellationRequested()
         CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
         let result = Infer.by name method command.Model compressor field
+        Outcome.tell progress result
         ConsoleProgress.finish ()
         write command arguments out truth rounds campaign clock.Elapsed.TotalSeconds result
         print command.Model result
@@ -302,6 +306,7 @@ module CommandLine =
 
         try
             work ()
+            Watched.ended Done
             0
         with
         | :? ArguParseException as help when help.ErrorCode = ErrorCode.HelpText ->
@@ -312,12 +317,17 @@ module CommandLine =
             2
         | :? FieldImnnException as error ->
             ConsoleProgress.finish ()
+            Watched.ended (Failed error.Message)
             eprintfn $"error: {error.Message}"
             2
         | :? OperationCanceledException ->
             ConsoleProgress.finish ()
+            Watched.ended Stopped
             eprintfn "stopped; what has been done is in the output folder, and the same command goes on from it"
             ConsoleProgress.stopped ()
+        | error ->
+            Watched.ended (Failed $"{error.GetType().Name}: {error.Message}")
+            reraise ()
 
     /// Runs a command with its arguments (without the script's own name): what docs/outputs.md lists, in --out.
     let runCommand command (arguments: string[]) =
@@ -326,7 +336,7 @@ module CommandLine =
 
     /// From the command line of a script (fsi.CommandLineArgs, the script's name first) to the posterior of an observed field, for a model
     /// of your own: --field, --theta, --out, --method, --rounds, --compressor, --seed, --device, --formats, --skip-failures, --campaign, --add-to-campaign,
-    /// --quick, --help. Returns the exit code.
+    /// --watch, --quick, --help. Returns the exit code.
     let infer model recipe (arguments: string[]) : int =
         let program = $"dotnet fsi {Array.head arguments}"
 

@@ -113,6 +113,19 @@ module Outcome =
         for warning in result.Exact |> Option.map _.Warnings |> Option.defaultValue [] do
             printfn $"warning of the exact posterior: {warning.Message}"
 
+    /// Tells those who watch of the posterior that it has come to.
+    let tell progress (result: InferenceResult) =
+        PosteriorProgress.tell
+            progress
+            result.Method
+            [ "simulations", float result.Simulations
+              match result.Exact with
+              | Some exact ->
+                  "areaRatio", exact.AreaRatio
+                  "fisherRetained", exact.FisherRetained
+              | None -> () ]
+            result.Posterior
+
     /// Writes the field that was inferred from, in its own precision.
     let writeField out (field: Tensor) =
         Tensors.toNpy field |> Npy.write (Path.Combine(out, "field.npy"))

@@ -20,6 +20,7 @@ type StoredArguments =
     | Device of string
     | Skip_Failures of part: float
     | Formats of string
+    | Watch
 
     interface IArgParserTemplate with
         member argument.Usage =
@@ -42,6 +43,8 @@ type StoredArguments =
                 "leaves out simulations that are NaN or infinite, and counts them, up to this part of all (default: the first of them stops everything)."
             | Formats _ ->
                 "further files of the posterior, with commas between them: npz (NumPy), hdf5, getdist (.txt with .paramnames and .ranges), netcdf (ArviZ)."
+            | Watch ->
+                "writes OUT/watch.html, a page that draws the run anew every few seconds while it is open in a browser."
 
 /// From a set of simulations made elsewhere and an observed field to a posterior.
 module StoredInference =
@@ -290,7 +293,7 @@ module StoredInference =
     let private run (arguments: ParseResults<StoredArguments>) =
         let clock = Stopwatch.StartNew()
         let out, path = arguments.GetResult Out, arguments.GetResult Simulations
-        let progress = ConsoleProgress.create ()
+        let progress = Watched.progress (arguments.Contains Watch) out
         let files = Outcome.files (arguments.TryGetResult Formats)
         let field, set, pairs, model = load arguments progress
         requireDerivatives (fst (methodOf arguments path progress out pairs)) set
@@ -302,6 +305,7 @@ module StoredInference =
         CompressorFile.save (Path.Combine(out, "compressor.imnn")) compressor
         let name, method = methodOf arguments path progress out left
         let result = Infer.by name method model compressor field
+        Outcome.tell progress result
         ConsoleProgress.finish ()
         let training = compressor.Notes["training"]
 

@@ -22,6 +22,10 @@ module Study =
     let simulations (options: StudyOptions) figure =
         Path.Combine(options.Out, "simulations", figure)
 
+    /// Progress on standard error, in the log of the study's folder and, with --watch, on a page there.
+    let progress (options: StudyOptions) =
+        Watched.progress options.Watch options.Out
+
     /// The problem of a name, its simulations from the options' campaign, if there is one.
     let problem (options: StudyOptions) name : Problem =
         let problem = Catalogue.problem name options.Modes

@@ -20,11 +20,13 @@ type StudyOptions =
         /// Folder of a campaign from which simulations are taken that are there, and whether those that are not are added.
         Campaign: string option
         AddsToCampaign: bool
+        /// A page in the folder on which the run is watched.
+        Watch: bool
     }
 
 /// Reading them.
 module StudyOptions =
-    /// Reads --out FOLDER, --modes ideal|published, --seed N, --targets FOLDER, --campaign FOLDER, --add-to-campaign and --quick (arguments without the script's own name).
+    /// Reads --out FOLDER, --modes ideal|published, --seed N, --targets FOLDER, --campaign FOLDER, --add-to-campaign, --watch and --quick (arguments without the script's own name).
     let read defaultFolder (arguments: string[]) =
         let rec parse options =
             function
@@ -41,6 +43,7 @@ module StudyOptions =
                     { options with
                         Seed = UInt64.Parse seed }
                     rest
+            | "--watch" :: rest -> parse { options with Watch = true } rest
             | "--quick" :: rest -> parse { options with Quick = true } rest
             | "--targets" :: folder :: rest -> parse { options with Targets = Some folder } rest
             | "--campaign" :: folder :: rest -> parse { options with Campaign = Some folder } rest
@@ -49,7 +52,7 @@ module StudyOptions =
                 raise (
                     SettingException(
                         "option",
-                        "--out FOLDER, --modes ideal|published, --seed N, --targets FOLDER, --campaign FOLDER, --add-to-campaign or --quick",
+                        "--out FOLDER, --modes ideal|published, --seed N, --targets FOLDER, --campaign FOLDER, --add-to-campaign, --watch or --quick",
                         other
                     )
                 )
@@ -63,7 +66,8 @@ module StudyOptions =
                   Quick = false
                   Targets = None
                   Campaign = None
-                  AddsToCampaign = false }
+                  AddsToCampaign = false
+                  Watch = false }
                 (List.ofArray arguments)
 
         Files.ensureWritableFolder options.Out

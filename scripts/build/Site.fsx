@@ -15,14 +15,21 @@ open Steps
 let sections =
     [ "Guide",
       [ "docs/index.md"
+        "docs/your-field.md"
         "docs/your-universe.md"
+        "docs/choosing.md"
+        "docs/diagnostics.md"
         "docs/simulations.md"
         "docs/campaigns.md"
         "docs/long-runs.md"
         "docs/outputs.md"
+        "docs/for-imnn-users.md"
+        "docs/for-sbi-users.md"
         "docs/for-diffsharp-users.md"
         "docs/native-library.md"
-        "docs/universes.md" ]
+        "docs/studies.md"
+        "docs/universes.md"
+        "docs/truth.md" ]
       "Scripts",
       [ "scripts/fig01-power-law-field.fsx"
         "scripts/your-universe.fsx"
@@ -35,6 +42,14 @@ let sections =
         "scripts/universes/hybrid.fsx"
         "scripts/universes/local-transforms.fsx"
         "scripts/universes/mask.fsx" ] ]
+
+/// Scripts that are run when the site is made, for a first look, with these arguments for a folder: what they print and draw stands at the end of
+/// their pages, and one that fails ends it.
+let evaluated =
+    Map
+        [ "scripts/your-universe.fsx", (fun out -> [ "--quick"; "--method"; "gaussian"; "--out"; out ])
+          "scripts/universes/channels.fsx", (fun out -> [ "--quick"; "--out"; out ])
+          "scripts/extend-features.fsx", (fun _ -> [ "--quick" ]) ]
 
 let libraries =
     [ "src/FieldImnn.Core/FieldImnn.Core.csproj"
@@ -103,6 +118,49 @@ let commandsAsText (text: string) =
 
     text.Split '\n' |> List.ofArray |> go false |> String.concat "\n"
 
+/// Runs a script, and gives what it printed, without the folder where it wrote, and the pictures that it drew.
+let evaluate (script: string) (arguments: string -> string list) =
+    let name = Path.GetFileNameWithoutExtension script
+    let out = artifacts $"site-scripts/{name}"
+
+    if Directory.Exists out then
+        Directory.Delete(out, true)
+
+    Directory.CreateDirectory out |> ignore
+    use child = launch "dotnet" ("fsi" :: at script :: arguments out) true
+    let errors = child.StandardError.ReadToEndAsync()
+    let printed = child.StandardOutput.ReadToEnd()
+
+    match ended child with
+    | 0 -> printed.Replace(out + string Path.DirectorySeparatorChar, "").TrimEnd(), Directory.GetFiles(out, "*.png")
+    | code -> fail $"{script} failed (exit code {code}), so that its page cannot be made:\n{errors.Result.TrimEnd()}"
+
+/// What a script printed and drew, as the end of its page; the pictures go beside it.
+let evaluation script arguments =
+    let printed, drawn = evaluate script arguments
+    let name = Path.GetFileNameWithoutExtension script
+
+    let pictures =
+        [ for path in Array.sort drawn do
+              let copy = $"{name}-{Path.GetFileName path}"
+              File.Copy(path, Path.Combine(input, "scripts", copy))
+              $"![{Path.GetFileNameWithoutExtension path}]({copy})\n" ]
+
+    let lines =
+        printed.Replace("*)", "* )").Split '\n' |> Array.map (fun line -> $"    {line}")
+
+    String.Join(
+        "\n",
+        [ "(**"
+          "## What it prints"
+          ""
+          "    [lang=text]"
+          yield! lines
+          ""
+          yield! pictures
+          "*)" ]
+    )
+
 let assemble () =
     if Directory.Exists input then
         Directory.Delete(input, true)
@@ -133,7 +191,13 @@ let assemble () =
                 File.WriteAllText(Path.Combine(input, name), front + commandsAsText text)
             else
                 let front = frontMatter name section (i + 1) (j + 1)
-                let text = $"(**\n{front}*)\n(**\n# {name}\n*)\n{literate page}\n"
+
+                let came =
+                    match evaluated.TryFind page with
+                    | Some arguments -> evaluation page arguments
+                    | None -> ""
+
+                let text = $"(**\n{front}*)\n(**\n# {name}\n*)\n{literate page}\n{came}\n"
                 File.WriteAllText(Path.Combine(input, "scripts", name), text)
 
 // ------------------------------------------------------------------------------------------------------------- afterwards

@@ -89,7 +89,7 @@ module internal CheckpointFile =
 
     /// Says a word to those who watch.
     let private tell (file: CheckpointFile) note =
-        Progress.report file.Progress "checkpoint" 1 1 note
+        Progress.news file.Progress "checkpoint" [] note
 
     /// Whether it is time for a saving.
     let due (file: CheckpointFile) =

@@ -56,18 +56,17 @@ let private code =
                       if not (scripts |> Array.exists _.Contains(lines block)) then
                           block ]
 
-        Expect.isNonEmpty ofNoScript "the README's ten lines"
+        Expect.isNonEmpty ofNoScript "the ten lines of a script"
 
         inFolder (fun folder ->
             let files =
                 [ for i, block in List.indexed ofNoScript do
                       let path = Path.Combine(folder, $"Block{i}.fsx")
                       let load = script "load.fsx"
-                      let body = block.Replace("#load \"scripts/load.fsx\"", "")
 
                       File.WriteAllText(
                           path,
-                          $"#load \"{load}\"\nopen FieldImnn\nopen FieldImnn.Plots\nopen TorchSharp\n{body}"
+                          $"#load \"{load}\"\nopen FieldImnn\nopen FieldImnn.Plots\nopen TorchSharp\n{block}"
                       )
 
                       path ]
@@ -111,6 +110,22 @@ let private tables =
               Expect.equal (Set.ofList documented) (everyWarning |> List.map _.Kind |> Set.ofList) "kinds"
           }
 
+          test "docs/choosing.md quotes every warning as the program prints it" {
+              let page = File.ReadAllText(Path.Combine(root, "docs", "choosing.md"))
+
+              // of a message without its numbers, the beginnings of what is long enough to be known by
+              let quoted (page: string) (warning: Warning) =
+                  Regex.Split(warning.Message, @"\d+")
+                  |> Array.filter (fun part -> part.Length >= 30)
+                  |> Array.exists (fun part -> page.Contains(part.Substring(0, 30)))
+
+              for warning in everyWarning do
+                  Expect.isTrue (quoted page warning) warning.Message
+
+              let planted = page.Replace("knows far less", "knows less")
+              Expect.isFalse (everyWarning |> List.forall (quoted planted)) "planted: other words"
+          }
+
           test "files and pages that the pages name are there" {
               for page in pages.Value do
                   for found in
@@ -119,6 +134,33 @@ let private tables =
                       let path = Path.Combine(root, named)
                       Expect.isTrue (File.Exists path || Directory.Exists path) $"{Path.GetFileName page}: {named}"
           } ]
+
+/// What is wrong with a first page: too long, without its commands, or without the way to a page of docs/.
+let private faultsOf (page: string) =
+    let lines = page.Split '\n'
+
+    [ if lines.Length > 95 then
+          $"{lines.Length} lines: two screens have 90"
+
+      for line in lines do
+          if line.Length > 140 then
+              $"too long: {line}"
+
+      for command in [ "dotnet fsi build.fsx reproduce dark-matter"; "dotnet fsi build.fsx test" ] do
+          if not (page.Contains $"\n    {command} ") then
+              $"no command '{command}'"
+
+      for other in Directory.GetFiles(Path.Combine(root, "docs"), "*.md") do
+          if not (page.Contains $"](docs/{Path.GetFileName other})") then
+              $"no way to {Path.GetFileName other}" ]
+
+let private first =
+    test "the README is two screens, has its two commands and the way to every page" {
+        let page = File.ReadAllText(Path.Combine(root, "README.md"))
+        Expect.isEmpty (faultsOf page) "README"
+        Expect.isNonEmpty (faultsOf (page.Replace("](docs/truth.md)", "]"))) "planted: no way to a page"
+        Expect.isNonEmpty (faultsOf (page + String('x', 141))) "planted: a long line"
+    }
 
 let private runs =
     testList
@@ -154,4 +196,4 @@ let private runs =
                   Expect.equal code 0 "help"
                   Expect.stringContains output "--skip-failures" "options")) ]
 
-let tests = testSequenced <| testList "docs" [ code; tables; runs ]
+let tests = testSequenced <| testList "docs" [ code; tables; first; runs ]

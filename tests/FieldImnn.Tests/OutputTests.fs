@@ -78,20 +78,21 @@ let rec private paths (prefix: string) (json: JsonElement) : string list =
             [ prefix ]
     | _ -> [ prefix ]
 
-/// First columns of the tables of docs/outputs.md: files, and keys.
+/// First columns of the tables of docs/outputs.md: files, names in a line of the log, and keys.
 let private documented =
     lazy
         (let lines = File.ReadAllLines(Path.Combine(root, "docs", "outputs.md"))
+         let log = Array.IndexOf(lines, "## run-log.jsonl")
          let split = Array.IndexOf(lines, "## summary.json")
 
          let names (part: string[]) =
              part
-             |> Array.map (fun line -> Regex.Match(line, @"^\| `([^`]+)` \|"))
-             |> Array.filter _.Success
-             |> Array.map _.Groups[1].Value
+             |> Array.filter _.StartsWith("| `")
+             |> Array.collect (fun line ->
+                 [| for name in Regex.Matches(line.Split('|')[1], "`([^`]+)`") -> name.Groups[1].Value |])
              |> Set.ofArray
 
-         names lines[..split], names lines[split..])
+         names lines[..log], names lines[log..split], names lines[split..])
 
 /// A summary of a result with every warning that there is.
 let private warned =
@@ -136,6 +137,7 @@ let private summaries =
                           "--seed"
                           "5"
                           "--quick"
+                          "--watch"
                           "--formats"
                           "npz,hdf5,getdist,netcdf" ]
 
@@ -226,7 +228,7 @@ let private summaries =
                         $"command in {name}"
 
                 // the tables
-                let files, keys = documented.Value
+                let files, logged, keys = documented.Value
 
                 let written =
                     Directory.GetFileSystemEntries first
@@ -235,6 +237,17 @@ let private summaries =
                     |> Set.add "corner.png" // where there is a browser
 
                 Expect.equal written files "files"
+
+                let names =
+                    [ for line in File.ReadLines(Path.Combine(first, "run-log.jsonl")) do
+                          for name in paths "" (JsonDocument.Parse(line).RootElement) do
+                              Regex.Replace(name, " [σμ]$", " NAME") ]
+                    |> Set.ofList
+
+                Expect.isEmpty (names - logged) "names in the log"
+
+                for name in [ "seconds"; "event"; "acceptance"; "mean NAME"; "error NAME"; "areaRatio" ] do
+                    Expect.contains names name "the log has them"
 
                 let found =
                     [ json; again; JsonDocument.Parse(warned.Value.ToJsonString()).RootElement ]
@@ -295,7 +308,9 @@ let private written live (reports: (string * float * string * float) list) =
 
         report
             { Stage = stage
-              Fraction = fraction
+              Step = int (100.0 * fraction)
+              Of = 100
+              Numbers = []
               Note = note }
 
     now <- now + 0.5

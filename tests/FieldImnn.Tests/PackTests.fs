@@ -6,6 +6,7 @@ open System.ComponentModel
 open System.Diagnostics
 open System.IO
 open System.IO.Compression
+open System.Reflection.Metadata
 open System.Xml.Linq
 open Expecto
 
@@ -84,16 +85,81 @@ let private withPackages (body: string -> string -> unit) =
         finally
             folder.Delete true
 
-/// Names of the packages that a package asks for.
-let private dependencies (package: string) =
-    use archive = ZipFile.OpenRead package
+/// What a package says of itself: the elements of its manifest of a name.
+let private manifest (archive: ZipArchive) name =
     let entry = archive.Entries |> Seq.find (fun entry -> entry.Name.EndsWith ".nuspec")
     use stream = entry.Open()
 
     XDocument.Load(stream).Descendants()
-    |> Seq.filter (fun element -> element.Name.LocalName = "dependency")
-    |> Seq.map (fun element -> element.Attribute(XName.Get "id").Value)
-    |> Set.ofSeq
+    |> Seq.filter (fun element -> element.Name.LocalName = name)
+    |> List.ofSeq
+
+/// Names of the packages that a package asks for.
+let private dependencies (package: string) =
+    use archive = ZipFile.OpenRead package
+
+    manifest archive "dependency"
+    |> List.map (fun element -> element.Attribute(XName.Get "id").Value)
+    |> Set.ofList
+
+let private bytesOf (archive: ZipArchive) (name: string) =
+    match archive.GetEntry name with
+    | null -> failtest $"the package has no {name}"
+    | entry ->
+        use stream = entry.Open()
+        use held = new MemoryStream()
+        stream.CopyTo held
+        held.ToArray()
+
+/// What a package lacks of what somebody who finds it needs: its licence, page, picture, words and news, and no symbols, which are apart.
+let private lacks version (package: string) =
+    use archive = ZipFile.OpenRead package
+
+    let says name told =
+        match manifest archive name with
+        | [ element ] when told element.Value -> []
+        | found -> [ $"{name}: %A{found |> List.map _.Value}" ]
+
+    [ yield! says "version" ((=) version)
+      yield! says "license" ((=) "MIT")
+      yield! says "readme" ((=) "README.md")
+      yield! says "icon" ((=) "icon.png")
+      yield! says "releaseNotes" _.Contains($"## {version}")
+      yield! says "tags" _.Contains("simulation-based-inference")
+      yield! says "description" (fun text -> text.Length > 40)
+
+      if not ((Text.Encoding.UTF8.GetString(bytesOf archive "README.md")).StartsWith "# FieldImnn") then
+          "README.md"
+
+      // "\137PNG", and 128 × 128 in the first part
+      let icon = bytesOf archive "icon.png"
+
+      if
+          icon[1..3] <> "PNG"B
+          || icon[16..23] <> [| 0uy; 0uy; 0uy; 128uy; 0uy; 0uy; 0uy; 128uy |]
+      then
+          "icon.png of 128 × 128"
+
+      if archive.Entries |> Seq.exists _.Name.EndsWith(".pdb") then
+          "symbols in a package of their own" ]
+
+/// Paths of the sources in a package of symbols, by which a debugger shows them.
+let private sources (package: string) name =
+    use archive = ZipFile.OpenRead package
+    use stream = new MemoryStream(bytesOf archive $"lib/net10.0/{name}.pdb")
+    use provider = MetadataReaderProvider.FromPortablePdbStream stream
+    let reader = provider.GetMetadataReader()
+
+    // source within the file itself: Portable PDB's "embedded source"
+    let embedded = Guid "0E8A571B-6926-466E-B4AD-8AB04611F5FE"
+
+    [ for handle in reader.CustomDebugInformation do
+          let told = reader.GetCustomDebugInformation handle
+
+          if reader.GetGuid told.Kind = embedded then
+              let document = reader.GetDocument(DocumentHandle.op_Explicit told.Parent)
+
+              Path.GetFileName(reader.GetString document.Name) ]
 
 let private expected =
     [ "FieldImnn.Core", [ "TorchSharp" ]
@@ -101,6 +167,11 @@ let private expected =
       "FieldImnn.Plots", [ "FieldImnn"; "FSharp.Core"; "Plotly.NET" ]
       "FieldImnn.Scripting", [ "Argu"; "FSharp.Core"; "FieldImnn.Plots" ]
       "FieldImnn.Cpu", [ "FieldImnn.Scripting"; "libtorch-cpu-linux-x64" ] ]
+
+/// A package without one of its files.
+let private without name (package: string) =
+    use archive = ZipFile.Open(package, ZipArchiveMode.Update)
+    archive.GetEntry(name).Delete()
 
 /// A NuGet cache of the test's own: links to the machine's packages, without earlier copies of ours. So a stale copy of the
 /// same version cannot be used, and half a gigabyte of libtorch need not be copied.
@@ -136,7 +207,29 @@ printfn $"from {typeof<Posterior>.Assembly.Location}"
 let tests =
     testList
         "packages"
-        [ testCase "serve a fresh script outside the repository"
+        [ testCase "have a licence, a page, a picture, words and news, and symbols with the sources beside them"
+          <| fun () ->
+              withPackages (fun folder version ->
+                  for library, _ in expected do
+                      let package = Path.Combine(folder, $"{library}.{version}.nupkg")
+                      Expect.isEmpty (lacks version package) library
+
+                  for library, source in
+                      [ "FieldImnn.Core", "Guard.cs"
+                        "FieldImnn", "Infer.fs"
+                        "FieldImnn.Plots", "Corner.fs"
+                        "FieldImnn.Scripting", "CommandLine.fs" ] do
+                      let package = Path.Combine(folder, $"{library}.{version}.snupkg")
+                      Expect.contains (sources package library) source $"sources in the symbols of {library}"
+
+                  // planted: a package that has lost its picture
+                  let planted = Path.Combine(folder, $"FieldImnn.Plots.{version}.nupkg")
+                  without "icon.png" planted
+
+                  Expect.throwsC (fun () -> lacks version planted |> ignore) (fun lost ->
+                      Expect.stringContains lost.Message "icon.png" "planted"))
+
+          testCase "serve a fresh script outside the repository"
           <| fun () ->
               withPackages (fun folder version ->
                   for library, names in expected do

@@ -87,6 +87,7 @@ let private lists =
           CultureTests.tests
           ModelTests.tests
           OutputTests.tests
+          RunLogTests.tests
           ApiTests.tests
           SharingTests.tests ]
 

@@ -131,12 +131,15 @@ module EnsembleTraining =
 
     /// Says how far training is.
     let private tell settings epoch (training: float[]) (members: Member[]) =
+        let loss, heldOut = Array.average training, members |> Array.averageBy _.Lowest
+
         Progress.report
             settings.Progress
             "training networks"
             epoch
             settings.MaxEpochs
-            $"loss %.3f{Array.average training}, best held out %.3f{members |> Array.averageBy _.Lowest}"
+            [ "loss", loss; "heldOutLoss", heldOut ]
+            $"loss %.3f{loss}, best held out %.3f{heldOut}"
 
     /// Leaves every member at its best; one that never had a finite loss is an error.
     let private settle (members: Member[]) best current =

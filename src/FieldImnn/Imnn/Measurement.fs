@@ -82,7 +82,7 @@ module internal Measurement =
         try
             while start < n
                   && (not cancellation.IsCancellationRequested || file.IsNone && start < least) do
-                Progress.report settings.Progress $"measuring F ({name})" start n ""
+                Progress.report settings.Progress $"measuring F ({name})" start n [] ""
                 let length = min atOnce (n - start)
 
                 Tensors.scoped2 (fun () -> Batch.evaluate network parameters (draw part (uint64 start) length length))

@@ -150,6 +150,8 @@ module internal Optimisation =
             "training"
             state.History.Count
             settings.MaxIterations
+            [ "detF", detF
+              "heldOutDetF", (if state.Best.DetF > 0.0 then state.Best.DetF else nan) ]
             $"det F %.4g{detF}{held}"
 
     /// One iteration: a step on simulations of its own number, and an evaluation where it is time for one.

@@ -49,7 +49,14 @@ module Refit =
         let errors = (moved: float).ToString("F2", CultureInfo.InvariantCulture)
 
         $"trained at {at compressor.Fiducial}; estimate {at mean}, {errors} standard errors away"
-        |> Progress.report progress $"round {number}" 1 1
+        |> Progress.news
+            progress
+            $"round {number}"
+            (("standardErrorsAway", moved)
+             :: PosteriorProgress.numbers
+                 compressor.Parameters
+                 ("estimate", mean)
+                 ("error", Matrices.errors compressor.Fisher))
 
     /// How far from its fiducial a compressor is still itself, in standard errors of a field: rounds only look for the place until it is nearer.
     let internal near = 3.0

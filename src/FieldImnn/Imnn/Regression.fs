@@ -40,7 +40,7 @@ module Regression =
                 |> Slices.pieces fields.Count
                 |> Array.map (fun struct (start, length) ->
                     settings.Progress.Cancellation.ThrowIfCancellationRequested()
-                    Progress.report settings.Progress "features of the simulations" start fields.Count ""
+                    Progress.report settings.Progress "features of the simulations" start fields.Count [] ""
 
                     Tensors.scoped (fun () ->
                         let chunk = fields |> Slices.range start length |> single settings.Device

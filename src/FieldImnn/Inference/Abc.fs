@@ -212,6 +212,14 @@ module Abc =
                 simulated.Summaries
                 (simulated.Rows |> Array.map (fun i -> logWeights[i]))
 
+        PosteriorProgress.tell
+            settings.Simulations.Progress
+            (purposeOf purpose)
+            [ "epsilon", epsilon
+              "acceptance", float accepted / float simulated.Summaries.Length
+              "simulations", float simulated.Made ]
+            posterior
+
         posterior, epsilon, accepted, simulated
 
     let private over widen posterior =

@@ -206,6 +206,17 @@ module Delfi =
                 task.Candidates
                 (logPosterior likelihood task.Prior target))
 
+    /// Tells of the posteriors after a round.
+    let private tell task state (found: Sampled[]) =
+        for i, one in Array.indexed found do
+            let target = if found.Length > 1 then $", field {i + 1}" else ""
+
+            PosteriorProgress.tell
+                task.Settings.Simulations.Progress
+                $"DELFI round {state.Round}{target}"
+                [ "simulations", float state.Theta.Length ]
+                one.Posterior
+
     let private record (theta: float[][]) (likelihood: DensityEstimator) (found: Sampled[]) =
         { Simulations = theta.Length
           Posteriors = found |> Array.map _.Posterior
@@ -257,6 +268,7 @@ module Delfi =
         let likelihood, chosen = learn task.Settings state clean cleanX
         // whether it ends here is known only afterwards; what only proposes parameters need not be sampled as well as the result
         let found = sample task rest.IsEmpty likelihood state.Round
+        tell task state found
 
         let settled =
             before.Length > 0

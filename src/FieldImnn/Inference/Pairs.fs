@@ -113,7 +113,7 @@ module Pairs =
             |> Slices.pieces pairs.Theta.Length
             |> Array.collect (fun struct (start, length) ->
                 pairs.Progress.Cancellation.ThrowIfCancellationRequested()
-                Progress.report pairs.Progress "compressing simulations" start n ""
+                Progress.report pairs.Progress "compressing simulations" start n [] ""
 
                 Tensors.using (fun () ->
                     let fields = readPiece pairs start length

@@ -238,8 +238,7 @@ module PopulationMonteCarlo =
                   Estimates = accepted |> Array.map (fun i -> made.Summaries[i])
                   Weights = weigh theta }
 
-            Some(
-                particles,
+            let found =
                 { Epsilon = epsilon
                   Acceptance = float accepted.Length / float made.Made
                   Simulations = used
@@ -249,8 +248,16 @@ module PopulationMonteCarlo =
                         regressed run weigh made
                     else
                         posterior run false epsilon particles }
-            )
 
+            PosteriorProgress.tell
+                run.Settings.Simulations.Progress
+                (purposeOf (run.Rounds.Count - 1))
+                [ "epsilon", epsilon
+                  "acceptance", found.Acceptance
+                  "simulations", float used ]
+                found.Posterior
+
+            Some(particles, found)
 
     /// The next ε and those listed behind it, if there is one.
     let private next run (particles: Particles) listed =

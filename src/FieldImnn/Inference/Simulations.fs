@@ -276,15 +276,29 @@ module Simulations =
             path |> Option.iter (fun p -> store p part made)
             made.X, length
 
-    /// What a progress bar says of simulations: how fast, how many are accepted, how many failed.
-    let private note (run: int) (seconds: float) accepted start failed =
-        [ if run > 0 then
-              $"%.0f{float run / seconds} simulations/s"
-          if accepted > 0 then
-              $"%.1f{100.0 * float accepted / float (start: int)} %% accepted"
-          if failed > 0 then
-              $"{failed} failed" ]
-        |> String.concat ", "
+    /// What is told of simulations: how fast, how many are accepted, how many failed.
+    let private told progress purpose (completed, all) (run: int) (seconds: float) accepted start failed =
+        let rate, part = float run / seconds, float accepted / float (start: int)
+
+        Progress.report
+            progress
+            purpose
+            completed
+            all
+            [ "simulations", float start
+              if run > 0 then
+                  "simulationsPerSecond", rate
+              if accepted > 0 then
+                  "acceptance", part
+              if failed > 0 then
+                  "failed", float failed ]
+            ([ if run > 0 then
+                   $"%.0f{rate} simulations/s"
+               if accepted > 0 then
+                   $"%.1f{100.0 * part} %% accepted"
+               if failed > 0 then
+                   $"{failed} failed" ]
+             |> String.concat ", ")
 
     /// The seed of the fields of a purpose.
     let private seedOf seed (purpose: string) =
@@ -305,7 +319,7 @@ module Simulations =
 
         fun note ->
             if not told.Value then
-                Progress.report progress "checkpoint" 1 1 note
+                Progress.news progress "checkpoint" [] note
                 told.Value <- true
 
     /// Summaries of the simulations 0, 1, … of a purpose at the rows of θ, each compressed by `compress` (fields (n, shape…) → rows),
@@ -335,14 +349,13 @@ module Simulations =
         while start < theta.Length && accepted < wanted do
             settings.Progress.Cancellation.ThrowIfCancellationRequested()
 
-            let completed, all =
+            let far =
                 if wanted < Int32.MaxValue then
                     accepted, wanted
                 else
                     start, theta.Length
 
-            note run clock.Elapsed.TotalSeconds accepted start (made - summaries.Count)
-            |> Progress.report settings.Progress purpose completed all
+            told settings.Progress purpose far run clock.Elapsed.TotalSeconds accepted start (made - summaries.Count)
 
             let length = min settings.Chunk (theta.Length - start)
 

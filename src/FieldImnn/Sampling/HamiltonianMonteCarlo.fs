@@ -295,6 +295,7 @@ module HamiltonianMonteCarlo =
             (if warming then "HMC (warm-up)" else "HMC (sampling)")
             iteration
             (settings.Warmup + settings.Draws)
+            [ "acceptance", mean; "stepSize", size ]
             $"acceptance %.2f{mean}, step %.3g{size}"
 
         let moved =

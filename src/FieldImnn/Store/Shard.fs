@@ -46,6 +46,7 @@ module Shard =
                 $"shard {shard.Number}/{shard.Of}"
                 i
                 parts.Length
+                [ "simulations", float (Campaign.used campaign).Made ]
                 $"{planned.Purpose}, {(Campaign.used campaign).Made} made"
 
             let keys, theta = Planned.part start length planned
@@ -75,4 +76,5 @@ module Shard =
 
                             Simulator.survivors simulator (Tensors.ofRows rows) keys |> ignore))
 
-        Progress.report progress $"shard {shard.Number}/{shard.Of}" 1 1 $"{(Campaign.used campaign).Made} made"
+        let made = (Campaign.used campaign).Made
+        Progress.news progress $"shard {shard.Number}/{shard.Of}" [ "simulations", float made ] $"{made} made"
