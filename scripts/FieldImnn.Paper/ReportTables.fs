@@ -2,6 +2,7 @@
 module ReportTables
 
 open System.Text.Json.Nodes
+open System.Text.RegularExpressions
 open Results
 open Works
 
@@ -15,6 +16,18 @@ let private number (format: string) (value: float) =
 
 let private text (cell: JsonNode) (key: string) = cell[key].GetValue<string>()
 let private real (cell: JsonNode) (key: string) = cell[key].GetValue<float>()
+
+let private refusal = Regex(@"refused: (?<why>[^|]+?) \|")
+
+/// A table of a benchmark, with why a cell was refused below it, where there is room.
+let private withNotes (table: string list) =
+    let reasons =
+        table
+        |> List.collect (fun line -> [ for m in refusal.Matches line -> m.Groups["why"].Value ])
+        |> List.distinct
+
+    let rows = table |> List.map (fun line -> refusal.Replace(line, "refused |"))
+    rows @ (reasons |> List.collect (fun reason -> [ ""; $"Refused: {reason}" ]))
 
 /// The ablation: a row for each change of the default features, a column for each universe.
 let private ablation (cells: JsonNode list) =
@@ -110,15 +123,15 @@ let private provenance (state: Work -> State) results =
                     "`" + told _.Command + "`"
                     match found with
                     | Current -> "of the code as it is"
-                    | Stale -> "**of an older commit: the code has changed since, and this has not been run again**"
-                    | _ -> "kept, of an arrangement that the code no longer has" ] ]
+                    | Stale -> "**older code, not run again since**"
+                    | _ -> "kept: an arrangement that the code no longer has" ] ]
 
 /// A table of the report by its name.
 let tryFind (state: Work -> State) results name : string list option =
     match name with
-    | "information" -> Some(Tables.information (cells results name))
+    | "information" -> Some(withNotes (Tables.information (cells results name)))
     | "calibration"
-    | "calibration-default" -> Some(Tables.calibration (cells results name))
+    | "calibration-default" -> Some(withNotes (Tables.calibration (cells results name)))
     | "scaling" -> Some(Tables.scaling (cells results name))
     | "information-ablation" -> Some(ablation (cells results name))
     | "sbibm" -> Some(sbibm (cells results name))

@@ -28,7 +28,8 @@ let private benchmarking folder quick work name project runs digest =
     for i, run in List.indexed (if quick then [ work.Quick ] else runs) do
         let own = Path.Combine(folder, string i)
         let results = Path.Combine(own, $"{name}.json")
-        File.Delete results
+        Directory.CreateDirectory own |> ignore
+        File.Delete results // rows of an earlier run must not pass for this one's
         let code = Benchmarks.running project name own run None
 
         // 1: a goal is missed, which the report says
