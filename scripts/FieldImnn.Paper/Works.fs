@@ -44,6 +44,7 @@ let studies =
              "fig07-dark-matter-training"
              "fig08-dark-matter-posteriors"
              "fig09-dark-matter-information" ])
+          ("stored-fields", [ "fig08-dark-matter-posteriors" ])
           ("correlated-log-normal",
            [ "fig10-correlated-log-normal-posteriors"
              "fig11-correlated-log-normal-summaries" ])
@@ -107,7 +108,7 @@ let all =
       study "dark-matter" [ "fig05"; "fig06"; "fig07"; "fig08"; "fig09" ]
       { work
             "dark-matter-published"
-            (Study("dark-matter", [ "--modes"; "published"; "--targets"; targets ]))
+            (Study("stored-fields", [ "--modes"; "published"; "--targets"; targets ]))
             [ "--quick" ]
             [ "fig08" ] with
           Mark = "-published"
