@@ -1,13 +1,14 @@
 /// The build of FieldImnn, without packages: dotnet fsi build.fsx COMMAND, from any folder.
-#load "scripts/build/Studies.fsx"
-#load "scripts/build/Testing.fsx"
-#load "scripts/build/Site.fsx"
+// in one directive: each would load what they share again, whose exceptions are then others
+#load "scripts/build/Report.fsx" "scripts/build/Testing.fsx" "scripts/build/Site.fsx"
 
 open System
 open System.IO
 open Building
 open Steps
 open Studies
+open Benchmarks
+open Report
 open Testing
 open Site
 
@@ -58,69 +59,6 @@ let format () =
 
     0
 
-let bench arguments =
-    let project = "benchmarks/FieldImnn.Benchmarks"
-
-    if not (Directory.Exists(at project)) then
-        fail $"There is no {project} in this copy of the repository."
-
-    perform
-        [ restoring
-          quiet "Building" (fun () -> dotnet "bench" ([ "build"; at project ] @ release)) ]
-
-    stream "dotnet" (program project :: arguments)
-
-/// Neural likelihood against the published benchmark, on its public reference posteriors.
-let sbibm arguments =
-    let project = "benchmarks/FieldImnn.Sbibm"
-    let data = at "../shared/reference/sbibm"
-
-    if not (Directory.Exists(at project) && Directory.Exists data) then
-        fail $"This needs {project} and the benchmark's public data in ../shared/reference/sbibm."
-
-    perform
-        [ restoring
-          quiet "Building" (fun () -> dotnet "sbibm" ([ "build"; at project ] @ release)) ]
-
-    let out = artifacts "sbibm.json"
-    let code = stream "dotnet" (program project :: data :: out :: arguments)
-    printfn $"Written to {shown out}."
-    code
-
-/// A benchmark that writes to artifacts/NAME; one of cells goes on where it stopped.
-let resumed project name arguments =
-    let project = $"benchmarks/{project}"
-
-    perform
-        [ restoring
-          quiet "Building" (fun () -> dotnet name ([ "build"; at project ] @ release)) ]
-
-    let out = artifacts name
-    let code = stream "dotnet" (program project :: out :: arguments)
-    printfn $"Written to {shown out}."
-    code
-
-/// Every method on every problem: do its posteriors hold the truth as often as they say, and how far are they from the exact ones?
-let calibration = resumed "FieldImnn.Calibration" "calibration"
-
-/// Every universe whose information is known exactly: how much of it do features keep?
-let information = resumed "FieldImnn.Information" "information"
-
-/// What does a simulation cost against pixels, parameters, channels and features?
-let scaling = resumed "FieldImnn.Scaling" "scaling"
-
-/// Work that is killed at random moments: does it go on to the same bits, and what does a kill cost?
-let resume arguments =
-    resumed "FieldImnn.LongRuns" "resume" ("resume" :: arguments)
-
-/// What a checkpoint costs, and how long it takes to go on from one.
-let checkpoints arguments =
-    resumed "FieldImnn.LongRuns" "checkpoints" ("checkpoints" :: arguments)
-
-/// Long trainings and very many simulations: does memory stay where it is?
-let soak arguments =
-    resumed "FieldImnn.LongRuns" "soak" ("soak" :: arguments)
-
 /// What the packages offer, into tests/api: after a change of it that is wanted.
 let api () =
     perform
@@ -164,7 +102,7 @@ let pack () =
 // ---------------------------------------------------------------------------------------------------------- commands
 
 let help () =
-    let known = String.Join(", ", studies.Keys)
+    let known = String.Join(", ", Works.studies.Keys)
 
     printfn
         $"""dotnet fsi build.fsx COMMAND
@@ -176,7 +114,7 @@ let help () =
     format                     format F# and C# in place
     api                        write what the packages offer into tests/api, after a change of it that is wanted
     bench [ARGUMENTS]          build and run the benchmarks
-    benchmark sbibm [--full]   neural likelihood against the published table, in artifacts/sbibm.json
+    benchmark sbibm [--full]   neural likelihood against the published table, in artifacts/sbibm
     benchmark calibration [--only PROBLEM] [--methods NAME,NAME] [--fields N]
                                every method on every problem against the exact answer, in artifacts/calibration; goes on where it stopped
     benchmark information [--only UNIVERSE] [--features NAME,NAME] [--change NAME=NUMBER] [--seeds N] [--quote N] [--halved N]
@@ -193,7 +131,11 @@ let help () =
     pack                       NuGet packages of the libraries, in artifacts/packages
     reproduce STUDY [--quick] [OPTIONS]
                                every figure and number of a study, in artifacts/STUDY; OPTIONS go to its scripts (--seed N,
-                               --modes published, --targets FOLDER, --watch). Studies: {known}"""
+                               --modes published, --targets FOLDER, --watch). Studies: {known}
+    paper [--quick] [--only NAME,NAME] [--only-text]
+                               the report, paper/paper.html and .pdf, after every study and benchmark that it stands on and whose code,
+                               settings or inputs have changed (many hours; goes on where it stopped); --only: these alone, and what is
+                               of older code is marked; --only-text: none; --quick: short ones, in artifacts/paper-quick.html"""
 
     0
 
@@ -223,6 +165,7 @@ let command arguments =
     | [ "pack" ] -> pack ()
     | "reproduce" :: "--quick" :: study :: rest -> reproduce study ("--quick" :: rest)
     | "reproduce" :: study :: rest -> reproduce study rest
+    | "paper" :: rest -> paper rest
     | _ ->
         let given = String.Join(" ", arguments)
         misuse $"Unknown command or arguments: '{given}'."

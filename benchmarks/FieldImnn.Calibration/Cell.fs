@@ -2,7 +2,6 @@
 module Cell
 
 open System.IO
-open System.Text.Json.Nodes
 open FieldImnn
 open Subject
 
@@ -102,25 +101,6 @@ let json cell =
           | None, None -> ()
           "reached", Report.value (reached cell)
           "seconds", Report.value cell.Seconds ]
-
-let private text (node: JsonNode) (key: string) (form: string) =
-    match node[key] with
-    | null -> "–"
-    | v ->
-        let invariant = System.Globalization.CultureInfo.InvariantCulture
-        System.Double.Parse(v.ToJsonString(), invariant).ToString(form, invariant)
-
-/// The table of cells, as they were written, in Markdown.
-let table (cells: JsonNode list) =
-    [ "| problem | method | fields | ranks | coverage | TARP | 68 % hold | area / exact | spread | rms shift | of it lost information | simulations | as wanted |"
-      "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
-      for c in cells do
-          let of' (key: string) = c[key].GetValue<string>()
-
-          if isNull c["refused"] then
-              $"""| {of' "problem"} | {of' "method"} | {text c "fields" "F0"} | {of' "ranks"} | {of' "coverage"} | {of' "tarp"} | {text c "coverageOf68" "F2"} | {text c "area" "F3"} | {text c "areaSpread" "F3"} | {text c "rmsShift" "F3"} | {text c "rmsShiftOfLostInformation" "F3"} | {text c "simulations" "F0"} | {(if c["reached"].GetValue<bool>() then "yes" else "NO")} |"""
-          else
-              $"""| {of' "problem"} | {of' "method"} | refused: {of' "refused"} | | | | | | | | | | yes |""" ]
 
 /// The cell's file: one for every number of fields, of pixels and seed, so that none is taken for another.
 let path folder problem name counts =

@@ -95,7 +95,7 @@ let private run options out subject =
             with :? NotServedException as refusal ->
                 Cell.refused subject name refusal.Message
 
-        Cells.write Cell.table (path name) (Cell.json cell)
+        Cells.write Tables.calibration (path name) (Cell.json cell)
 
 let private summarise options out =
     let order (cell: JsonNode) =
@@ -120,7 +120,7 @@ let private summarise options out =
     |> Array.map Cells.read
     |> Array.sortBy order
     |> List.ofArray
-    |> Cells.summarise out "calibration" Cell.table (fun c -> c["reached"].GetValue<bool>())
+    |> Cells.summarise out "calibration" Tables.calibration (fun c -> c["reached"].GetValue<bool>())
 
 let private usage =
     "OUT [--only PROBLEM] [--methods NAME,NAME] [--fields N] [--prior-fields N] [--pixels N] [--seed N]"

@@ -77,32 +77,6 @@ let refused (universe: Universe) candidate (error: FieldImnnException) =
           "features", Report.value candidate.Name
           "refused", Report.value error.Message ]
 
-/// The table of cells, as they were written, in Markdown.
-let table (cells: JsonNode list) =
-    let number (cell: JsonNode) (key: string) = cell[key].GetValue<float>()
-
-    [ "| universe | features | share of det F | of seeds | a parameter | goal | number of features | seconds |"
-      "|---|---|---|---|---|---|---|---|"
-      for c in cells do
-          let text (key: string) = c[key].GetValue<string>()
-
-          if isNull c["refused"] then
-              let seeds =
-                  c["keptOfSeeds"].AsArray()
-                  |> Seq.map (fun v -> $"%.3f{v.GetValue<float>()}")
-                  |> String.concat " "
-
-              let goal =
-                  if isNull c["goal"] then
-                      "–"
-                  else
-                      let missed = if c["reached"].GetValue<bool>() then "" else " (missed)"
-                      $"""%.2f{number c "goal"}{missed}"""
-
-              $"""| {text "universe"} | {text "features"} | %.3f{number c "kept"} | {seeds} | %.3f{number c "keptPerParameter"} | {goal} | {c["featureCount"]} | %.0f{number c "seconds"} |"""
-          else
-              $"""| {text "universe"} | {text "features"} | refused: {text "refused"} | | | | | |""" ]
-
 /// The table as a figure: of six parameters the share a parameter, as wanted there, of all others that of det F.
 let figure (cells: JsonNode list) =
     let measured = cells |> List.filter (fun c -> isNull c["refused"])

@@ -57,7 +57,7 @@ let private run options out progress (universe: Universe.Universe) (candidate: C
             with :? SettingException as error ->
                 Cell.refused universe candidate error
 
-        Cells.write Cell.table path cell
+        Cells.write Tables.information path cell
 
 let private chosen options =
     [ for universe in Universe.all options.Halved do
@@ -95,7 +95,8 @@ let private benchmark out arguments =
     cells |> Cell.figure |> Export.figure out "information"
 
     cells
-    |> Cells.summarise out "information" Cell.table (fun c -> isNull c["reached"] || c["reached"].GetValue<bool>())
+    |> Cells.summarise out "information" Tables.information (fun c ->
+        isNull c["reached"] || c["reached"].GetValue<bool>())
 
 [<EntryPoint>]
 let main arguments = Cells.main usage benchmark arguments

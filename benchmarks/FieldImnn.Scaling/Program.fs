@@ -2,7 +2,6 @@
 /// [--repetitions N]. Everything is measured in turn within this run, on one thread.
 module Program
 
-open System.Globalization
 open System.Text.Json.Nodes
 open FieldImnn
 open FieldImnn.Core
@@ -21,20 +20,6 @@ let private cell (series: Series) (points: Point list) : JsonNode =
           "slope", Report.value (slope points)
           "goal", Report.value series.Goal
           "reached", Report.value (slope points <= series.Goal) ]
-
-let private table (cells: JsonNode list) =
-    let list (node: JsonNode) (format: string) =
-        node.AsArray()
-        |> Seq.map _.GetValue<float>().ToString(format, CultureInfo.InvariantCulture)
-        |> String.concat ", "
-
-    [ "| against | sizes | ms a simulation with derivatives and features | slope | at most |"
-      "|---|---|---|---|---|"
-      for c in cells do
-          let name, unit = c["series"].GetValue<string>(), c["unit"].GetValue<string>()
-          let missed = if c["reached"].GetValue<bool>() then "" else " (missed)"
-
-          $"""| {name} | {list c["sizes"] "F0"} {unit} | {list c["milliseconds"] "G3"} | %.2f{c["slope"].GetValue<float>()} | %.2f{c["goal"].GetValue<float>()}{missed} |""" ]
 
 /// Cost against size, both relative to the smallest of a series, with the line of slope one.
 let private figure (measured: (Series * Point list) list) =
@@ -77,14 +62,14 @@ let private benchmark out arguments =
         TorchRuntime.OnOneThread(fun () ->
             [ for series in all do
                   let points = series.Cases() |> List.map (measure repetitions)
-                  printfn $"{table [ cell series points ] |> List.last}"
+                  printfn $"{Tables.scaling [ cell series points ] |> List.last}"
                   series, points ])
 
     figure measured |> Export.figure out "scaling"
 
     measured
     |> List.map (fun (series, points) -> cell series points)
-    |> Cells.summarise out "scaling" table (fun c -> c["reached"].GetValue<bool>())
+    |> Cells.summarise out "scaling" Tables.scaling (fun c -> c["reached"].GetValue<bool>())
 
 [<EntryPoint>]
 let main arguments = Cells.main usage benchmark arguments

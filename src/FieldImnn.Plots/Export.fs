@@ -79,13 +79,16 @@ module Export =
             use writer = new StreamWriter(stream, UTF8Encoding true, leaveOpen = true)
             writer.Write(page chart))
 
-    let private isPng (path: string) =
+    let private begins (bytes: byte[]) (path: string) =
         File.Exists path
         && (use file = File.OpenRead path
-            let head = Array.zeroCreate<byte> 8
+            let head = Array.zeroCreate<byte> bytes.Length
+            file.ReadAtLeast(head, head.Length, false) = head.Length && head = bytes)
 
-            file.Read(head, 0, 8) = 8
-            && head = [| 0x89uy; 0x50uy; 0x4Euy; 0x47uy; 0x0Duy; 0x0Auy; 0x1Auy; 0x0Auy |])
+    let private isPng =
+        begins [| 0x89uy; 0x50uy; 0x4Euy; 0x47uy; 0x0Duy; 0x0Auy; 0x1Auy; 0x0Auy |]
+
+    let private isPdf = begins "%PDF-"B
 
     let private run (browser: string) (arguments: string list) =
         let start =
@@ -116,47 +119,33 @@ module Export =
             running.WaitForExit()
             Error $"{Path.GetFileName browser} did not draw within %.0f{timeout.TotalSeconds} s"
 
-    let private draw browser (path: string) (chart: GenericChart) =
+    /// What the browser, asked by `arguments` in a folder of its own, leaves at `made` of that folder, moved to a path where it is what it should be.
+    let private drawn browser (path: string) what isOne (made: string) (arguments: (string -> string) -> string list) =
         let room = Directory.CreateTempSubdirectory "fieldimnn-plot-"
 
         try
             try
                 let inside name = Path.Combine(room.FullName, name)
-                let source, shot = inside "chart.html", inside "chart.png"
 
-                chart
-                |> GenericChart.setConfig (Config.init (StaticPlot = true, DisplayModeBar = false))
-                |> html source
+                let always =
+                    [ "--headless"
+                      "--no-sandbox"
+                      "--disable-gpu"
+                      "--disable-dev-shm-usage"
+                      "--disable-extensions"
+                      "--disable-background-networking"
+                      "--no-first-run"
+                      "--user-data-dir=" + inside "profile" ]
 
-                let width, height = GenericChart.tryGetLayoutSize chart
-
-                let outcome =
-                    run
-                        browser
-                        [ "--headless"
-                          "--no-sandbox"
-                          "--disable-gpu"
-                          "--disable-dev-shm-usage"
-                          "--disable-extensions"
-                          "--disable-background-networking"
-                          "--no-first-run"
-                          "--hide-scrollbars"
-                          $"--force-device-scale-factor={scale}"
-                          $"--window-size={width.Value},{height.Value}"
-                          "--user-data-dir=" + inside "profile"
-                          "--virtual-time-budget=5000"
-                          $"--screenshot={shot}"
-                          Uri(source).AbsoluteUri ]
-
-                match outcome with
+                match run browser (always @ arguments inside) with
                 | Error message -> BrowserFailed message
-                | Ok() when isPng shot ->
+                | Ok() when isOne (inside made) ->
                     Files.writeAtomically path (fun stream ->
-                        use drawn = File.OpenRead shot
+                        use drawn = File.OpenRead(inside made)
                         drawn.CopyTo stream)
 
                     Written path
-                | Ok() -> BrowserFailed $"{Path.GetFileName browser} ended well but left no PNG picture"
+                | Ok() -> BrowserFailed $"{Path.GetFileName browser} ended well but left no {what}"
             with :? ComponentModel.Win32Exception as e ->
                 BrowserFailed $"{browser} could not be started: {e.Message}"
         finally
@@ -167,13 +156,42 @@ module Export =
             | :? IOException
             | :? UnauthorizedAccessException -> ()
 
+    let private draw browser (path: string) (chart: GenericChart) =
+        let width, height = GenericChart.tryGetLayoutSize chart
+
+        drawn browser path "PNG picture" isPng "chart.png" (fun inside ->
+            let source = inside "chart.html"
+
+            chart
+            |> GenericChart.setConfig (Config.init (StaticPlot = true, DisplayModeBar = false))
+            |> html source
+
+            [ "--hide-scrollbars"
+              $"--force-device-scale-factor={scale}"
+              $"--window-size={width.Value},{height.Value}"
+              "--virtual-time-budget=5000"
+              $"""--screenshot={inside "chart.png"}"""
+              Uri(source).AbsoluteUri ])
+
+    let private without path =
+        NoBrowser
+            $"{Path.GetFileName(path: string)} was not drawn: no Chromium or Chrome was found. Install one, or name its executable in {Browser.variable}; the HTML page needs none."
+
+    /// Prints a page of one's own with the installed browser.
+    let internal pdf (path: string) (page: string) : Picture =
+        match Browser.installed () with
+        | Some browser ->
+            drawn browser path "PDF" isPdf "page.pdf" (fun inside ->
+                [ "--no-pdf-header-footer"
+                  $"""--print-to-pdf={inside "page.pdf"}"""
+                  Uri(Path.GetFullPath page).AbsoluteUri ])
+        | None -> without path
+
     /// Draws a picture with the given browser, if there is one; see `png`.
     let pngWith (browser: string option) (path: string) (width: int) (height: int) (chart: GenericChart) : Picture =
         match browser with
         | Some executable -> chart |> Caption.withSize (width, height) |> draw executable path
-        | None ->
-            NoBrowser
-                $"{Path.GetFileName path} was not drawn: no Chromium or Chrome was found. Install one, or name its executable in {Browser.variable}; the HTML page needs none."
+        | None -> without path
 
     /// Draws a picture with the installed browser. The figure is width × height pixels without its caption, which adds its own height;
     /// the file has twice as many pixels each way.

@@ -20,6 +20,7 @@ let private lists =
           StudyTests.tests
           DeviceTests.tests
           DocsTests.tests
+          PaperTests.tests
           ExactTests.tests
           BitsTests.tests
           FeaturesTests.tests
