@@ -142,7 +142,8 @@ module LensingStudy =
     let methods =
         [ "neural posterior"; "neural likelihood"; "sequential neural likelihood" ]
 
-    /// The field's posterior by one of the methods after n simulations.
+    /// The field's posterior by one of the methods after n simulations. The fewer are the beginning of the more, and what several methods draw from
+    /// the prior is simulated once.
     let after study (compressor: Compressor) name n seed : int * Posterior =
         let compression = Infer.compression compressor
         let compress = Compression.summaries compression
@@ -155,7 +156,7 @@ module LensingStudy =
                     { DelfiSettings.Default with
                         Rounds = rounds
                         Settled = 0.0
-                        Simulations = simulating study $"budget-{List.length rounds}-{n}-{seed}"
+                        Simulations = simulating study $"budget-{seed}"
                         Seed = seed }
                     simulator
                     compress
@@ -169,7 +170,7 @@ module LensingStudy =
                 NeuralPosterior.learn
                     { NpeSettings.Default with
                         Budget = n
-                        Simulations = simulating study $"budget-npe-{seed}"
+                        Simulations = simulating study $"budget-{seed}"
                         Seed = seed }
                     simulator
                     compress
