@@ -11,19 +11,7 @@ let options =
 let progress = Study.progress options
 let settings = SimulationBudget.settings options progress
 
-let panel points title logarithmic ideal measure =
-    { Title = title
-      Logarithmic = logarithmic
-      Ideal = ideal
-      Curves =
-        [ for name in SimulationBudget.methods do
-              let curve = SimulationBudget.curve name measure points
-
-              { Name = name
-                X = curve |> Array.map _.Simulations
-                Low = curve |> Array.map _.Low
-                Middle = curve |> Array.map _.Middle
-                High = curve |> Array.map _.High } ] }
+let panel = SimulationBudget.panel SimulationBudget.methods
 
 let seeds =
     match settings.Seeds.Length with

@@ -31,20 +31,12 @@ let maps, slopes =
 let bin (field: Tensor) i =
     FieldValues.create 1 model.Transform.Grid.Shape (Tensors.toArray field[int64 i])
 
-let names =
-    [| "Ω<sub>c</sub>"
-       "Ω<sub>b</sub>"
-       "σ<sub>8</sub>"
-       "h"
-       "n<sub>s</sub>"
-       "w<sub>0</sub>" |]
-
 Plot.fields [ for i in 0..4 -> $"κ, bin {i + 1}", bin maps i ]
 |> Plot.withCaption
     $"Convergence in five redshift bins on 10° × 10° at the centre of the prior, {options.ModesName} modes, without shape noise, whose standard deviation is {WeakLensing.noise survey:F3} a pixel. The bins see the same matter in front of them, so that they are much alike, and the further the stronger."
 |> Export.figure options.Out "fig16-maps"
 
-Plot.fields [ for a in 0..5 -> $"∂κ<sub>5</sub>/∂{names[a]}", bin slopes[a] 4 ]
+Plot.fields [ for a in 0..5 -> $"∂κ<sub>5</sub>/∂{LensingStudy.axes[a]}", bin slopes[a] 4 ]
 |> Plot.withCaption
     $"The exact derivatives of the furthest bin by six parameters, the noise of its modes held fixed: by σ<sub>8</sub> all waves grow, by h and n<sub>s</sub> the long ones shrink against the short ones, by Ω<sub>b</sub> they grow, and by Ω<sub>c</sub> and w<sub>0</sub> distances, growth and the shift of the logarithm change, too."
 |> Export.figure options.Out "fig17-derivatives"

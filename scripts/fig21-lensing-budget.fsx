@@ -30,19 +30,7 @@ let points =
 
 ConsoleProgress.finish ()
 
-let panel title logarithmic ideal measure =
-    { Title = title
-      Logarithmic = logarithmic
-      Ideal = ideal
-      Curves =
-        [ for name in LensingStudy.methods do
-              let curve = SimulationBudget.curve name measure points
-
-              { Name = name
-                X = curve |> Array.map _.Simulations
-                Low = curve |> Array.map _.Low
-                Middle = curve |> Array.map _.Middle
-                High = curve |> Array.map _.High } ] }
+let panel = SimulationBudget.panel LensingStudy.methods points
 
 let last name =
     let curve = SimulationBudget.curve name _.C2st points |> Array.last

@@ -74,7 +74,7 @@ module LensingStudy =
         { HmcSettings.Default with
             Chains = (if options.Quick then 4 else 8)
             Warmup = (if options.Quick then 60 else 150)
-            Draws = (if options.Quick then 60 else 300)
+            Draws = (if options.Quick then 60 else 150)
             LeapfrogSteps = 16
             Seed = options.Seed
             Progress = progress

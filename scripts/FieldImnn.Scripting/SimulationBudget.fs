@@ -4,6 +4,7 @@ open System.IO
 open System.Text.Json.Nodes
 open FieldImnn.Core
 open FieldImnn.Core.Random
+open FieldImnn.Plots
 
 /// How the simulation budget is studied.
 type BudgetSettings =
@@ -188,6 +189,21 @@ module SimulationBudget =
                   Low = List.min values
                   Middle = List.average values
                   High = List.max values |} |]
+
+    /// A panel of the curves of methods in one measure, of some points.
+    let panel methods points title logarithmic ideal measure : BandPanel =
+        { Title = title
+          Logarithmic = logarithmic
+          Ideal = ideal
+          Curves =
+            [ for name in methods do
+                  let curve = curve name measure points
+
+                  { Name = name
+                    X = curve |> Array.map _.Simulations
+                    Low = curve |> Array.map _.Low
+                    Middle = curve |> Array.map _.Middle
+                    High = curve |> Array.map _.High } ] }
 
     /// All points as JSON, by method.
     let report (points: BudgetPoint list) =
