@@ -57,85 +57,6 @@ type HmcResult =
 /// Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011): the leapfrog integrator with a diagonal mass matrix, the step by dual
 /// averaging (Hoffman & Gelman 2014, §3.2), the masses by windows that double (as in Stan).
 module HamiltonianMonteCarlo =
-    /// Dual averaging of the logarithm of the step.
-    type private Step =
-        { Log: float
-          Averaged: float
-          Centre: float
-          Error: float
-          Count: float }
-
-    /// A start from a step; the search is drawn to ten times that.
-    let private initial step =
-        { Log = log step
-          Averaged = log step
-          Centre = log (10.0 * step)
-          Error = 0.0
-          Count = 0.0 }
-
-    /// One update towards the wanted acceptance, with the published constants γ = 0.05, t₀ = 10, κ = 0.75.
-    let private learn wanted acceptance step =
-        let count = step.Count + 1.0
-        let weight = 1.0 / (count + 10.0)
-        let error = (1.0 - weight) * step.Error + weight * (wanted - acceptance)
-        let logStep = step.Centre - sqrt count / 0.05 * error
-        let eta = count ** -0.75
-
-        { step with
-            Log = logStep
-            Averaged = eta * logStep + (1.0 - eta) * step.Averaged
-            Error = error
-            Count = count }
-
-    /// Iterations of the warm-up after which the masses are renewed: windows that double, between a first and a last part in which
-    /// the step alone adapts.
-    let private renewals warmup =
-        let first, last = warmup * 15 / 100, warmup * 9 / 10
-
-        let rec windows at length =
-            if at + 3 * length > last then
-                [ last ]
-            else
-                at + length :: windows (at + length) (2 * length)
-
-        Set.ofList (
-            if warmup < 20 then
-                []
-            else
-                windows first (max 5 (warmup / 20))
-        )
-
-    /// Draws of all chains since the last renewal: their number, mean (d) and sum of squared deviations (d), as Welford 1962 adds them up.
-    type private Seen =
-        { Count: float
-          Mean: float[]
-          Squares: float[] }
-
-    let private none d =
-        { Count = 0.0
-          Mean = Array.zeroCreate d
-          Squares = Array.zeroCreate d }
-
-    let private add seen (rows: float[][]) =
-        let mutable count = seen.Count
-        let mean, squares = Array.copy seen.Mean, Array.copy seen.Squares
-
-        for row in rows do
-            count <- count + 1.0
-
-            for k in 0 .. row.Length - 1 do
-                let away = row[k] - mean[k]
-                mean[k] <- mean[k] + away / count
-                squares[k] <- squares[k] + away * (row[k] - mean[k])
-
-        { Count = count
-          Mean = mean
-          Squares = squares }
-
-    /// s = √variance over the draws that were seen; of what has not moved, as it was.
-    let private scaleOf (old: float[]) seen =
-        Array.map2 (fun own squares -> if squares > 0.0 then sqrt (squares / seen.Count) else own) old seen.Squares
-
     /// What speaks against chains.
     let private warnings (rHat: float[]) (effective: float[]) divergent =
         [ for k in 0 .. rHat.Length - 1 do
@@ -175,7 +96,7 @@ module HamiltonianMonteCarlo =
                     Leapfrog.double
                 )
 
-            initial (Leapfrog.reasonable logDensity scale momentum state guess))
+            Adaptation.initial (Leapfrog.reasonable logDensity scale momentum state guess))
 
     /// How far the chains have come, and how they move.
     type private Running =
@@ -183,8 +104,8 @@ module HamiltonianMonteCarlo =
             Iteration: int
             State: Leapfrog.State
             Scale: Tensor
-            Step: Step
-            Seen: Seen
+            Step: Adaptation.Step
+            Seen: Adaptation.Seen
             Accepted: float
             Divergent: int
             /// What was observed of every draw, (draws, chains, quantities).
@@ -253,13 +174,13 @@ module HamiltonianMonteCarlo =
                   Slope = like beginning.State.Slope "slope" }
               Scale = like beginning.Scale "scale"
               Step =
-                { Log = step[0]
+                { Adaptation.Log = step[0]
                   Averaged = step[1]
                   Centre = step[2]
                   Error = step[3]
                   Count = step[4] }
               Seen =
-                { Count = counts[1]
+                { Adaptation.Seen.Count = counts[1]
                   Mean = numbers "mean" d
                   Squares = numbers "squares" d }
               Accepted = counts[2]
@@ -310,16 +231,17 @@ module HamiltonianMonteCarlo =
                 Accepted = running.Accepted + mean
                 Divergent = running.Divergent + lost }
         else
-            let step = learn settings.Acceptance mean running.Step
-            let seen = add running.Seen (Tensors.toRows next.Position)
+            let step = Adaptation.learn settings.Acceptance mean running.Step
+            let seen = Adaptation.add running.Seen (Tensors.toRows next.Position)
 
             if renewals.Contains iteration then
-                let scale = scaleOf (Tensors.toArray running.Scale) seen |> Tensors.ofVector
+                let scale =
+                    Adaptation.scaleOf (Tensors.toArray running.Scale) seen |> Tensors.ofVector
 
                 { moved with
                     Scale = scale
                     Step = begun logDensity seed settings.Chains scale next iteration (exp step.Averaged)
-                    Seen = none seen.Mean.Length }
+                    Seen = Adaptation.none seen.Mean.Length }
             else
                 { moved with Step = step; Seen = seen }
 
@@ -369,7 +291,7 @@ module HamiltonianMonteCarlo =
               State = state
               Scale = scale
               Step = begun logDensity seed settings.Chains scale state 0 0.1
-              Seen = none (int start.shape[1])
+              Seen = Adaptation.none (int start.shape[1])
               Accepted = 0.0
               Divergent = 0
               Kept = ResizeArray() }
@@ -381,7 +303,7 @@ module HamiltonianMonteCarlo =
             | Some file -> resume file quantities beginning
             | None -> beginning
 
-        let renewals = renewals settings.Warmup
+        let renewals = Adaptation.renewals settings.Warmup
 
         let save () =
             file |> Option.iter (fun f -> save f running)
