@@ -115,7 +115,8 @@ Report.fields
             "effectiveSize", Report.numbers chains.EffectiveSize
             "acceptance", Report.value chains.Acceptance
             "step", Report.value chains.Step
-            "divergent", Report.value chains.Divergent ] ]
+            "divergent", Report.value chains.Divergent
+            "warnings", Report.value (String.concat "; " chains.Warnings) ] ]
 |> Study.results options "fig11"
 
 printfn

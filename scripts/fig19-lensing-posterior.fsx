@@ -70,7 +70,8 @@ Report.fields
             "effectiveSize", Report.numbers chains.EffectiveSize
             "acceptance", Report.value chains.Acceptance
             "step", Report.value chains.Step
-            "divergent", Report.value chains.Divergent ]
+            "divergent", Report.value chains.Divergent
+            "warnings", Report.value (String.concat "; " chains.Warnings) ]
       numbers "network" network.Posterior (inferred network byNetwork)
       numbers "powerSpectrum" power.Posterior (inferred power byPower) ]
 |> Study.results options "fig19"
@@ -83,5 +84,8 @@ for name, posterior in
         LensingStudy.merits posterior |> List.map (sprintf "%.0f") |> String.concat ", "
 
     printfn $"{name}: figures of merit {values}; width a parameter over the field's {perParameter posterior:F2}"
+
+for warning in chains.Warnings do
+    printfn $"warning: {warning}"
 
 printfn $"C2ST against the field's: network {byNetwork.C2st:F3}, power spectra {byPower.C2st:F3}"

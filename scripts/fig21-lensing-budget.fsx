@@ -16,7 +16,7 @@ let budgets, seeds, samples =
     if options.Quick then
         [ 200; 1000 ], [ options.Seed ], 200
     else
-        [ 200; 500; 1000; 2000; 10000 ], [ options.Seed; options.Seed + 1UL ], 2000
+        [ 200; 500; 1000; 2000 ], [ options.Seed; options.Seed + 1UL ], 2000
 
 let points =
     [ for seed in seeds do

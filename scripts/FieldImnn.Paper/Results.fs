@@ -102,6 +102,7 @@ let private shown (node: JsonNode) =
 let private text (value: JsonNode) =
     match value with
     | :? JsonValue as v when v.GetValueKind() = JsonValueKind.String -> v.GetValue<string>()
+    | null -> "null"
     | other -> other.ToJsonString()
 
 let private meets (conditions: (string * string) list) (row: JsonNode) =

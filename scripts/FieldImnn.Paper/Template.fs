@@ -38,12 +38,26 @@ let resolve results (file: string) expression (format: string) range =
         | Some text -> text
         | None -> raise (Unresolved $"there is no format {format}; there are F0…, P0…, N0, E0…, G2…, D and text")
 
+    let some (found: 'a list) =
+        if found.IsEmpty then
+            raise (Unresolved $"{file}: {expression} has no values")
+
+        found
+
     match format, range with
-    | "text", _ -> texts results file expression |> String.concat ", "
+    | "text", _ ->
+        match texts results file expression |> some with
+        | all when all |> List.exists (fun t -> t = "null" || String.IsNullOrWhiteSpace t) ->
+            raise (Unresolved $"{file}: {expression} is empty")
+        | all -> String.concat ", " all
     | _, true ->
-        let all = numbers results file expression
+        let all = numbers results file expression |> some
         $"{written (List.min all)} to {written (List.max all)}"
-    | _ -> numbers results file expression |> List.map written |> String.concat ", "
+    | _ ->
+        numbers results file expression
+        |> some
+        |> List.map written
+        |> String.concat ", "
 
 // --------------------------------------------------------------------------------------------------------------- formulas
 

@@ -97,9 +97,11 @@ module LensingStudy =
             (Posterior.resample (NoiseKey.IntSeedFor(study.Options.Seed, "starts")) 500 rough)
             study.Field
 
-    /// Where the study keeps the posterior of a name.
+    /// Where the study keeps the posterior of a name: of this field and no other.
     let file study name =
-        Path.Combine(study.Options.Out, "posteriors", $"{name}.csv")
+        let options = study.Options
+        let field = $"{study.Survey.Pixels}-{options.ModesName}-{options.Seed}"
+        Path.Combine(options.Out, "posteriors", $"{name}-{field}.csv")
 
     /// Keeps a posterior for the figures that follow.
     let keep study name posterior =
@@ -142,21 +144,20 @@ module LensingStudy =
     let methods =
         [ "neural posterior"; "neural likelihood"; "sequential neural likelihood" ]
 
-    /// The field's posterior by one of the methods after n simulations. The fewer are the beginning of the more, and what several methods draw from
-    /// the prior is simulated once.
+    /// The field's posterior by one of the methods after n simulations. Of those from the prior the fewer are the beginning of the more.
     let after study (compressor: Compressor) name n seed : int * Posterior =
         let compression = Infer.compression compressor
         let compress = Compression.summaries compression
         let observed = Compression.ofField compression study.Field
         let prior, simulator = study.Problem.Prior, study.Problem.Simulator
 
-        let neuralLikelihood rounds =
+        let neuralLikelihood purpose rounds =
             let found =
                 Delfi.run
                     { DelfiSettings.Default with
                         Rounds = rounds
                         Settled = 0.0
-                        Simulations = simulating study $"budget-{seed}"
+                        Simulations = simulating study purpose
                         Seed = seed }
                     simulator
                     compress
@@ -178,6 +179,6 @@ module LensingStudy =
 
             learned.Simulations, NeuralPosterior.posterior learned observed
         elif name = methods[1] then
-            neuralLikelihood [ n ]
+            neuralLikelihood $"budget-{seed}" [ n ]
         else
-            neuralLikelihood (DelfiSettings.RoundsOf n)
+            neuralLikelihood $"budget-{seed}-{n}" (DelfiSettings.RoundsOf n)

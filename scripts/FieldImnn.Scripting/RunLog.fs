@@ -114,7 +114,7 @@ module RunEntry =
 type RunLog =
     private
         {
-            File: FileStream option
+            mutable File: FileStream option
             /// Seconds since this process began the log.
             Clock: unit -> float
             /// Seconds of work before this process.
@@ -147,11 +147,23 @@ module RunLog =
     let read (path: string) : RunEntry list =
         lines path |> Seq.choose RunEntry.read |> List.ofSeq
 
+    let private (|Refusal|_|) (fault: exn) =
+        match fault with
+        | :? IOException
+        | :? UnauthorizedAccessException
+        | :? ArgumentOutOfRangeException // what .NET makes of a file that is too large for its disk
+        | :? StoreException -> Some fault.Message
+        | _ -> None
+
     /// The log of an output folder, at its end. Where it cannot be written the run goes on without.
     let private openAt (path: string) =
         try
+            Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath path))
+            |> ignore
+
+            // no buffer, which a full disk would keep for the end; and of two processes at once one goes without
             let file =
-                new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite)
+                new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read, 0)
 
             let length = file.Seek(0L, SeekOrigin.End)
 
@@ -163,10 +175,8 @@ module RunLog =
                     file.WriteByte(byte '\n')
 
             Some file
-        with
-        | :? IOException
-        | :? UnauthorizedAccessException ->
-            eprintfn $"{path} cannot be written: the run has no log"
+        with Refusal why ->
+            eprintfn $"{path} cannot be written, so that the run has no log: {why}"
             None
 
     let private put (log: RunLog) (entry: RunEntry) =
@@ -177,9 +187,10 @@ module RunLog =
         | Some file ->
             try
                 file.Write(Encoding.UTF8.GetBytes(RunEntry.write entry + "\n"))
-                file.Flush()
-            with :? IOException ->
-                () // a full disk: what matters more says so
+            with Refusal why ->
+                eprintfn $"the log of the run ends here: {why}"
+                log.File <- None
+                file.Dispose()
         | None -> ()
 
     let private now (log: RunLog) = log.Before + log.Clock()
@@ -191,7 +202,13 @@ module RunLog =
     /// As `start`, by a clock of one's own.
     let internal startBy (clock: unit -> float) (folder: string) : RunLog =
         let path = Path.Combine(folder, fileName)
-        let earlier = read path
+
+        // one that cannot be read is no reason not to run
+        let earlier =
+            try
+                read path
+            with Refusal _ ->
+                []
 
         let log =
             { File = openAt path

@@ -102,11 +102,13 @@ module Watched =
 
     /// Progress on standard error, as ConsoleProgress.create, that leaves a log in an output folder, from the first report on; with `watch`,
     /// a page there, too. The folder is there by then.
+    /// Whatever fails in the log or its page is said once, and costs these and not the work.
     let progress (watch: bool) (folder: string) : Progress =
         let console = ConsoleProgress.create ()
         atExit.Force()
         let worker = Environment.CurrentManagedThreadId
         let mine: Run option ref = ref None
+        let mutable broken = false
 
         let log report =
             lock gate (fun () ->
@@ -124,4 +126,10 @@ module Watched =
             Report =
                 fun report ->
                     console.Report report
-                    log report }
+
+                    if not broken then
+                        try
+                            log report
+                        with fault ->
+                            broken <- true
+                            eprintfn $"the run goes on without its log and page: {fault.Message}" }

@@ -172,6 +172,10 @@ let tests =
                   [ "rough posterior"; "A = 9" ]
                   (run prior (Array.append rough [| [| 9.0; 1.0 |] |]) field)
 
+              refuses<SingularMatrixException>
+                  [ "rough posterior"; "40 draws of 1 different" ]
+                  (run prior (Array.create 40 [| 1.0; 1.0 |]) field)
+
               let dependent =
                   Prior.dependent [ "A", Uniform(0.2, 3.0); "B", Uniform(0.0, 2.5) ] (fun _ -> 0.0) (fun _ _ ->
                       [| 1.0; 1.0 |])

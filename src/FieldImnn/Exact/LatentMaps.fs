@@ -1,6 +1,7 @@
 namespace FieldImnn
 
 open System
+open System.Runtime.InteropServices
 open FieldImnn.Core
 open FieldImnn.Core.Fields
 open FieldImnn.Core.Random
@@ -66,11 +67,16 @@ module LatentMaps =
         | Uniform(lo, hi) -> probability () * number (hi - lo) + number lo
         | Normal(mean, sd) -> v * number sd + number mean
         | TruncatedNormal(mean, sd, lo, hi) ->
-            let below, above = standard ((lo - mean) / sd), standard ((hi - mean) / sd)
+            let a, b = (lo - mean) / sd, (hi - mean) / sd
 
-            torch.special.ndtri (probability () * number (above - below) + number below)
-            * number sd
-            + number mean
+            // from the tail where the difference is exact
+            let z =
+                if a > 0.0 then
+                    -torch.special.ndtri(number (standard -a) - probability () * number (standard -a - standard -b))
+                else
+                    torch.special.ndtri (probability () * number (standard b - standard a) + number (standard a))
+
+            (z * number sd + number mean).clamp(number lo, number hi)
 
     /// The coordinates of θ: normal quantiles v = centre + L u of the prior, L Lᵀ their covariance in a posterior known roughly.
     type private Frame =
@@ -84,9 +90,21 @@ module LatentMaps =
         let apart = v - centre
         let covariance = apart.t().matmul apart / number (float rough.Length)
 
+        let root =
+            try
+                torch.linalg.cholesky covariance
+            with :? ExternalException ->
+                raise (
+                    SingularMatrixException(
+                        "covariance of a rough posterior",
+                        "draws in which every parameter varies, none with another",
+                        $"{rough.Length} draws of {(Array.distinct rough).Length} different"
+                    )
+                )
+
         { Prior = prior
           Centre = centre
-          Root = torch.linalg.cholesky covariance }
+          Root = root }
 
     /// The normal quantiles (b, p) of u (b, p).
     let private quantiles frame (u: Tensor) =

@@ -100,6 +100,7 @@ module Abc =
         | Some(centre, covariance) ->
             let factor = covariance.Cholesky().Factor
             let normals = Rejection.standardNormal centre.Count
+            let density = Prior.logDensity prior (centre.ToArray())
 
             // the first number is the probability below χ²
             let draws =
@@ -113,7 +114,7 @@ module Abc =
 
                     (centre + factor * u).ToArray(),
                     0.5 * (freedom + float centre.Count) * log (1.0 + u.DotProduct u / freedom))
-                |> Seq.filter (fun (theta, _) -> Rejection.plausible prior theta)
+                |> Seq.filter (fun (theta, _) -> Rejection.plausible prior density theta)
                 |> Seq.truncate n
                 |> Seq.toArray
 

@@ -126,6 +126,7 @@ module PopulationMonteCarlo =
         let factor = kernel.Cholesky().Factor
         let cumulative = Weighted.cumulative population.Weights
         let normals = Rejection.standardNormal factor.RowCount
+        let density = population.Samples |> Array.map (Prior.logDensity prior) |> Array.max
 
         // the first number chooses the ancestor
         { Names = Array.append [| "ancestor" |] normals.Names
@@ -138,7 +139,7 @@ module PopulationMonteCarlo =
             (Vector<float>.Build.DenseOfArray ancestor
              + factor * Vector<float>.Build.DenseOfArray draw[1..])
                 .ToArray())
-        |> Seq.filter (Rejection.plausible prior)
+        |> Seq.filter (Rejection.plausible prior density)
         |> Seq.truncate n
         |> Seq.toArray
 

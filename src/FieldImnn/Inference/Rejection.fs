@@ -23,14 +23,14 @@ module internal Rejection =
         |> Seq.truncate (50 + 20 * needed / block) // ends even where hardly a draw can be used
         |> Seq.concat
 
-    // normal quantiles of a marginal, 10⁻⁹ of whose probability lies beyond on either side
-    let private edge = 6.0
+    // ln of the prior's density, by which a proposal may lie below what it is about: seven sds of a normal prior
+    let private depth = 25.0
 
-    /// θ lies where the prior has some of its probability. A proposal with wide tails reaches much farther where the data say little, by many sds
-    /// of a normal prior: what it draws there counts for nothing, and the simulator may know no universe of it.
-    let plausible prior (theta: float[]) =
-        Prior.contains prior theta
-        && Prior.toNormal prior theta |> Array.forall (fun z -> abs z <= edge)
+    /// Whether θ lies in the prior and not all but excluded by it against what it is proposed about, of this ln density. A proposal with wide tails
+    /// reaches many sds of a normal prior where the data say little: what it draws there counts for nothing, and the simulator may know no
+    /// universe of it.
+    let plausible prior about (theta: float[]) =
+        Prior.contains prior theta && Prior.logDensity prior theta >= about - depth
 
     /// p independent standard normal numbers.
     let standardNormal p =

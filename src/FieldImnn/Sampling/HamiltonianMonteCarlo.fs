@@ -112,21 +112,37 @@ module HamiltonianMonteCarlo =
             Kept: ResizeArray<float[][]>
         }
 
-    let private identity (settings: HmcSettings) (state: Leapfrog.State) =
-        let digest (t: Tensor) =
-            Tensors.toArray t
-            |> Array.map _.ToString("R")
+    /// What a density and what is observed are known by: both where the chains begin and a little beside, so that none of the same value and slope at
+    /// one point passes for another.
+    let private identity (settings: HmcSettings) logDensity observe (state: Leapfrog.State) =
+        use _ = torch.NewDisposeScope()
+
+        let digest (tensors: Tensor list) =
+            tensors
+            |> List.collect (Tensors.toArray >> List.ofArray)
+            |> List.map _.ToString("R")
             |> String.concat " "
             |> Text.digest
+
+        let keys =
+            NoiseKey.Range(NoiseKey.SeedFor(settings.Seed, "identity"), 0UL, settings.Chains)
+
+        let away =
+            Noise.Normal(keys, [| state.Position.shape[1] |], 0u, null, Leapfrog.double)
+            * (1e-3).ToScalar()
+
+        let beside = Leapfrog.at logDensity (state.Position + away)
 
         [ "seed", string settings.Seed
           "chains", string settings.Chains
           "warm-up", string settings.Warmup
+          "draws", string settings.Draws
           "leapfrog steps", string settings.LeapfrogSteps
           "acceptance", string settings.Acceptance
-          "starting points", digest state.Position
-          "their log densities", digest state.Value
-          "their slopes", digest state.Slope ]
+          "starting points", digest [ state.Position ]
+          "log densities", digest [ state.Value; beside.Value ]
+          "slopes", digest [ state.Slope; beside.Slope ]
+          "what is observed", digest [ observe state.Position; observe beside.Position ] ]
 
     let private save (file: CheckpointFile) running =
         let step = running.Step
@@ -149,7 +165,7 @@ module HamiltonianMonteCarlo =
                      float running.Kept.Count |]
               "draws", running.Kept |> Seq.collect (Array.collect id) |> Array.ofSeq |> Npy.vector ]
 
-    /// What was saved, or the beginning itself.
+    /// What was saved, of the shapes of a beginning; none if there is nothing.
     let private resume (file: CheckpointFile) quantities beginning =
         let chains, d = int beginning.State.Position.shape[0], beginning.Seen.Mean.Length
 
@@ -192,7 +208,7 @@ module HamiltonianMonteCarlo =
                 |> ResizeArray }
 
         CheckpointFile.explainOthers file
-        CheckpointFile.tryRead file read |> Option.defaultValue beginning
+        CheckpointFile.tryRead file read
 
     /// One more iteration of all chains.
     let private advance (settings: HmcSettings) logDensity observe (renewals: Set<int>) steps running =
@@ -282,15 +298,15 @@ module HamiltonianMonteCarlo =
         let file =
             settings.Checkpoint
             |> Option.bind (fun place ->
-                CheckpointFile.create "hmc" (identity settings state) settings.Progress (Some place))
+                CheckpointFile.create "hmc" (identity settings logDensity observe state) settings.Progress (Some place))
 
         let scale = torch.ones (start.shape[1], dtype = Leapfrog.double)
 
-        let beginning =
+        let before step =
             { Iteration = 0
               State = state
               Scale = scale
-              Step = begun logDensity seed settings.Chains scale state 0 0.1
+              Step = step
               Seen = Adaptation.none (int start.shape[1])
               Accepted = 0.0
               Divergent = 0
@@ -299,9 +315,12 @@ module HamiltonianMonteCarlo =
         let quantities = Tensors.using (fun () -> int (observe state.Position).shape[1])
 
         let mutable running =
-            match file with
-            | Some file -> resume file quantities beginning
-            | None -> beginning
+            match
+                file
+                |> Option.bind (fun f -> resume f quantities (before (Adaptation.initial 0.1)))
+            with
+            | Some kept -> kept
+            | None -> before (begun logDensity seed settings.Chains scale state 0 0.1)
 
         let renewals = Adaptation.renewals settings.Warmup
 
