@@ -41,8 +41,8 @@ let described = LensingStudy.methods |> List.map last |> String.concat ", "
 Plot.bands
     "simulations"
     [ panel "C2ST against the field's posterior" false (Some 0.5) _.C2st
-      panel "width a parameter / the field's" true (Some 1.0) _.AreaRatio
-      panel "shift of the mean / the field's sd" true None _.Shift ]
+      panel "width a parameter / the field's" false (Some 1.0) _.AreaRatio
+      panel "shift of the mean / the field's sd" false None _.Shift ]
 |> Plot.withCaption
     $"Weak lensing, six parameters from five maps of {study.Survey.Pixels} × {study.Survey.Pixels} pixels: how far the inferred posterior is from that of the field, sampled with its latent maps, against the number of simulations beyond those of the compressor. Lines: mean over {seeds.Length} seeds; bands: their range; dashed: an exact result. C2ST: {described}. What the compression lost stays."
 |> Export.figure options.Out "fig21-lensing-budget"
