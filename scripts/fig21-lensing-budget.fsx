@@ -10,7 +10,9 @@ let options = StudyOptions.read "artifacts/lensing" fsi.CommandLineArgs[1..]
 let progress = Study.progress options
 let study = LensingStudy.create options progress
 let field = LensingStudy.kept study "field"
-let compressor = LensingStudy.network study
+let compression = LensingStudy.network study |> Infer.compression
+let methods = LensingStudy.methods study
+let names = List.map fst methods
 
 let budgets, seeds, samples =
     if options.Quick then
@@ -20,28 +22,29 @@ let budgets, seeds, samples =
 
 let points =
     [ for seed in seeds do
-          for name in LensingStudy.methods do
+          for name, infer in methods do
               for n in budgets do
-                  let made, posterior = LensingStudy.after study compressor name n seed
-                  let point = SimulationBudget.compare name seed made samples field posterior
-
-                  { point with
-                      AreaRatio = LensingStudy.width field posterior } ]
+                  let made, posterior = infer compression n seed
+                  SimulationBudget.compare name seed made samples field posterior ]
 
 ConsoleProgress.finish ()
 
-let panel = SimulationBudget.panel LensingStudy.methods points
+let panel = SimulationBudget.panel names points
+
+/// The p-th root of the volumes' ratio.
+let width (point: BudgetPoint) =
+    point.AreaRatio ** (1.0 / float field.Names.Length)
 
 let last name =
     let curve = SimulationBudget.curve name _.C2st points |> Array.last
     $"{name} {curve.Middle:F2} after {curve.Simulations:F0}"
 
-let described = LensingStudy.methods |> List.map last |> String.concat ", "
+let described = names |> List.map last |> String.concat ", "
 
 Plot.bands
     "simulations"
     [ panel "C2ST against the field's posterior" false (Some 0.5) _.C2st
-      panel "width a parameter / the field's" false (Some 1.0) _.AreaRatio
+      panel "width a parameter / the field's" false (Some 1.0) width
       panel "shift of the mean / the field's sd" false None _.Shift ]
 |> Plot.withCaption
     $"Weak lensing, six parameters from five maps of {study.Survey.Pixels} × {study.Survey.Pixels} pixels: how far the inferred posterior is from that of the field, sampled with its latent maps, against the number of simulations beyond those of the compressor. Lines: mean over {seeds.Length} seeds; bands: their range; dashed: an exact result. C2ST: {described}. What the compression lost stays."

@@ -102,14 +102,13 @@ let private shown (node: JsonNode) =
 let private text (value: JsonNode) =
     match value with
     | :? JsonValue as v when v.GetValueKind() = JsonValueKind.String -> v.GetValue<string>()
-    | null -> "null"
     | other -> other.ToJsonString()
 
 let private meets (conditions: (string * string) list) (row: JsonNode) =
     match row with
     | :? JsonObject as fields ->
         conditions
-        |> List.forall (fun (name, value) -> fields.ContainsKey name && text fields[name] = value)
+        |> List.forall (fun (name, value) -> not (isNull fields[name]) && text fields[name] = value)
     | _ -> false
 
 let private step place (node: JsonNode) step : JsonNode list =
@@ -247,6 +246,10 @@ let numbers results name (expression: string) =
         | a, b -> unresolved $"{name}: {expression} is a ratio of {a.Length} and {b.Length} numbers, or by 0"
     | _ -> unresolved $"{name}: {expression} has more than one division"
 
-/// The text that a path names.
+/// The text that a path names, which says something.
 let texts results name (path: string) =
-    values results name path |> List.map text
+    [ for value in values results name path do
+          match value with
+          | null -> unresolved $"{name}: {path} is null"
+          | value when String.IsNullOrWhiteSpace(text value) -> unresolved $"{name}: {path} is empty"
+          | value -> text value ]

@@ -45,11 +45,7 @@ let resolve results (file: string) expression (format: string) range =
         found
 
     match format, range with
-    | "text", _ ->
-        match texts results file expression |> some with
-        | all when all |> List.exists (fun t -> t = "null" || String.IsNullOrWhiteSpace t) ->
-            raise (Unresolved $"{file}: {expression} is empty")
-        | all -> String.concat ", " all
+    | "text", _ -> texts results file expression |> some |> String.concat ", "
     | _, true ->
         let all = numbers results file expression |> some
         $"{written (List.min all)} to {written (List.max all)}"

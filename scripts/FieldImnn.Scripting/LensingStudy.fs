@@ -35,23 +35,22 @@ module LensingStudy =
     /// Multipole bands of the power spectra's analysis.
     let bands = 12
 
-    /// The compressor of the study's default features, trained where the field is.
-    let network study : Compressor =
-        (Study.refit study.Options study.Progress study.Problem (study.Field.unsqueeze 0L)
-         |> List.last)
-            .Compressor
-
-    /// The compressor of all auto- and cross-spectra in bands, trained where the field is: the standard analysis.
-    let powerSpectrum study : Compressor =
-        let recipe =
-            study.Problem.Recipe
-            |> Recipe.map (fun s ->
-                { s with
-                    Features = Features.bandPower bands })
-
+    /// The compressor of a recipe, trained where the field is.
+    let private trained study recipe : Compressor =
         (Study.refit study.Options study.Progress { study.Problem with Recipe = recipe } (study.Field.unsqueeze 0L)
          |> List.last)
             .Compressor
+
+    /// The compressor of the study's default features, trained where the field is.
+    let network study = trained study study.Problem.Recipe
+
+    /// The compressor of all auto- and cross-spectra in bands, trained where the field is: the standard analysis.
+    let powerSpectrum study : Compressor =
+        study.Problem.Recipe
+        |> Recipe.map (fun s ->
+            { s with
+                Features = Features.bandPower bands })
+        |> trained study
 
     let private simulating study purpose =
         { SimulationSettings.Default with
@@ -140,45 +139,39 @@ module LensingStudy =
         let struct (_, root) = Posterior.areaRatio reference posterior
         root
 
-    /// Neural posterior, neural likelihood and sequential neural likelihood of the field after n simulations beyond the compressor's.
-    let methods =
-        [ "neural posterior"; "neural likelihood"; "sequential neural likelihood" ]
+    let private neuralPosterior study compression n seed =
+        let learned =
+            NeuralPosterior.learn
+                { NpeSettings.Default with
+                    Budget = n
+                    Simulations = simulating study $"budget-{seed}"
+                    Seed = seed }
+                study.Problem.Simulator
+                (Compression.summaries compression)
+                study.Problem.Prior
 
-    /// The field's posterior by one of the methods after n simulations. Of those from the prior the fewer are the beginning of the more.
-    let after study (compressor: Compressor) name n seed : int * Posterior =
-        let compression = Infer.compression compressor
-        let compress = Compression.summaries compression
-        let observed = Compression.ofField compression study.Field
-        let prior, simulator = study.Problem.Prior, study.Problem.Simulator
+        learned.Simulations, NeuralPosterior.posterior learned (Compression.ofField compression study.Field)
 
-        let neuralLikelihood purpose rounds =
-            let found =
-                Delfi.run
-                    { DelfiSettings.Default with
-                        Rounds = rounds
-                        Settled = 0.0
-                        Simulations = simulating study purpose
-                        Seed = seed }
-                    simulator
-                    compress
-                    prior
-                    [| [| observed |] |]
+    let private neuralLikelihood study compression purpose rounds seed =
+        let found =
+            Delfi.run
+                { DelfiSettings.Default with
+                    Rounds = rounds
+                    Settled = 0.0
+                    Simulations = simulating study purpose
+                    Seed = seed }
+                study.Problem.Simulator
+                (Compression.summaries compression)
+                study.Problem.Prior
+                [| [| Compression.ofField compression study.Field |] |]
 
-            found.Simulations, found.Posteriors[0]
+        found.Simulations, found.Posteriors[0]
 
-        if name = methods[0] then
-            let learned =
-                NeuralPosterior.learn
-                    { NpeSettings.Default with
-                        Budget = n
-                        Simulations = simulating study $"budget-{seed}"
-                        Seed = seed }
-                    simulator
-                    compress
-                    prior
-
-            learned.Simulations, NeuralPosterior.posterior learned observed
-        elif name = methods[1] then
-            neuralLikelihood $"budget-{seed}" [ n ]
-        else
-            neuralLikelihood $"budget-{seed}-{n}" (DelfiSettings.RoundsOf n)
+    /// Methods by name, in the order of their curves: what is known of a compressor → n → seed → simulations made beyond the compressor's, about
+    /// n, and the field's posterior. Of those from the prior the fewer are the beginning of the more.
+    let methods study : (string * (Compression -> int -> uint64 -> int * Posterior)) list =
+        [ "neural posterior", neuralPosterior study
+          "neural likelihood", fun compression n seed -> neuralLikelihood study compression $"budget-{seed}" [ n ] seed
+          "sequential neural likelihood",
+          fun compression n seed ->
+              neuralLikelihood study compression $"budget-{seed}-{n}" (DelfiSettings.RoundsOf n) seed ]

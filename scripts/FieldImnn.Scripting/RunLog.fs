@@ -147,14 +147,6 @@ module RunLog =
     let read (path: string) : RunEntry list =
         lines path |> Seq.choose RunEntry.read |> List.ofSeq
 
-    let private (|Refusal|_|) (fault: exn) =
-        match fault with
-        | :? IOException
-        | :? UnauthorizedAccessException
-        | :? ArgumentOutOfRangeException // what .NET makes of a file that is too large for its disk
-        | :? StoreException -> Some fault.Message
-        | _ -> None
-
     /// The log of an output folder, at its end. Where it cannot be written the run goes on without.
     let private openAt (path: string) =
         try
@@ -175,7 +167,7 @@ module RunLog =
                     file.WriteByte(byte '\n')
 
             Some file
-        with Refusal why ->
+        with Files.Refusal why ->
             eprintfn $"{path} cannot be written, so that the run has no log: {why}"
             None
 
@@ -187,7 +179,7 @@ module RunLog =
         | Some file ->
             try
                 file.Write(Encoding.UTF8.GetBytes(RunEntry.write entry + "\n"))
-            with Refusal why ->
+            with Files.Refusal why ->
                 eprintfn $"the log of the run ends here: {why}"
                 log.File <- None
                 file.Dispose()
@@ -207,7 +199,7 @@ module RunLog =
         let earlier =
             try
                 read path
-            with Refusal _ ->
+            with :? StoreException ->
                 []
 
         let log =

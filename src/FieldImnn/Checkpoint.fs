@@ -183,6 +183,11 @@ module internal CheckpointFile =
         requireShape file array (array.Shape.Length = 2 && array.Shape[1] = width) $"(n, {width})"
         array
 
+    /// The numbers of a saved array of so many.
+    let numbers (file: CheckpointFile) count (array: NpyArray) : float[] =
+        requireShape file array (array.Data.Length = count) $"of {count} numbers"
+        array.Data
+
     /// A tensor (n, shape…) of a saved array, on a device.
     let tensorOf (file: CheckpointFile) (device: torch.Device) (shape: int64 list) (array: NpyArray) : Tensor =
         let wanted = List.map string shape |> String.concat ", "

@@ -79,17 +79,9 @@ let program (words: string list) =
 
 /// The command in this process, which has to end well; where its `simulate` hands over to Slurm, too.
 let here (words: string list) =
-    let printed, said = new StringWriter(), new StringWriter()
-    let before = Console.Out, Console.Error
-    Console.SetOut printed
-    Console.SetError said
-
-    try
-        Expect.equal (command words) 0 (said.ToString())
-        printed.ToString()
-    finally
-        Console.SetOut(fst before)
-        Console.SetError(snd before)
+    let code, printed, said = listening (fun () -> command words)
+    Expect.equal code 0 said
+    printed
 
 let adding folder =
     { CampaignSettings.In folder with

@@ -27,18 +27,13 @@ let private infer (arguments: string list) =
 /// The same command in this process, where nothing of the script's own is asked for: its exit code and its errors.
 let private inferHere (arguments: string list) =
     let problem = Catalogue.problem "power-law" (Catalogue.modes "ideal")
-    let errors, before = new StringWriter(), Console.Error
-    Console.SetError errors
 
-    try
-        let command = CommandLine.command problem.Model problem.Recipe
+    let code, _, said =
+        listening (fun () ->
+            let command = CommandLine.command problem.Model problem.Recipe
+            CommandLine.guarded (fun () -> CommandLine.runCommand command (Array.ofList arguments)))
 
-        let code =
-            CommandLine.guarded (fun () -> CommandLine.runCommand command (Array.ofList arguments))
-
-        struct (code, "", errors.ToString())
-    finally
-        Console.SetError before
+    struct (code, "", said)
 
 let private refusedBy infer (arguments: string list) (words: string list) folder =
     let out = Path.Combine(folder, $"{Guid.NewGuid()}")

@@ -13,7 +13,7 @@ open TestSupport
 open TorchSharp
 
 /// Maps of one power law of amplitude A and slope B whose correlation r falls with their distance: C_ij = A k^−B r^|i − j|.
-let private spectra count : MapSpectra =
+let spectra count : MapSpectra =
     { Parameters = [| "A"; "B"; "r" |]
       Maps = count
       Power =

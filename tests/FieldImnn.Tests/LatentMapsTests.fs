@@ -11,20 +11,14 @@ open TorchSharp
 
 /// Maps of one power law of amplitude A and slope B, with a correlation of 0.6 between neighbours.
 let private spectra count : MapSpectra =
-    { Parameters = [| "A"; "B" |]
-      Maps = count
-      Power =
-        fun k ->
-            let lnK = k.log().unsqueeze 0L |> Tensors.keep
+    let free = CorrelatedMapsTests.spectra count
 
-            fun theta ->
-                let p i = theta.narrow (1L, int64 i, 1L)
-                let power = p 0 * (-(p 1) * lnK).exp()
-
-                let element i j =
-                    power * (0.6 ** float (abs (i - j))).ToScalar()
-
-                torch.stack (Array.init count (fun i -> torch.stack (Array.init count (element i), 1L)), 1L) }
+    { free with
+        Parameters = [| "A"; "B" |]
+        Power =
+            fun k ->
+                let power = free.Power k
+                fun theta -> power (torch.nn.functional.pad (theta, [| 0L; 1L |], value = 0.6)) }
 
 let private settings =
     { HmcSettings.Default with

@@ -49,16 +49,14 @@ let private recipe =
             HeldOut = 200
             Quote = 500 }
 
-/// Runs a command of a model, and returns its exit code and what it printed.
-let private infer (model: Model) (arguments: string list) =
-    let printed, before = new StringWriter(), Console.Out
-    Console.SetOut printed
+/// Runs a command of a model, and returns its exit code, what it printed and what it said on standard error.
+let private inferring (model: Model) (arguments: string list) =
+    listening (fun () -> CommandLine.infer model recipe (Array.ofList ("own.fsx" :: arguments)))
 
-    try
-        let code = CommandLine.infer model recipe (Array.ofList ("own.fsx" :: arguments))
-        code, printed.ToString()
-    finally
-        Console.SetOut before
+/// Its exit code and what it printed.
+let private infer model arguments =
+    let code, printed, _ = inferring model arguments
+    code, printed
 
 let private read folder =
     JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "summary.json"))).RootElement
@@ -272,17 +270,12 @@ let private failures =
                             (white.Field theta noise).masked_fill(low, nan.ToScalar()) }
 
             let model = Model.create failing prior
-            let errors, before = new StringWriter(), Console.Error
             let out = Path.Combine(folder, "out")
-            Console.SetError errors
-
-            try
-                Expect.equal (fst (infer model [ "--out"; out; "--quick" ])) 2 "refused"
-            finally
-                Console.SetError before
+            let code, _, said = inferring model [ "--out"; out; "--quick" ]
+            Expect.equal code 2 "refused"
 
             for words in [ "σ = 0.5"; "--skip-failures 0.05"; "Simulator.skippingFailures 0.05" ] do
-                Expect.stringContains (errors.ToString()) words "message"
+                Expect.stringContains said words "message"
 
             let code, printed =
                 infer model [ "--out"; out; "--quick"; "--skip-failures"; "0.05"; "--theta"; "0.6,0.0" ]

@@ -222,16 +222,10 @@ let private recipe =
 
 /// Runs a command of the model, and returns its exit code and what it wrote to standard error.
 let private infer model (arguments: string list) =
-    let said, before, errors = new StringWriter(), Console.Out, Console.Error
-    Console.SetOut TextWriter.Null
-    Console.SetError said
+    let code, _, said =
+        listening (fun () -> CommandLine.infer model recipe (Array.ofList ("own.fsx" :: arguments)))
 
-    try
-        let code = CommandLine.infer model recipe (Array.ofList ("own.fsx" :: arguments))
-        code, said.ToString()
-    finally
-        Console.SetOut before
-        Console.SetError errors
+    code, said
 
 let private command =
     testCase

@@ -7,16 +7,8 @@ open System.Text
 open Expecto
 open FieldImnn.Core
 open FieldImnn.Core.Runtime
+open TestSupport
 open TorchSharp
-
-/// A folder of the test's own, deleted after it.
-let private inFolder (body: string -> unit) =
-    let folder = Directory.CreateTempSubdirectory "fieldimnn-"
-
-    try
-        body folder.FullName
-    finally
-        folder.Delete true
 
 /// TorchSharp's native library as its package delivers it.
 let private library =
@@ -72,21 +64,16 @@ let private native =
 
           testCase "the copy is said on standard error when it is written, with the variable that moves it"
           <| onLinux (fun folder ->
-              let usual = Console.Error
-              use said = new StringWriter()
-
               let load () =
                   NativeLibraries.Loadable(library, standardLibrary folder "GLIBCXX_3.4.29", folder)
                   |> ignore
 
-              try
-                  Console.SetError said
-                  load ()
-                  load ()
-              finally
-                  Console.SetError usual
+              let (), _, said =
+                  listening (fun () ->
+                      load ()
+                      load ())
 
-              let lines = said.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries)
+              let lines = said.Split('\n', StringSplitOptions.RemoveEmptyEntries)
               Expect.hasLength lines 1 "said once"
               Expect.stringContains lines[0] folder "the folder"
               Expect.stringContains lines[0] NativeLibraries.CacheVariable "the variable")

@@ -52,34 +52,23 @@ let private infer folder (arguments: string list) =
     if not (File.Exists field) then
         Npy.write field (single observed.Value)
 
-    let output, errors = new StringWriter(), new StringWriter()
-    let before, beforeErrors = Console.Out, Console.Error
-    Console.SetOut output
-    Console.SetError errors
-
-    try
-        let code =
-            CommandLine.guarded (fun () ->
-                StoredInference.runCommand
-                    "infer"
-                    (Array.ofList (
-                        [ "--field"
-                          field
-                          "--out"
-                          Path.Combine(folder, "out")
-                          "--simulations"
-                          folder ]
-                        @ (if List.contains "--prior" arguments then
-                               []
-                           else
-                               [ "--prior"; prior ])
-                        @ arguments
-                    )))
-
-        code, output.ToString(), errors.ToString()
-    finally
-        Console.SetOut before
-        Console.SetError beforeErrors
+    listening (fun () ->
+        CommandLine.guarded (fun () ->
+            StoredInference.runCommand
+                "infer"
+                (Array.ofList (
+                    [ "--field"
+                      field
+                      "--out"
+                      Path.Combine(folder, "out")
+                      "--simulations"
+                      folder ]
+                    @ (if List.contains "--prior" arguments then
+                           []
+                       else
+                           [ "--prior"; prior ])
+                    @ arguments
+                ))))
 
 let private summary folder =
     JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "out", "summary.json"))).RootElement
@@ -147,19 +136,16 @@ let private right =
                   let out = Path.Combine(folder, "out")
 
                   let run further =
-                      let errors, before = new StringWriter(), Console.Error
-                      Console.SetError errors
+                      let code, _, errors =
+                          listening (fun () ->
+                              CommandLine.guarded (fun () ->
+                                  StoredInference.runCommand
+                                      "infer"
+                                      (Array.ofList (
+                                          arguments @ [ "--field"; field; "--out"; out; "--prior"; prior ] @ further
+                                      ))))
 
-                      try
-                          CommandLine.guarded (fun () ->
-                              StoredInference.runCommand
-                                  "infer"
-                                  (Array.ofList (
-                                      arguments @ [ "--field"; field; "--out"; out; "--prior"; prior ] @ further
-                                  ))),
-                          errors.ToString()
-                      finally
-                          Console.SetError before
+                      code, errors
 
                   let code, errors = run []
                   Expect.equal code 0 errors

@@ -133,6 +133,20 @@ let inFolder (test: string -> unit) =
     finally
         Directory.Delete(folder, true)
 
+/// What work comes to, what it prints, and what it says on standard error.
+let listening (work: unit -> 'a) : 'a * string * string =
+    let printed, said = new StringWriter(), new StringWriter()
+    let output, errors = Console.Out, Console.Error
+    Console.SetOut printed
+    Console.SetError said
+
+    try
+        let result = work ()
+        result, printed.ToString(), said.ToString()
+    finally
+        Console.SetOut output
+        Console.SetError errors
+
 /// The folder of FieldImnn.sln.
 let root =
     Seq.unfold

@@ -27,7 +27,7 @@ public static class MixedFields
     }
 
     /// <summary>
-    /// Fields (n, a, c, N, …) of noise (n, c, N, …) by <see cref="Prepare">prepared</see> factors, in pieces that stay in the processor's caches.
+    /// Fields (n, a, c, N, …) of noise (n, or 1 for all factors, c, N, …) by <see cref="Prepare">prepared</see> factors, in pieces that stay in the processor's caches.
     /// Differentiable in both. Of <paramref name="lower"/> triangular factors the upper triangle is not looked at.
     /// </summary>
     /// <exception cref="ShapeException">Noise of another shape.</exception>

@@ -14,6 +14,8 @@ type LatentMaps =
             Maps: int
             Grid: FourierGrid
             Classes: ModeClasses
+            /// Modes of the full grid in each class (classes).
+            Modes: Tensor
             /// Standard deviation of the noise of a pixel, the same in all maps.
             Noise: float
             /// θ (b, p) → the linear response G of the maps to their white noise, mode by mode (b, maps, maps, classes), and the maps
@@ -28,13 +30,14 @@ type LatentMaps =
 /// standard normal and independent of θ: ln p(θ, w | d) = ln p(θ | d) − ½ |w|². So the chains of maps that are nearly so mix as if there were
 /// p parameters and nothing else; the target is exact for any m.
 module LatentMaps =
-    let private create maps grid classes noise response =
+    let private create maps (grid: FourierGrid) (classes: ModeClasses) noise response =
         if not (Double.IsFinite noise && noise > 0.0) then
             raise (SettingException("noise of latent maps", "a finite standard deviation > 0", string noise))
 
         { Maps = maps
           Grid = grid
           Classes = classes
+          Modes = Tensors.scoped (fun () -> classes.Sum grid.HermitianWeight) |> Tensors.keep
           Noise = noise
           Response = response }
 
@@ -119,14 +122,15 @@ module LatentMaps =
             1L
         )
 
+    /// The power of white noise of a pixel, its root.
+    let private unit (model: LatentMaps) =
+        sqrt ((model.Grid.BoxLength / float model.Grid.N) ** float model.Grid.Dimensions)
+
     /// Wiener's filter from the response: factors Rᵀ… of w and of the observed maps, (b, maps, maps, classes), and ln|1 + GᵀG/σ²| of every
     /// class (b, classes).
     let private wiener (model: LatentMaps) (response: Tensor) : struct (Tensor * Tensor * Tensor) =
-        let scale =
-            (float model.Grid.N / model.Grid.BoxLength) ** float model.Grid.Dimensions
-
         // (b, classes, maps, maps), in units in which white noise of a pixel is 1
-        let g = response.permute (0L, 3L, 1L, 2L) * number (sqrt scale / model.Noise)
+        let g = response.permute (0L, 3L, 1L, 2L) / number (unit model * model.Noise)
         let precision = g.mT.matmul g + torch.eye (int64 model.Maps, dtype = g.dtype)
         let planes (m: Tensor) = m.permute (0L, 2L, 3L, 1L)
 
@@ -140,12 +144,11 @@ module LatentMaps =
                 planes (inverse.mT.matmul(inverse).matmul g.mT / number model.Noise),
                 SmallMatrices.logDeterminant factor)
 
-    /// Maps (b, maps, N, …) mixed mode by mode by factors (b, maps, maps, classes) without units.
+    /// Maps (b or 1, maps, N, …) mixed mode by mode by factors (b, maps, maps, classes) without units.
     let private mixed (model: LatentMaps) (maps: Tensor) (factors: Tensor) =
-        let unit =
-            sqrt ((model.Grid.BoxLength / float model.Grid.N) ** float model.Grid.Dimensions)
+        let prepared =
+            Mixing.prepare model.Grid model.Classes maps (factors * number (unit model))
 
-        let prepared = Mixing.prepare model.Grid model.Classes maps (factors * number unit)
         MixedFields.Of(model.Grid, maps, prepared).squeeze 1L
 
     /// ln p(u, w | d) of rows (b, p + pixels of all maps), up to a constant.
@@ -157,18 +160,15 @@ module LatentMaps =
             let w = q.narrow(1L, p, q.shape[1] - p).reshape shape
             let struct (response, maps) = model.Response(thetaOf frame u)
             let struct (ofW, ofData, logDeterminant) = wiener model response
-            let data = observed.expand (Array.append [| q.shape[0] |] observed.shape[1..])
-
-            let z = mixed model w ofW + mixed model data ofData
+            let z = mixed model w ofW + mixed model observed ofData
 
             let made =
                 maps (z.reshape (Array.append [| -1L |] (Mixing.shape model.Maps model.Grid)))
 
-            let count = model.Classes.Sum model.Grid.HermitianWeight
-            let misfit = (data - made.reshape z.shape) / number model.Noise
+            let misfit = (observed - made.reshape z.shape) / number model.Noise
             let square (t: Tensor) = t.square().flatten(1L).sum 1L
             let chi = square (quantiles frame u) + square z + square misfit
-            (chi + logDeterminant.matmul count) * number -0.5)
+            (chi + logDeterminant.matmul model.Modes) * number -0.5)
 
     /// The density with −∞ for the rows that are outside of what the maps can be made of, as an end of the prior may be: a trajectory on its first
     /// steps may come there.

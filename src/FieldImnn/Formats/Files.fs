@@ -7,7 +7,7 @@ open FieldImnn.Core
 /// Whole files in and out, with the file or folder named in every error.
 module Files =
     /// What the operating system says against a file, without its full stop.
-    let private (|Refusal|_|) (fault: exn) =
+    let (|Refusal|_|) (fault: exn) =
         match fault with
         | :? IOException
         | :? UnauthorizedAccessException -> Some(fault.Message.TrimEnd '.')

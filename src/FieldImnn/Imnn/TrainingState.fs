@@ -98,12 +98,7 @@ module internal TrainingState =
         use _ = torch.NewDisposeScope()
         use _ = torch.no_grad ()
         let like = CheckpointFile.tensorLike file
-
-        let numbers count (array: NpyArray) =
-            if array.Data.Length <> count then
-                raise (StoreException(CheckpointFile.path file, $"{count} numbers", $"{array.Data.Length}"))
-
-            array.Data
+        let numbers = CheckpointFile.numbers file
 
         CheckpointFile.tryRead file (fun array ->
             let best = numbers 2 (array "best")

@@ -30,7 +30,8 @@ module internal Rejection =
     /// reaches many sds of a normal prior where the data say little: what it draws there counts for nothing, and the simulator may know no
     /// universe of it.
     let plausible prior about (theta: float[]) =
-        Prior.contains prior theta && Prior.logDensity prior theta >= about - depth
+        let density = Prior.logDensity prior theta
+        density > -infinity && density >= about - depth
 
     /// p independent standard normal numbers.
     let standardNormal p =

@@ -165,18 +165,13 @@ module HamiltonianMonteCarlo =
                      float running.Kept.Count |]
               "draws", running.Kept |> Seq.collect (Array.collect id) |> Array.ofSeq |> Npy.vector ]
 
-    /// What was saved, of the shapes of a beginning; none if there is nothing.
-    let private resume (file: CheckpointFile) quantities beginning =
-        let chains, d = int beginning.State.Position.shape[0], beginning.Seen.Mean.Length
+    /// What was saved of chains that begin at a state, with so many observed quantities; none if there is nothing.
+    let private resume (file: CheckpointFile) quantities (state: Leapfrog.State) =
+        let chains, d = int state.Position.shape[0], int state.Position.shape[1]
 
         let read (array: string -> NpyArray) =
             let numbers name count =
-                let values = (array name).Data
-
-                if values.Length <> count then
-                    raise (StoreException(CheckpointFile.path file, $"{count} numbers of {name}", $"{values.Length}"))
-
-                values
+                CheckpointFile.numbers file count (array name)
 
             let like (own: Tensor) name =
                 CheckpointFile.tensorLike file own (array name) |> Tensors.keep
@@ -185,10 +180,10 @@ module HamiltonianMonteCarlo =
 
             { Iteration = int counts[0]
               State =
-                { Leapfrog.Position = like beginning.State.Position "position"
-                  Value = like beginning.State.Value "value"
-                  Slope = like beginning.State.Slope "slope" }
-              Scale = like beginning.Scale "scale"
+                { Leapfrog.Position = like state.Position "position"
+                  Value = like state.Value "value"
+                  Slope = like state.Slope "slope" }
+              Scale = numbers "scale" d |> Tensors.ofVector |> Tensors.keep
               Step =
                 { Adaptation.Log = step[0]
                   Averaged = step[1]
@@ -300,27 +295,22 @@ module HamiltonianMonteCarlo =
             |> Option.bind (fun place ->
                 CheckpointFile.create "hmc" (identity settings logDensity observe state) settings.Progress (Some place))
 
-        let scale = torch.ones (start.shape[1], dtype = Leapfrog.double)
-
-        let before step =
-            { Iteration = 0
-              State = state
-              Scale = scale
-              Step = step
-              Seen = Adaptation.none (int start.shape[1])
-              Accepted = 0.0
-              Divergent = 0
-              Kept = ResizeArray() }
-
         let quantities = Tensors.using (fun () -> int (observe state.Position).shape[1])
 
         let mutable running =
-            match
-                file
-                |> Option.bind (fun f -> resume f quantities (before (Adaptation.initial 0.1)))
-            with
+            match file |> Option.bind (fun f -> resume f quantities state) with
             | Some kept -> kept
-            | None -> before (begun logDensity seed settings.Chains scale state 0 0.1)
+            | None ->
+                let scale = torch.ones (start.shape[1], dtype = Leapfrog.double)
+
+                { Iteration = 0
+                  State = state
+                  Scale = scale
+                  Step = begun logDensity seed settings.Chains scale state 0 0.1
+                  Seen = Adaptation.none (int start.shape[1])
+                  Accepted = 0.0
+                  Divergent = 0
+                  Kept = ResizeArray() }
 
         let renewals = Adaptation.renewals settings.Warmup
 
