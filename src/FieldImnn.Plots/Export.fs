@@ -4,6 +4,7 @@ open System
 open System.Diagnostics
 open System.IO
 open System.Text
+open System.Text.RegularExpressions
 open FieldImnn
 open Giraffe.ViewEngine
 open Plotly.NET
@@ -53,11 +54,14 @@ module Browser =
 
         find (read variable) (read "PATH" |> Option.defaultValue "")
 
-/// Charts into files: one HTML page that needs no network, and PNG pictures drawn by an installed browser.
+/// Charts into files: one HTML page that needs no network, and PNG and SVG pictures drawn by an installed browser.
 /// Files appear whole or not at all.
 module Export =
     let private scale = 2
     let private timeout = TimeSpan.FromSeconds 60.0
+
+    /// How long, by the page's clock, the browser waits for a chart.
+    let private patience = "--virtual-time-budget=5000"
 
     /// The page of a chart, with plotly.js inside.
     let page (chart: GenericChart) : string =
@@ -106,10 +110,8 @@ module Export =
             running.StandardOutput.ReadToEndAsync(), running.StandardError.ReadToEndAsync()
 
         if running.WaitForExit timeout then
-            output.Wait 2000 |> ignore
-
             if running.ExitCode = 0 then
-                Ok()
+                Ok(if output.Wait 2000 then output.Result else "")
             else
                 let said = if errors.Wait 2000 then errors.Result.Trim() else ""
                 let tail = said.Substring(max 0 (said.Length - 400))
@@ -119,8 +121,8 @@ module Export =
             running.WaitForExit()
             Error $"{Path.GetFileName browser} did not draw within %.0f{timeout.TotalSeconds} s"
 
-    /// What the browser, asked by `arguments` in a folder of its own, leaves at `made` of that folder, moved to a path where it is what it should be.
-    let private drawn browser (path: string) what isOne (made: string) (arguments: (string -> string) -> string list) =
+    /// What `finish` makes of a path in the browser's own folder and of what it said, asked by `arguments`.
+    let private asked browser (arguments: (string -> string) -> string list) (finish: (string -> string) -> string -> Picture) =
         let room = Directory.CreateTempSubdirectory "fieldimnn-plot-"
 
         try
@@ -139,13 +141,7 @@ module Export =
 
                 match run browser (always @ arguments inside) with
                 | Error message -> BrowserFailed message
-                | Ok() when isOne (inside made) ->
-                    Files.writeAtomically path (fun stream ->
-                        use drawn = File.OpenRead(inside made)
-                        drawn.CopyTo stream)
-
-                    Written path
-                | Ok() -> BrowserFailed $"{Path.GetFileName browser} ended well but left no {what}"
+                | Ok said -> finish inside said
             with :? ComponentModel.Win32Exception as e ->
                 BrowserFailed $"{browser} could not be started: {e.Message}"
         finally
@@ -155,6 +151,21 @@ module Export =
             with
             | :? IOException
             | :? UnauthorizedAccessException -> ()
+
+    let private leftNo (browser: string) what =
+        BrowserFailed $"{Path.GetFileName browser} ended well but left no {what}"
+
+    /// What the browser leaves at `made` of its folder, moved to a path where it is what it should be.
+    let private drawn browser (path: string) what isOne (made: string) arguments =
+        asked browser arguments (fun inside _ ->
+            if isOne (inside made) then
+                Files.writeAtomically path (fun stream ->
+                    use drawn = File.OpenRead(inside made)
+                    drawn.CopyTo stream)
+
+                Written path
+            else
+                leftNo browser what)
 
     let private draw browser (path: string) (chart: GenericChart) =
         let width, height = GenericChart.tryGetLayoutSize chart
@@ -169,9 +180,39 @@ module Export =
             [ "--hide-scrollbars"
               $"--force-device-scale-factor={scale}"
               $"--window-size={width.Value},{height.Value}"
-              "--virtual-time-budget=5000"
+              patience
               $"""--screenshot={inside "chart.png"}"""
               Uri(source).AbsoluteUri ])
+
+    /// What the browser's page becomes: the drawing alone, as base64.
+    let private drawingItself (width: int, height: int) =
+        "<script>addEventListener('load', function draw() {"
+        + " const chart = document.querySelector('.js-plotly-plot'); if (!chart) { setTimeout(draw, 50); return; }"
+        + $" Plotly.toImage(chart, {{format: 'svg', width: {width}, height: {height}}}).then(url => {{"
+        + " const bytes = new TextEncoder().encode(decodeURIComponent(url.slice(url.indexOf(',') + 1)));"
+        + " document.documentElement.innerHTML = '<pre id=\"svg\"></pre>';"
+        + " document.getElementById('svg').textContent = btoa(Array.from(bytes, b => String.fromCharCode(b)).join('')); }); });</script>"
+
+    let private drawSvg browser (path: string) (chart: GenericChart) =
+        let width, height = GenericChart.tryGetLayoutSize chart
+
+        asked
+            browser
+            (fun inside ->
+                let source = inside "chart.html"
+                let script = drawingItself (width.Value, height.Value)
+                File.WriteAllText(source, (page chart).Replace("</body>", script + "</body>"), UTF8Encoding true)
+                [ "--dump-dom"; patience; Uri(source).AbsoluteUri ])
+            (fun _ said ->
+                let found = Regex.Match(said, "<pre id=\"svg\">([A-Za-z0-9+/=]+)</pre>")
+
+                if found.Success then
+                    Files.writeAtomically path (fun stream ->
+                        stream.Write(ReadOnlySpan(Convert.FromBase64String found.Groups[1].Value)))
+
+                    Written path
+                else
+                    leftNo browser "SVG picture")
 
     let private without path =
         NoBrowser
@@ -197,6 +238,12 @@ module Export =
     /// the file has twice as many pixels each way.
     let png (path: string) (width: int) (height: int) (chart: GenericChart) : Picture =
         pngWith (Browser.installed ()) path width height chart
+
+    /// Draws a picture without pixels, for a paper, with the installed browser, of a size as `png` takes it. Images of fields remain images in it.
+    let svg (path: string) (width: int) (height: int) (chart: GenericChart) : Picture =
+        match Browser.installed () with
+        | Some executable -> chart |> Caption.withSize (width, height) |> drawSvg executable path
+        | None -> without path
 
     /// Writes folder/name.html and, where a browser is installed, folder/name.png.
     let save (folder: string) (name: string) (width: int, height: int) (chart: GenericChart) : Saved =

@@ -205,6 +205,7 @@ module Infer =
         if searching then
             { settings with
                 Fit = fewer settings.Fit
+                FitDerivatives = fewer settings.FitDerivatives
                 Quote = fewer settings.Quote }
         elif earlier.IsEmpty then
             settings

@@ -134,6 +134,45 @@ let tests =
                   (struct (0xa4093822u, 0x299f31d0u))
                   (struct (0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u)))
 
+          testCase "scalar random numbers are Philox's, two of 64 bits a block, and fair whatever the range" (fun () ->
+              let key = NoiseKey.SeedFor(7UL, "lots")
+
+              let expected =
+                  [| for block in 0u .. 2u do
+                         let struct (a, b, c, d) =
+                             Philox.Block(block, 0u, 0u, 0u, uint32 key, uint32 (key >>> 32))
+
+                         (uint64 b <<< 32) ||| uint64 a
+                         (uint64 d <<< 32) ||| uint64 c |]
+
+              let bytes = Array.zeroCreate<byte> 48
+              PhiloxRandom(7UL, "lots").NextBytes bytes
+              Expect.equal (Array.init 6 (fun i -> BitConverter.ToUInt64(bytes, 8 * i))) expected "bits"
+              let random = PhiloxRandom(7UL, "lots")
+
+              for bits in expected do
+                  Expect.equal (random.NextDouble()) (float (bits >>> 11) / 9007199254740992.0) "uniform"
+
+              // of a range of 3·2⁶¹, a remainder would fall into the first quarter half as often again as into the others
+              let range = 3L <<< 61
+              let n = 40000
+
+              let share draw =
+                  let first = Array.init n draw |> Array.filter (fun v -> v < range / 4L)
+                  float first.Length / float n
+
+              let error = sqrt (0.25 * 0.75 / float n)
+              let fair = share (fun _ -> random.NextInt64 range)
+              let faulty = share (fun _ -> int64 (uint64 (random.NextInt64 Int64.MaxValue) * 2UL % uint64 range))
+              Expect.isLessThan (abs (fair - 0.25)) (4.0 * error) "a quarter"
+              Expect.isGreaterThan (abs (faulty - 0.25)) (4.0 * error) "a remainder is caught"
+
+              for minimum, maximum in [ 3, 3; -5, 2; Int32.MinValue, Int32.MaxValue ] do
+                  let drawn = Array.init 1000 (fun _ -> random.Next(minimum, maximum))
+                  Expect.isTrue (drawn |> Array.forall (fun v -> v >= minimum && (v < maximum || v = minimum))) "bounds"
+
+              Expect.throws (fun () -> random.Next(2, 1) |> ignore) "bounds the wrong way round")
+
           tensorTest "derivatives are those of the θ that is asked for, whatever was asked before" (fun () ->
               let keys = NoiseKey.Range(2UL, 0UL, 2)
 

@@ -3,6 +3,7 @@ module PlotTests
 open System
 open System.Buffers.Binary
 open System.IO
+open System.Xml.Linq
 open System.Text.RegularExpressions
 open Expecto
 open FieldImnn
@@ -262,6 +263,24 @@ let private export =
                       | Written written ->
                           Expect.equal written path "path"
                           Expect.equal (pngSize path) (1280, 840) "size"
+                          Expect.hasLength (Directory.GetFiles folder) 1 "no draft stays behind"
+                      | other -> failtestf "a picture expected, received %A" other)
+          }
+
+          test "a picture without pixels is XML of the figure's size with its labels" {
+              match Browser.installed () with
+              | None -> Tests.skiptest "no Chromium or Chrome is installed"
+              | Some _ ->
+                  inFolder (fun folder ->
+                      let path = Path.Combine(folder, "training.svg")
+
+                      match Plot.training [ "net", curve ] [ "exact", 100.0 ] |> Export.svg path 640 420 with
+                      | Written written ->
+                          Expect.equal written path "path"
+                          let drawn = XDocument.Load(path).Root
+                          let size name = drawn.Attribute(XName.Get name).Value
+                          Expect.equal (size "width", size "height") ("640", "420") "size"
+                          Expect.stringContains drawn.Value "exact" "labels"
                           Expect.hasLength (Directory.GetFiles folder) 1 "no draft stays behind"
                       | other -> failtestf "a picture expected, received %A" other)
           }

@@ -1,4 +1,5 @@
 using System;
+using MathNet.Numerics.Integration;
 using FieldImnn.Core.Runtime;
 using TorchSharp;
 using static System.FormattableString;
@@ -80,28 +81,10 @@ public static class Background
             throw new RangeException("scale factors a", "a vector of finite numbers > 0", Invariant($"shape {Guard.Describe(a.shape)}, from {a.detach().min().ToDouble()} to {a.detach().max().ToDouble()}"));
     }
 
-    /// <summary>Nodes and weights on [0, 1], by Newton's iteration on the Legendre polynomial.</summary>
+    /// <summary>Nodes and weights of Gauss and Legendre's rule of n points on [0, 1].</summary>
     internal static (double[] Abscissae, double[] Weights) GaussLegendre(int n)
     {
-        var (nodes, weights) = (new double[n], new double[n]);
-        for (var i = 0; i < n; i++)
-        {
-            var x = Math.Cos(Math.PI * (i + 0.75) / (n + 0.5));
-            var slope = 1.0;
-            for (var step = 0; step < 100; step++)
-            {
-                var (p, before) = (1.0, 0.0);
-                for (var j = 1; j <= n; j++)
-                    (p, before) = (((2 * j - 1) * x * p - (j - 1) * before) / j, p);
-                slope = n * (x * p - before) / (x * x - 1);
-                var change = p / slope;
-                x -= change;
-                if (Math.Abs(change) < 1e-15)
-                    break;
-            }
-            nodes[i] = 0.5 * (1 - x);
-            weights[i] = 1 / ((1 - x * x) * slope * slope);
-        }
-        return (nodes, weights);
+        var rule = new GaussLegendreRule(0, 1, n);
+        return (rule.Abscissas, rule.Weights);
     }
 }

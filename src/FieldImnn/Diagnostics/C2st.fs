@@ -40,7 +40,7 @@ module C2st =
             rows
         else
             let order = Array.copy rows
-            Random(NoiseKey.IntSeedFor(seed, purpose)).Shuffle order
+            PhiloxRandom(seed, purpose).Shuffle order
             Array.truncate n order
 
     /// The value of a column that is the same in all rows, but for rounding.

@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
+open FieldImnn.Core.Random
 open MathNet.Numerics.Distributions
 
 /// One test of an inference: the parameters of a simulation and draws (equally weighted) of the posterior that was inferred from it.
@@ -92,7 +93,7 @@ module Calibration =
         check trials
 
         Array.init trials[0].Truth.Length (fun k ->
-            let lots = Random(k + 1)
+            let lots = PhiloxRandom(uint64 k, "ties of ranks")
 
             trials
             |> Array.map (fun trial ->

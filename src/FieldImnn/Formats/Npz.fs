@@ -3,6 +3,7 @@ namespace FieldImnn
 open System
 open System.IO
 open System.IO.Compression
+open System.IO.Hashing
 open System.Text
 open FieldImnn.Core
 
@@ -20,27 +21,13 @@ module Npz =
     /// The same for all entries, so that equal contents make equal files.
     let private timestamp = DateTimeOffset(1980, 1, 1, 0, 0, 0, TimeSpan.Zero)
 
-    /// CRC-32 of IEEE 802.3 (polynomial EDB88320, reflected): the zip reader does not check it by itself.
-    let private crc32 =
-        let table =
-            Array.init 256 (fun n ->
-                (uint32 n, [ 1..8 ])
-                ||> List.fold (fun c _ -> if c &&& 1u = 1u then 0xEDB88320u ^^^ (c >>> 1) else c >>> 1))
-
-        fun (bytes: byte[]) ->
-            let mutable c = 0xFFFFFFFFu
-
-            for b in bytes do
-                c <- table[int ((c ^^^ uint32 b) &&& 0xFFu)] ^^^ (c >>> 8)
-
-            ~~~c
-
     let private contents name (entry: ZipArchiveEntry) =
         use stream = entry.Open()
         use memory = new MemoryStream()
         stream.CopyTo memory
         let bytes = memory.ToArray()
-        let sum = crc32 bytes
+        // the zip reader does not check it by itself
+        let sum = Crc32.HashToUInt32 bytes
 
         if sum <> entry.Crc32 then
             raise (StoreException($"{name}, entry {entry.FullName}", $"checksum {entry.Crc32:X8}", $"{sum:X8}"))

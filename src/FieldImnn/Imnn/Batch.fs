@@ -157,7 +157,7 @@ module internal Batch =
                 match part with
                 | Training ->
                     // a fresh subset a step, addressed by the step's first index: first those whose derivatives are asked for
-                    let random = System.Random(NoiseKey.IntSeedFor(settings.Seed, $"subset {first}"))
+                    let random = PhiloxRandom(settings.Seed, $"subset {first}")
                     let all = [| 0 .. Stored.count training - 1 |]
                     random.Shuffle all
                     let able, bare = all |> Array.partition (Stored.hasDerivative training)

@@ -6,8 +6,10 @@ open TorchSharp
 
 /// Features of simulations that a trained network is measured on.
 module internal Measurement =
-    /// Simulations that are measured at a time.
-    let private atOnce = 1000
+    /// Simulations that are measured between two reports: 1000 of 128² pixels, fewer of larger fields, which take longer.
+    let private atOnce (network: SummaryNetwork) =
+        let pixels = Seq.fold (*) 1L network.Description.FieldShape
+        int (Math.Clamp((1000L <<< 14) / pixels, 50L, 1000L))
 
     /// Parts that were made in turn, features and derivatives, behind one another.
     let private joined (parts: struct (Tensor * Tensor) seq) : struct (Tensor * Tensor) =
@@ -46,7 +48,7 @@ module internal Measurement =
 
         go 0 []
 
-    /// Features x (n, s) and derivatives dx (n, p, s) of n simulations of a part, from those that a checkpoint holds if there is one; of fewer
+    /// Features x (n, s) of n simulations of a part and derivatives dx (m, p, s) of m of them, spread evenly, from those that a checkpoint holds if there is one; of fewer
     /// where somebody stops the work, who does not want to wait for all, but of no fewer than there have to be. With a checkpoint, what there
     /// is is saved then, and OperationCanceledException thrown.
     let run
@@ -57,10 +59,13 @@ module internal Measurement =
         part
         name
         n
+        m
         (file: CheckpointFile option)
         =
         let cancellation = settings.Progress.Cancellation
-        let least = max atOnce (int network.Features + 3)
+        let atOnce = atOnce network
+        let least = max 1000 (int network.Features + 3)
+        let derivativesBefore i = int (int64 m * int64 i / int64 n)
 
         let begun, parts =
             file
@@ -85,7 +90,9 @@ module internal Measurement =
                 Progress.report settings.Progress $"measuring F ({name})" start n [] ""
                 let length = min atOnce (n - start)
 
-                Tensors.scoped2 (fun () -> Batch.evaluate network parameters (draw part (uint64 start) length length))
+                Tensors.scoped2 (fun () ->
+                    draw part (uint64 start) length (derivativesBefore (start + length) - derivativesBefore start)
+                    |> Batch.evaluate network parameters)
                 |> parts.Add
 
                 start <- start + length

@@ -33,9 +33,12 @@ type ImnnSettings =
         EvaluateEvery: int
         /// Simulations that choose the best weights. Of stored simulations, half of those held out do.
         HeldOut: int
-        /// Simulations with derivatives that fit the closed-form layer and the statistics of the estimate. Without
-        /// shrinkage the layer would lose about features/Fit of the information of each parameter, with it, often half of that. Of stored simulations, those that choose.
+        /// Simulations that fit the closed-form layer and the statistics of the estimate. Without shrinkage the layer would lose about
+        /// features/Fit of the information of each parameter, with it, often half of that. Of stored simulations, those that choose.
         Fit: int
+        /// Those of them with derivatives, at the most. They cost a multiple of those without, and fewer are enough. Of stored simulations, all
+        /// that have them.
+        FitDerivatives: int
         /// Fresh simulations on which F is quoted. Of stored simulations, the other half of those held out.
         Quote: int
         /// Simulations in memory at a time, at most: fewer of fields of more than 128² pixels.
@@ -62,6 +65,7 @@ type ImnnSettings =
           EvaluateEvery = 10
           HeldOut = 2000
           Fit = 20000
+          FitDerivatives = 20000
           Quote = 10000
           Chunk = 100
           Seed = 1UL
@@ -78,6 +82,7 @@ type ImnnSettings =
             MaxIterations = 1000
             HeldOut = 500
             Fit = 2000
+            FitDerivatives = 2000
             Quote = 2000 }
 
 /// Checks of settings.
@@ -127,6 +132,10 @@ module ImnnSettings =
         atLeast "iterations between evaluations" 1 settings.EvaluateEvery
         atLeast "held-out simulations" (2 * batch) settings.HeldOut
         atLeast "simulations to fit the statistics to" (features + 3) settings.Fit
+
+        if settings.FitDerivatives < 1 then
+            refuse "simulations with derivatives to fit" "at least 1" settings.FitDerivatives
+
         atLeast "simulations to quote F on" (features + 3) settings.Quote
         atLeast "chunk" 1 settings.Chunk
         settings

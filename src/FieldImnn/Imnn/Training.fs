@@ -97,8 +97,8 @@ module Imnn =
                 )
             | None -> Some linear
 
-    /// Runs of the simulator in so many steps, and for so many simulations on which F was measured.
-    let private spent (settings: ImnnSettings) (source: Source) (network: SummaryNetwork) steps measured =
+    /// Runs of the simulator in so many steps, and in so many on which F was measured.
+    let private spent (settings: ImnnSettings) (source: Source) (network: SummaryNetwork) steps measuring =
         match settings.Derivatives with
         | Precomputed _ -> source.Count Training + source.Count Fitting + source.Count Quoting
         | _ ->
@@ -110,7 +110,7 @@ module Imnn =
 
             steps * source.Runs settings.Simulations settings.DerivativeSimulations
             + chosen
-            + source.Runs measured measured
+            + measuring
 
     /// The network of the settings for a simulator, with the weights of an earlier one if there is one, and the settings if they hold for it.
     let private prepare (earlier: Compressor option) (settings: ImnnSettings) (simulator: Simulator) fiducial =
@@ -158,12 +158,14 @@ module Imnn =
 
     /// The compressor of a trained network: its statistics and its F are measured.
     let private compressorOf settings simulator fiducial (network: SummaryNetwork) (source: Source) draw file =
-        let measure part name =
-            Measurement.run settings (Array.length fiducial) network draw part name (source.Count part) (file name)
+        let measure part name derivatives =
+            let n = source.Count part
+            Measurement.run settings (Array.length fiducial) network draw part name n (min n derivatives) (file name)
 
-        let struct (fitX, fitDx) = measure Fitting "statistics"
-        let struct (quoteX, quoteDx) = measure Quoting "quote"
+        let struct (fitX, fitDx) = measure Fitting "statistics" settings.FitDerivatives
+        let struct (quoteX, quoteDx) = measure Quoting "quote" settings.Quote
         let measured = int (fitX.shape[0] + quoteX.shape[0])
+        let differentiated = int (fitDx.shape[0] + quoteDx.shape[0])
         let linear = closedForm settings simulator network fitX fitDx
         let quoted = Compressor.statistics linear quoteX quoteDx
 
@@ -182,7 +184,7 @@ module Imnn =
           Fisher = quoted.Fisher
           QuotedOn = quoted.Simulations
           History = [||]
-          Simulations = measured
+          Simulations = source.Runs measured differentiated
           Interrupted = measured < source.Count Fitting + source.Count Quoting
           Seconds = 0.0
           Notes = Map.empty }
@@ -233,7 +235,7 @@ module Imnn =
         let p = compressor.Parameters.Length
 
         let struct (x, dx) =
-            Measurement.run settings p compressor.Network source.Draw Choosing "choice" n None
+            Measurement.run settings p compressor.Network source.Draw Choosing "choice" n n None
 
         (Compressor.statistics compressor.Linear x dx).Fisher
 

@@ -37,7 +37,7 @@ module internal TruncatedGaussian =
     /// normal that is left, with the product of these parts as the weight (Geweke 1991; Hajivassiliou & McFadden 1998).
     let sample (seed: uint64) n (mean: Vector<float>) (factor: Matrix<float>) (bounds: (float * float)[]) =
         let p = mean.Count
-        let random = Random(NoiseKey.IntSeedFor(seed, "truncated Gaussian"))
+        let random = PhiloxRandom(seed, "truncated Gaussian")
         let logWeights = Array.zeroCreate n
 
         let draws =

@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System
 open FieldImnn.Core
+open FieldImnn.Core.Random
 open MathNet.Numerics.LinearAlgebra
 
 /// What is known about the parameters: weighted samples with their names and bounds, whatever made them.
@@ -272,7 +273,7 @@ module Posterior =
     /// n equally weighted draws. From a grid or line they are spread evenly over the part of each point's cell that lies within it.
     let resample seed n posterior =
         Guard.AtLeast("draws of a posterior", 0L, int64 n) |> ignore
-        let random = Random(seed: int)
+        let random = PhiloxRandom(uint64 (int64 (seed: int)), "resample")
         let cumulative = Weighted.cumulative posterior.Weights
 
         let axes =

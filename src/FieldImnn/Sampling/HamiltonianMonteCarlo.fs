@@ -284,7 +284,7 @@ module HamiltonianMonteCarlo =
         use _ = torch.NewDisposeScope()
         use _ = torch.no_grad ()
         let seed = NoiseKey.SeedFor(settings.Seed, "hmc")
-        let random = Random(int (seed >>> 33))
+        let random = PhiloxRandom(seed, "lengths of trajectories")
         let state = Leapfrog.at logDensity (start.``to``(Leapfrog.double).clone())
 
         if not (state.Value.isfinite().all().ToBoolean()) then

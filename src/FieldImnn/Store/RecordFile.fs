@@ -2,7 +2,7 @@ namespace FieldImnn
 
 open System
 open System.IO
-open System.Numerics
+open System.IO.Hashing
 open System.Runtime.InteropServices
 open FieldImnn.Core.Random
 open Microsoft.Win32.SafeHandles
@@ -52,16 +52,7 @@ module internal RecordFile =
 
     /// CRC-32C (Castagnoli) of bytes.
     let checksum (bytes: ReadOnlySpan<byte>) : uint32 =
-        let words = MemoryMarshal.Cast<byte, uint64> bytes
-        let mutable crc = ~~~0u
-
-        for i in 0 .. words.Length - 1 do
-            crc <- BitOperations.Crc32C(crc, words[i])
-
-        for i in 8 * words.Length .. bytes.Length - 1 do
-            crc <- BitOperations.Crc32C(crc, bytes[i])
-
-        ~~~crc
+        Crc32.HashToUInt32(Crc32ParameterSet.Crc32C, bytes)
 
     /// What a record of a kind is known by.
     let key (kind: RecordKind) (key: NoiseKey) (theta: float[]) : RecordKey =
