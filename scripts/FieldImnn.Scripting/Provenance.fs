@@ -93,7 +93,7 @@ module Provenance =
               "evaluateEvery", Report.value settings.EvaluateEvery
               "heldOut", Report.value settings.HeldOut
               "fit", Report.value settings.Fit
-              "fitDerivatives", Report.value (min settings.Fit settings.FitDerivatives)
+              "measureDerivatives", Report.value settings.MeasureDerivatives
               "quote", Report.value settings.Quote
               "chunk", Report.value settings.Chunk ]
 

@@ -205,7 +205,7 @@ module Infer =
         if searching then
             { settings with
                 Fit = fewer settings.Fit
-                FitDerivatives = fewer settings.FitDerivatives
+                MeasureDerivatives = max (min 400 settings.MeasureDerivatives) (settings.MeasureDerivatives / 5)
                 Quote = fewer settings.Quote }
         elif earlier.IsEmpty then
             settings

@@ -10,6 +10,7 @@ open FieldImnn.Core
 open FieldImnn.Core.Fields
 open FieldImnn.Core.Networks
 open FieldImnn.Core.Random
+open MathNet.Numerics.LinearAlgebra
 open TestSupport
 open TorchSharp
 
@@ -193,18 +194,24 @@ let tests =
                   Prior.create [ "A", Normal(1.0, 0.1); "B", TruncatedNormal(0.5, 0.1, 0.0, infinity) ]
 
               let places = ResizeArray()
+              let information = ResizeArray()
 
               let train _ _ fiducial =
                   places.Add fiducial
 
-                  Imnn.train
-                      { quick with
-                          Features = Features.bandPower 4 }
-                      p.Simulator
-                      fiducial
+                  let made =
+                      Imnn.train
+                          { quick with
+                              Features = Features.bandPower 4 }
+                          p.Simulator
+                          fiducial
+
+                  information.Add made.Fisher
+                  made
 
               let place (estimate: float[]) =
                   places.Clear()
+                  information.Clear()
                   let field = (Simulator.field p.Simulator [| 1.0; 0.5 |] 2UL).unsqueeze 0L
 
                   Refit.run Progress.silent false train (fun _ _ -> [| estimate |]) prior [| 1.0; 0.5 |] 2 field
@@ -215,7 +222,54 @@ let tests =
               // 3.09 deviations have a thousandth beyond them
               let far = place [| -40.0; 0.5 |]
               Expect.isTrue (far[0] > 0.69 && far[0] < 0.75) $"A = {far[0]}, as far as the prior goes"
-              Expect.equal (place [| 1.2; 0.3 |]) [| 1.2; 0.3 |] "planted: an estimate that it believes")
+
+              // of two normal laws, N(θ̂, F⁻¹) and N(μ, 0.01), the mean of the product; by Cramer's rule
+              let near = place [| 1.2; 0.3 |]
+              let f = information[0]
+              let a, b, c = f[0, 0] + 100.0, f[0, 1], f[1, 1] + 100.0
+              let u = f[0, 0] * 1.2 + f[0, 1] * 0.3 + 100.0
+              let v = f[1, 0] * 1.2 + f[1, 1] * 0.3 + 50.0
+              let det = a * c - b * b
+              Expect.floatClose Accuracy.high near[0] ((u * c - b * v) / det) "A, an estimate that it believes"
+              Expect.floatClose Accuracy.high near[1] ((a * v - b * u) / det) "B")
+
+          tensorTest "a parameter that the fields do not see keeps no other from where it is" (fun () ->
+              let p = PowerLaw.create 16 ModeConvention.Ideal
+              let places = ResizeArray()
+
+              let train _ _ fiducial =
+                  places.Add fiducial
+
+                  { Imnn.train
+                        { quick with
+                            Features = Features.bandPower 4 }
+                        p.Simulator
+                        fiducial with
+                      Fisher = Matrix<float>.Build.DenseOfDiagonalArray [| 1e-4; 1e6 |] }
+
+              let next prior =
+                  places.Clear()
+                  let field = (Simulator.field p.Simulator [| 1.0; 0.5 |] 2UL).unsqueeze 0L
+
+                  Refit.run
+                      Progress.silent
+                      false
+                      train
+                      (fun _ _ -> [| [| -30.0; 0.42 |] |])
+                      prior
+                      [| 1.0; 0.5 |]
+                      2
+                      field
+                  |> ignore
+
+                  places[1]
+
+              let believed = next (Prior.create [ "A", Normal(1.0, 0.1); "B", Uniform(0.1, 0.9) ])
+              Expect.isLessThan (abs (believed[0] - 1.0)) 0.01 "A, by the prior"
+              Expect.isLessThan (abs (believed[1] - 0.42)) 1e-6 "B, by the field"
+              // planted: of a uniform prior the estimate alone counts, and ends at its border
+              let uniform = next (Prior.create [ "A", Uniform(0.7, 1.3); "B", Uniform(0.1, 0.9) ])
+              Expect.isTrue (uniform[0] < 0.72 && uniform[1] > 0.49) $"{uniform[0]}, {uniform[1]}")
 
           tensorTest "far from the fields a round is only to find the place; the one that is kept never is" (fun () ->
               let p = problem.Value

@@ -22,6 +22,7 @@ internal sealed class HomogeneousCovariance : IDisposable
     private readonly Tensor seen, modes, inverseModes;
     private readonly Tensor? inverse, positions;
     private readonly double largest;
+    private readonly bool complete;
 
     /// <summary>The covariance of given spectrum (c, c, modes…, 2), on a torus of given sides, of fields with a mask (c, sides…).</summary>
     internal HomogeneousCovariance(Tensor spectrum, long[] torus, Tensor mask)
@@ -41,17 +42,21 @@ internal sealed class HomogeneousCovariance : IDisposable
         var factor = torch.linalg.cholesky(regular);
         Factor = (factor * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
         modes = (regular * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
-        inverseModes = (torch.linalg.inv(regular) * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
+        var inverted = torch.linalg.inv(regular);
+        inverseModes = (inverted * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
+        Floor = inverted.diagonal(0, 1, 2).real.index_select(0, powered.flatten().nonzero().squeeze(1)).contiguous()
+            .quantile(tensor(0.95, ScalarType.Float64), 0).reshape(-1).reciprocal().to_type(ScalarType.Float32).DetachFromDisposeScope();
         var count = seen.sum().ToInt64();
-        if (count == seen.numel() && torus.AsSpan().SequenceEqual(sides))
-            return;
-        if (count > MostPixels)
-        {
+        complete = count == seen.numel();
+        var simple = complete && torus.AsSpan().SequenceEqual(sides);
+        if (!simple && count > MostPixels)
             largest = LargestEigenvalue();
-            return;
+        else if (!simple)
+        {
+            positions = seen.flatten().nonzero().squeeze(1).DetachFromDisposeScope();
+            inverse = Invert(Matrix(p, positions)).to_type(ScalarType.Float32).DetachFromDisposeScope();
         }
-        positions = seen.flatten().nonzero().squeeze(1).DetachFromDisposeScope();
-        inverse = Invert(Matrix(p, positions)).to_type(ScalarType.Float32).DetachFromDisposeScope();
+        Above = FilteredVariance().DetachFromDisposeScope();
     }
 
     /// <summary>Sides of the torus.</summary>
@@ -60,7 +65,35 @@ internal sealed class HomogeneousCovariance : IDisposable
     /// <summary>L with P = L L† of every mode, (c, c, modes), complex.</summary>
     internal Tensor Factor { get; }
 
+    /// <summary>The white power (c) of each channel that no other channel shares, as far as the spectrum tells: (C⁻¹)_aa ≤ 1/n_a everywhere.</summary>
+    internal Tensor Floor { get; }
+
+    /// <summary>The variance (c) of u − n C⁻¹u, what Wiener's filter leaves of u where white noise of power n is in it; 0 where that is nearly nothing.</summary>
+    internal Tensor Above { get; }
+
     private int Dimensions => sides.Length;
+
+    /// <summary>u − n C⁻¹u where it is seen, of fields u or their tangents (rows, c, sides…) and v = C⁻¹u of the same shape.</summary>
+    internal Tensor Filter(Tensor u, Tensor v)
+    {
+        var floor = Floor.to(u.dtype, u.device).reshape([-1, .. sides.Select(_ => 1L)]);
+        var w = u - v * floor;
+        return complete ? w : w * seen.to(u.dtype, u.device);
+    }
+
+    /// <summary>The variance (c) of filtered Gaussian fields of the spectrum, by 16 of them.</summary>
+    private Tensor FilteredVariance()
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(1UL);
+        var white = randn([16, seen.shape[0], .. Torus], ScalarType.Float32, generator: generator);
+        var u = Field(Multiply(Factor, RealTransform.Forward(white, Dimensions).flatten(2))) * seen;
+        var w = Filter(u, Field(Inverse(u)));
+        var (left, all) = (Variance(w), Variance(u));
+        return (left * left.gt(0.01 * all).to_type(left.dtype)).MoveToOuterDisposeScope();
+
+        Tensor Variance(Tensor x) => x.square().mean([0L]).flatten(1).sum(1) / seen.flatten(1).sum(1).AtLeast(1);
+    }
 
     /// <summary>The modes (rows, c, modes) of C⁻¹u on the torus, zero where nothing is seen, of u (rows, c, sides…).</summary>
     internal Tensor Inverse(Tensor u)
@@ -270,6 +303,8 @@ internal sealed class HomogeneousCovariance : IDisposable
         Factor.Dispose();
         inverseModes.Dispose();
         modes.Dispose();
+        Floor.Dispose();
+        Above.Dispose();
         inverse?.Dispose();
         positions?.Dispose();
     }

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace FieldImnn.Core.Networks;
 
 /// <summary>How much a scale of <see cref="LocalStatisticsNetwork"/> looks at.</summary>
-internal readonly record struct LocalSettings(long Means, long Bins, long Bands, long Orders, long CrossBands);
+internal readonly record struct LocalSettings(long Means, long Bins, long Bands, long Orders, long CrossBands, long Filtered);
 
 /// <summary>
 /// The statistics of one scale: of u, the pixels made Gaussian, h_j = He_j(u)/√j!, and v = C⁻¹u, with C the covariance of u at the
@@ -45,7 +45,7 @@ internal sealed class LocalScale : IDisposable
     /// <summary>Sides of the grid.</summary>
     internal long[] Sides { get; }
 
-    internal long Features => pairs.Channels * (settings.Means + settings.Bins) + pairs.Count * bands.Count + pairs.Channels * crossBands.Count * (settings.Orders - 1);
+    internal long Features => pairs.Channels * (settings.Means + settings.Bins) + pairs.Count * bands.Count + pairs.Channels * (crossBands.Count * (settings.Orders - 1) + (settings.Orders < 2 ? 0 : settings.Filtered * (crossBands.Count + 1)));
 
     /// <summary>Which pixels are seen, 1 or 0: (c, sides…).</summary>
     internal Tensor Seen => mask;
@@ -108,8 +108,8 @@ internal sealed class LocalScale : IDisposable
     {
         using var scope = NewDisposeScope();
         var u = Gaussian(x, tables, Complete ? null : mask);
-        var h = Hermite(u.Primal.flatten(2));
-        return DualOperations.Concatenate(Means(u, h), Histogram(u), Powers(u, out var v), Cross(u, h, v)).MoveToOuterDisposeScope();
+        var h = Hermite(u.Primal.flatten(2), Math.Max(settings.Orders, settings.Means));
+        return DualOperations.Concatenate(Means(u, h, 1, settings.Means), Histogram(u), Powers(u, out var v), Cross(u, h, v)).MoveToOuterDisposeScope();
     }
 
     public void Dispose()
@@ -133,10 +133,9 @@ internal sealed class LocalScale : IDisposable
     }
 
     /// <summary>h_0, h_1, … at the seen pixels, zero elsewhere: (n, c, orders + 1, pixels) of u (n, c, pixels).</summary>
-    private Tensor Hermite(Tensor u)
+    private Tensor Hermite(Tensor u, long count)
     {
         using var scope = NewDisposeScope();
-        var count = (int)Math.Max(settings.Orders, settings.Means);
         var h = new Tensor[count + 1];
         h[0] = mask.flatten(1).to(u.dtype, u.device).expand_as(u);
         h[1] = u;
@@ -149,14 +148,15 @@ internal sealed class LocalScale : IDisposable
     private static Tensor Roots(int first, long count, Tensor like) =>
         tensor([.. Enumerable.Range(first, (int)count).Select(j => Math.Sqrt(j))], like.dtype, like.device);
 
-    private Dual Means(Dual u, Tensor h)
+    /// <summary>Means of h_j(u), j from <paramref name="first"/> on: (n, c · count).</summary>
+    private Dual Means(Dual u, Tensor h, int first, long count)
     {
         using var scope = NewDisposeScope();
         var seen = mask.flatten(1).sum(1).to(h.dtype, h.device).unsqueeze(1).AtLeast(1);
-        var value = (h.narrow(2, 1, settings.Means).sum(3) / seen).flatten(1);
+        var value = (h.narrow(2, first, count).sum(3) / seen).flatten(1);
         if (u.TangentByParameter is not { } du)
             return new Dual(value).MoveToOuterDisposeScope();
-        var change = einsum("npcx,ncjx->npcj", du.flatten(3), h.narrow(2, 0, settings.Means)) * Roots(1, settings.Means, h) / seen;
+        var change = einsum("npcx,ncjx->npcj", du.flatten(3), h.narrow(2, first - 1, count)) * Roots(first, count, h) / seen;
         return new Dual(value, change.flatten(0, 1).flatten(1)).MoveToOuterDisposeScope();
     }
 
@@ -213,15 +213,32 @@ internal sealed class LocalScale : IDisposable
         }
     }
 
-    /// <summary>⟨y_b h_j⟩ of every channel, j ≥ 2: (n, c · bands · orders).</summary>
+    /// <summary>
+    /// ⟨y_b h_j(u)⟩ of every channel, j ≥ 2; and ⟨y_b h_j(w)⟩ with means of h_j(w), w what Wiener's filter leaves of u, of unit variance.
+    /// </summary>
     private Dual Cross(Dual u, Tensor h, Dual v)
     {
-        var count = settings.Orders - 1;
-        if (count == 0)
+        if (settings.Orders < 2)
             return new Dual(u.Primal.new_zeros([u.Primal.shape[0], 0]), u.Tangent?.new_zeros([u.Tangent.shape[0], 0]));
         using var scope = NewDisposeScope();
         var hats = crossBands.Hats.to(h.dtype, h.device);
         var y = v.Map(t => stack([.. Enumerable.Range(0, (int)crossBands.Count).Select(b => covariance.Field(t * hats.select(1, b)).flatten(2))], 2));
+        var raw = Products(y, u, h, settings.Orders - 1);
+        if (settings.Filtered == 0)
+            return raw.MoveToOuterDisposeScope();
+        var above = covariance.Above.to(h.dtype, h.device);
+        var unit = (above.gt(0).to_type(above.dtype) * above.AtLeast(1e-12).rsqrt()).reshape([-1, .. Sides.Select(_ => 1L)]);
+        var w = new Dual(Filter(u.Primal, y.Primal), u.Tangent is null ? null : Filter(u.Tangent, y.Tangent!));
+        var filtered = Hermite(w.Primal.flatten(2), settings.Filtered + 1);
+        return DualOperations.Concatenate(raw, Products(y, w, filtered, settings.Filtered), Means(w, filtered, 2, settings.Filtered)).MoveToOuterDisposeScope();
+
+        Tensor Filter(Tensor of, Tensor parts) => covariance.Filter(of, parts.sum(2).reshape(of.shape)) * unit;
+    }
+
+    /// <summary>⟨y_b h_j⟩, j from 2 on, of y (n, c, bands, pixels) and u with its h (n, c, orders, pixels): (n, c · bands · count).</summary>
+    private Dual Products(Dual y, Dual u, Tensor h, long count)
+    {
+        using var scope = NewDisposeScope();
         var scale = 1 / Math.Sqrt(mask[0].numel());
         var orders = h.narrow(2, 2, count).Times(scale);
         var value = einsum("ncbx,ncjx->ncbj", y.Primal, orders).flatten(1);

@@ -39,8 +39,8 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
         // pairs of channels share the bands of one
         var spread = Math.Sqrt(description.Channels * (description.Channels + 1) / 2.0);
         var bands = Math.Max(Math.Min(9, description.Setting("bands")), (long)Math.Round(description.Setting("bands") / spread));
-        var fine = new LocalSettings(description.Setting("means"), Bins(description.Setting("bins"), description.Channels), bands, description.Setting("orders"), description.Setting("crossBands"));
-        var coarse = new LocalSettings(Math.Min(fine.Means, 4), 0, Math.Min(bands, 3), Math.Min(fine.Orders, 3), Math.Min(fine.CrossBands, 2));
+        var fine = new LocalSettings(description.Setting("means"), Bins(description.Setting("bins"), description.Channels), bands, description.Setting("orders"), description.Setting("crossBands"), description.Setting("filtered"));
+        var coarse = new LocalSettings(Math.Min(fine.Means, 4), 0, Math.Min(bands, 3), Math.Min(fine.Orders, 3), Math.Min(fine.CrossBands, 2), 0);
         var sides = description.Sides.ToArray();
         using var noGrad = no_grad();
         var made = new List<LocalScale>();

@@ -34,7 +34,8 @@ module Features =
               "bands", 50.0
               "orders", 5.0
               "crossBands", 1.0
-              "scales", 2.0 ]
+              "scales", 2.0
+              "filtered", 2.0 ]
 
     /// Log band energies of learned filters, of `size` pixels a side, at each level of a pyramid of 2-point averages: at `levels` of them,
     /// or as many as the sides of the field can be halved for.

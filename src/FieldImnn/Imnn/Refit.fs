@@ -3,6 +3,7 @@ namespace FieldImnn
 open System
 open System.Globalization
 open FieldImnn.Core
+open MathNet.Numerics.LinearAlgebra
 
 /// One round of refitting: a compressor trained at a fiducial point, and what it makes of the observed fields.
 type RefitRound =
@@ -10,12 +11,15 @@ type RefitRound =
         Compressor: Compressor
         /// Where the fields are by this compressor: rows of θ.
         Estimates: float[][]
-        /// Distance of their mean from the fiducial in standard errors of one field: √[(θ̂ − θ_fid)ᵀ F (θ̂ − θ_fid)/p].
+        /// Where their mean θ̂ and the prior place θ, (F + Λ)⁻¹(F θ̂ + Λ μ), μ and Λ the mean and the precision of what of the prior is normal.
+        Place: float[]
+        /// Distance of that place from the fiducial in standard errors of one field: √[(θ − θ_fid)ᵀ (F + Λ) (θ − θ_fid)/p].
         Moved: float
     }
 
 /// Training where the data are: a network is best, and its estimate unbiased, at its fiducial point, so one is trained again at the
-/// estimate (Makinen et al. 2021, §4.2). Each round is a step of Fisher scoring.
+/// estimate (Makinen et al. 2021, §4.2). Each round is a step of Fisher scoring, towards the mode of the posterior where the prior is normal: an
+/// estimate alone knows nothing of the prior, and of a parameter that the fields hardly see it is anywhere.
 module Refit =
     /// Whether the prior contains θ, and no parameter that it does not end is further out than all but a thousandth of it: an estimate knows
     /// nothing of the prior, and where the fields say little of a parameter it is anywhere, so that a normal prior would let it go anywhere.
@@ -27,28 +31,60 @@ module Refit =
 
         Prior.contains prior theta && Array.forall2 central prior.Marginals theta
 
-    /// The estimate, or the furthest of the points 0.99 · 0.9ⁿ along the way to it that the prior believes; the fiducial itself if none is.
-    let private within (prior: Prior) (fiducial: float[]) (estimate: float[]) =
-        let at t =
-            Array.map2 (fun a b -> a + t * (b - a)) fiducial estimate
+    /// μ and Λ of a prior: of parameters that are not normal, none.
+    let private normal (prior: Prior) =
+        let each =
+            prior.Marginals
+            |> Array.map (function
+                | Normal(mean, sd)
+                | TruncatedNormal(mean, sd, _, _) -> mean, 1.0 / (sd * sd)
+                | Uniform _ -> 0.0, 0.0)
 
+        Vector<float>.Build.DenseOfEnumerable(Seq.map fst each),
+        Matrix<float>.Build.DenseOfDiagonalArray(Array.map snd each)
+
+    /// Where an estimate of information F and the prior place θ, and how far from the fiducial that is.
+    let private placed (prior: Prior) (compressor: Compressor) (estimate: float[]) =
         match estimate |> Array.tryFindIndex (Double.IsFinite >> not) with
         | Some a ->
             raise (
                 NonFiniteException("mean estimate of the fields", "finite numbers", $"{prior.Names[a]} = {estimate[a]}")
             )
-        | None when believed prior estimate -> estimate
-        | None ->
+        | None -> ()
+
+        let centre, precision = normal prior
+        let f = compressor.Fisher
+        let own = Vector<float>.Build.DenseOfArray estimate
+
+        let place =
+            if precision.Diagonal().Maximum() = 0.0 then
+                own
+            else
+                (f + precision).Solve(f * own + precision * centre)
+
+        let step = place - Vector<float>.Build.DenseOfArray compressor.Fiducial
+        place.ToArray(), sqrt (step.DotProduct((f + precision) * step) / float step.Count)
+
+    /// The place, or the furthest of the points 0.99 · 0.9ⁿ along the way to it that the prior believes; the fiducial itself if none is.
+    let private within (prior: Prior) (fiducial: float[]) (place: float[]) =
+        let at t =
+            Array.map2 (fun a b -> a + t * (b - a)) fiducial place
+
+        if believed prior place then
+            place
+        else
             Seq.init 60 (fun shorter -> at (0.99 * 0.9 ** float shorter))
             |> Seq.tryFind (believed prior)
             |> Option.defaultValue fiducial
 
-    /// Tells those who watch what a round came to: where it was trained, and where it places the fields (their mean).
-    let private tell progress number (compressor: Compressor) mean moved =
+    /// Tells those who watch what a round came to: where it was trained, what it estimates (the mean of the fields), and where the next would be.
+    let private tell progress number (compressor: Compressor) mean place moved =
         let at = Simulator.named "G4" compressor.Parameters
         let errors = (moved: float).ToString("F2", CultureInfo.InvariantCulture)
 
-        $"trained at {at compressor.Fiducial}; estimate {at mean}, {errors} standard errors away"
+        let withPrior = if place = mean then "" else $", with the prior {at place}"
+
+        $"trained at {at compressor.Fiducial}; estimate {at mean}{withPrior}, {errors} standard errors away"
         |> Progress.news
             progress
             $"round {number}"
@@ -61,7 +97,7 @@ module Refit =
     /// How far from its fiducial a compressor is still itself, in standard errors of a field: rounds only look for the place until it is nearer.
     let internal near = 3.0
 
-    /// Rounds for observed fields (n, shape…), until their mean estimate lies within one standard error of the fiducial it was made
+    /// Rounds for observed fields (n, shape…), until where they and the prior place θ lies within one standard error of the fiducial it was made
     /// at, or there have been as many as allowed, or the work is cancelled. Progress is told of each round's end. `train` makes a compressor
     /// at a fiducial point, given whether it is only to find the place (which no last round is, and none if `search` is false) and the
     /// rounds before, the latest first; `locate` says where it places the fields, (n, parameters): Compressor.estimates, or what serves
@@ -88,12 +124,13 @@ module Refit =
             let mean =
                 Array.init fiducial.Length (fun a -> estimates |> Array.averageBy (fun e -> e[a]))
 
-            let moved = Compressor.away compressor mean
-            tell progress (earlier.Length + 1) compressor mean moved
+            let place, moved = placed prior compressor mean
+            tell progress (earlier.Length + 1) compressor mean place moved
 
             let made =
                 { Compressor = compressor
                   Estimates = estimates
+                  Place = place
                   Moved = moved }
                 :: earlier
 
@@ -103,6 +140,6 @@ module Refit =
             if moved < 1.0 && not searching || made.Length = rounds || stopped then
                 List.rev made
             else
-                go (within prior fiducial mean) made
+                go (within prior fiducial place) made
 
         go fiducial []

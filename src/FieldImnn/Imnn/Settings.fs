@@ -36,11 +36,11 @@ type ImnnSettings =
         /// Simulations that fit the closed-form layer and the statistics of the estimate. Without shrinkage the layer would lose about
         /// features/Fit of the information of each parameter, with it, often half of that. Of stored simulations, those that choose.
         Fit: int
-        /// Those of them with derivatives, at the most. They cost a multiple of those without, and fewer are enough. Of stored simulations, all
-        /// that have them.
-        FitDerivatives: int
         /// Fresh simulations on which F is quoted. Of stored simulations, the other half of those held out.
         Quote: int
+        /// Of those that fit, and of those on which F is quoted, so many with derivatives at the most. They cost a multiple of those without, and
+        /// fewer are enough: a derivative scatters by less than the feature itself in a standard error of θ. Of stored simulations, all that have them.
+        MeasureDerivatives: int
         /// Simulations in memory at a time, at most: fewer of fields of more than 128² pixels.
         Chunk: int
         Seed: uint64
@@ -65,8 +65,8 @@ type ImnnSettings =
           EvaluateEvery = 10
           HeldOut = 2000
           Fit = 20000
-          FitDerivatives = 20000
           Quote = 10000
+          MeasureDerivatives = 4000
           Chunk = 100
           Seed = 1UL
           Progress = Progress.silent
@@ -82,8 +82,8 @@ type ImnnSettings =
             MaxIterations = 1000
             HeldOut = 500
             Fit = 2000
-            FitDerivatives = 2000
-            Quote = 2000 }
+            Quote = 2000
+            MeasureDerivatives = 2000 }
 
 /// Checks of settings.
 module ImnnSettings =
@@ -133,9 +133,7 @@ module ImnnSettings =
         atLeast "held-out simulations" (2 * batch) settings.HeldOut
         atLeast "simulations to fit the statistics to" (features + 3) settings.Fit
 
-        if settings.FitDerivatives < 1 then
-            refuse "simulations with derivatives to fit" "at least 1" settings.FitDerivatives
-
         atLeast "simulations to quote F on" (features + 3) settings.Quote
+        atLeast "simulations with derivatives to fit and to quote" 2 settings.MeasureDerivatives
         atLeast "chunk" 1 settings.Chunk
         settings

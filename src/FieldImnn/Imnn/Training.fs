@@ -158,12 +158,13 @@ module Imnn =
 
     /// The compressor of a trained network: its statistics and its F are measured.
     let private compressorOf settings simulator fiducial (network: SummaryNetwork) (source: Source) draw file =
-        let measure part name derivatives =
+        let measure part name =
             let n = source.Count part
-            Measurement.run settings (Array.length fiducial) network draw part name n (min n derivatives) (file name)
+            let derivatives = min n settings.MeasureDerivatives
+            Measurement.run settings (Array.length fiducial) network draw part name n derivatives (file name)
 
-        let struct (fitX, fitDx) = measure Fitting "statistics" settings.FitDerivatives
-        let struct (quoteX, quoteDx) = measure Quoting "quote" settings.Quote
+        let struct (fitX, fitDx) = measure Fitting "statistics"
+        let struct (quoteX, quoteDx) = measure Quoting "quote"
         let measured = int (fitX.shape[0] + quoteX.shape[0])
         let differentiated = int (fitDx.shape[0] + quoteDx.shape[0])
         let linear = closedForm settings simulator network fitX fitDx

@@ -77,8 +77,8 @@ module internal TrainingIdentity =
           "iterations", $"{settings.MinIterations} to {settings.MaxIterations}"
           "patience", $"{settings.Patience} of {settings.EvaluateEvery}"
           "held-out simulations", string settings.HeldOut
-          "simulations to fit, with derivatives, and to quote",
-          $"{settings.Fit} {min settings.Fit settings.FitDerivatives} {settings.Quote}"
+          "simulations to fit and to quote, with derivatives",
+          $"{settings.Fit} {settings.Quote} {settings.MeasureDerivatives}"
           "chunk", string settings.Chunk
           "fiducial", list fiducial
           yield! ofOwn settings simulator fiducial
