@@ -73,6 +73,7 @@ let private ablation =
           "bins=11"
           "bins=21"
           "crossBands=2"
+          "filtered=0"
           "orders=2"
           "orders=7"
           "scales=1" ]

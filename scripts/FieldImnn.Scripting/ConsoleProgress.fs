@@ -65,6 +65,19 @@ module ConsoleProgress =
 
         report, finish
 
+    /// A line as wide as the terminal at the most: one that went on in the next could not be written over.
+    let private fitted (line: string) =
+        let width =
+            try
+                Console.WindowWidth
+            with :? IO.IOException ->
+                0 // no terminal
+
+        if width > 1 && line.Length >= width then
+            line.Substring(0, width - 1)
+        else
+            line
+
     /// The reports as a bar that stays in its line, one for each stage.
     let private asBar (seconds: unit -> float) (write: string -> unit) =
         let mutable stage = ""
@@ -92,7 +105,7 @@ module ConsoleProgress =
 
             if stage <> "" && (now - printed > 0.1 || r.Fraction >= 1.0) then
                 printed <- now
-                write $"\r{line r (now - started)}\u001b[K"
+                write $"\r{fitted (line r (now - started))}\u001b[K"
 
         report, finish
 

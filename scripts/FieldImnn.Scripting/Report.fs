@@ -118,6 +118,7 @@ module Report =
                    fields
                        [ "fiducial", numbers round.Compressor.Fiducial
                          "estimate", numbers round.Estimates[0]
+                         "place", numbers round.Place
                          "standardErrorsAway", node round.Moved ] |]
         )
 

@@ -77,20 +77,37 @@ module internal Bands =
         let pad = max 1e-6 (0.06 * (high - low))
         low - pad, high + pad
 
-    /// Labelled ticks of a logarithmic axis: every decade of a long one, 1, 2 and 5 of each of a short one.
+    /// Multiples of 1, 2 or 5 times a power of ten from low to high, six at the most.
+    let private multiples (low: float) (high: float) =
+        let step =
+            Seq.allPairs (Seq.initInfinite (fun k -> 10.0 ** float (k - 12))) [ 1.0; 2.0; 5.0 ]
+            |> Seq.map (fun (power, m) -> m * power)
+            |> Seq.find (fun step -> (high - low) / step <= 6.0)
+
+        [| for i in ceil (low / step) .. floor (high / step) -> Math.Round(i * step, 12) |]
+
+    /// Labelled ticks of a logarithmic axis: every decade of a long one, several numbers of each of a short one.
     let private logTicks (low: float, high: float) =
         let steps =
             if high - low > 2.5 then [ 1.0 ]
             elif high - low > 1.6 then [ 1.0; 3.0 ]
-            else [ 1.0; 2.0; 5.0 ]
+            elif high - low > 0.9 then [ 1.0; 2.0; 5.0 ]
+            else [ 1.0; 2.0; 3.0; 4.0; 6.0; 8.0 ]
 
-        [| for decade in floor low .. ceil high do
-               for step in steps do
-                   let value = step * 10.0 ** decade
+        let values =
+            if high - low > 0.5 then
+                [| for decade in floor low .. ceil high do
+                       for step in steps do
+                           let value = step * 10.0 ** decade
 
-                   if log10 value >= low && log10 value <= high then
-                       value, value.ToString("#,0.###", CultureInfo.InvariantCulture).Replace(",", " ") |]
-        |> Array.unzip
+                           if log10 value >= low && log10 value <= high then
+                               value |]
+            else
+                multiples (10.0 ** low) (10.0 ** high)
+
+        values,
+        values
+        |> Array.map _.ToString("#,0.#####", CultureInfo.InvariantCulture).Replace(",", " ")
 
     let private scale logarithmic limits (axis: LinearAxis) =
         let axis = axis |> Style.range limits

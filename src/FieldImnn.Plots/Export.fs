@@ -122,7 +122,11 @@ module Export =
             Error $"{Path.GetFileName browser} did not draw within %.0f{timeout.TotalSeconds} s"
 
     /// What `finish` makes of a path in the browser's own folder and of what it said, asked by `arguments`.
-    let private asked browser (arguments: (string -> string) -> string list) (finish: (string -> string) -> string -> Picture) =
+    let private asked
+        browser
+        (arguments: (string -> string) -> string list)
+        (finish: (string -> string) -> string -> Picture)
+        =
         let room = Directory.CreateTempSubdirectory "fieldimnn-plot-"
 
         try

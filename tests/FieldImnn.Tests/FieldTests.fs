@@ -163,13 +163,19 @@ let tests =
 
               let error = sqrt (0.25 * 0.75 / float n)
               let fair = share (fun _ -> random.NextInt64 range)
-              let faulty = share (fun _ -> int64 (uint64 (random.NextInt64 Int64.MaxValue) * 2UL % uint64 range))
+
+              let faulty =
+                  share (fun _ -> int64 (uint64 (random.NextInt64 Int64.MaxValue) * 2UL % uint64 range))
+
               Expect.isLessThan (abs (fair - 0.25)) (4.0 * error) "a quarter"
               Expect.isGreaterThan (abs (faulty - 0.25)) (4.0 * error) "a remainder is caught"
 
               for minimum, maximum in [ 3, 3; -5, 2; Int32.MinValue, Int32.MaxValue ] do
                   let drawn = Array.init 1000 (fun _ -> random.Next(minimum, maximum))
-                  Expect.isTrue (drawn |> Array.forall (fun v -> v >= minimum && (v < maximum || v = minimum))) "bounds"
+
+                  Expect.isTrue
+                      (drawn |> Array.forall (fun v -> v >= minimum && (v < maximum || v = minimum)))
+                      "bounds"
 
               Expect.throws (fun () -> random.Next(2, 1) |> ignore) "bounds the wrong way round")
 

@@ -2,6 +2,7 @@
 module InferencePlotTests
 
 open System
+open System.Text.RegularExpressions
 open Expecto
 open FieldImnn
 open FieldImnn.Core
@@ -55,6 +56,31 @@ let tests =
                   |> ignore)
 
               refuses<SettingException> [ "panels" ] (fun () -> Plot.bands "n" [] |> ignore))
+
+          testCase "a logarithmic axis has three labels at least, however short it is" (fun () ->
+              for low, high in [ 0.95, 1.15; 0.65, 0.95; 1.0, 4.0; 50.0, 800.0; 1.0, 1e5 ] do
+                  let short =
+                      { curve "C2ST" with
+                          Low = [| low; low; low |]
+                          Middle = [| low; sqrt (low * high); high |]
+                          High = [| high; high; high |] }
+
+                  let page =
+                      Plot.bands
+                          "n"
+                          [ { panel with
+                                Ideal = None
+                                Curves = [ short ] } ]
+                      |> Export.page
+
+                  // the abscissa's labels come first, those of the panel after them
+                  let labels =
+                      Regex.Matches(page, "\"ticktext\":\\[([^\\]]*)\\]")
+                      |> Seq.map (fun m -> m.Groups[1].Value.Split(',').Length)
+                      |> Seq.toArray
+
+                  Expect.isGreaterThanOrEqual labels.Length 2 "both axes"
+                  Expect.all labels (fun n -> n >= 3) $"{low} to {high}: {labels}")
 
           testCase "ranks are counted into bins, and the band is the binomial's" (fun () ->
               let ranks = Array.init 100 (fun i -> (float i + 0.5) / 100.0)

@@ -231,33 +231,42 @@ let private dense =
                       tolerance
                       $"{n}²")
 
-      tensorTest "what is left of noisy pixels is Wiener's filter of them, by white power that nobody told of" (fun () ->
-          let n = 48L
-          let signal = (logK (int n) * number -3.0).exp()
+      tensorTest
+          "what is left of noisy pixels is Wiener's filter of them, by white power that nobody told of"
+          (fun () ->
+              let n = 48L
+              let signal = (logK (int n) * number -3.0).exp()
 
-          let filtered noise =
-              let power = signal + number noise
+              let filtered noise =
+                  let power = signal + number noise
 
-              let spectrum =
-                  torch.stack([| power; torch.zeros_like power |], -1L).narrow(2L, 0L, n / 2L + 1L)
+                  let spectrum =
+                      torch.stack([| power; torch.zeros_like power |], -1L).narrow(2L, 0L, n / 2L + 1L)
 
-              use covariance =
-                  new HomogeneousCovariance(spectrum.unsqueeze 0L, [| n; n |], torch.ones (1L, n, n))
+                  use covariance =
+                      new HomogeneousCovariance(spectrum.unsqueeze 0L, [| n; n |], torch.ones (1L, n, n))
 
-              let u = torch.fft.ifft2(torch.fft.fft2 (normal 4UL [| 8L; 1L; n; n |]) * power.sqrt ()).real
-              let w = covariance.Filter(u, covariance.Field(covariance.Inverse u))
-              let wiener = torch.fft.ifft2(torch.fft.fft2 u * signal / power).real
-              let away = ((w - wiener).norm() / wiener.norm ()).ToDouble()
-              let variance = w.square().mean().ToDouble()
-              covariance.Floor[0].ToDouble(), away, covariance.Above[0].ToDouble() / variance
+                  let u =
+                      torch.fft.ifft2(torch.fft.fft2 (normal 4UL [| 8L; 1L; n; n |]) * power.sqrt ()).real
 
-          let floor, away, variance = filtered 0.2
-          Expect.isLessThan (abs (floor / 0.2 - 1.0)) 0.3 $"the noise, and what is left of the signal in it: {floor}"
-          Expect.isLessThan away 0.05 "S C⁻¹u"
-          Expect.isLessThan (abs (variance - 1.0)) 0.1 "and its variance"
-          // planted: the filter of other noise is another
-          let _, other, _ = filtered 0.002
-          Expect.isGreaterThan other 0.05 "a field whose own power is its floor") ]
+                  let w = covariance.Filter(u, covariance.Field(covariance.Inverse u))
+                  let wiener = torch.fft.ifft2(torch.fft.fft2 u * signal / power).real
+                  let away = ((w - wiener).norm() / wiener.norm ()).ToDouble()
+                  let variance = w.square().mean().ToDouble()
+                  covariance.Floor[0].ToDouble(), away, covariance.Above[0].ToDouble() / variance
+
+              let floor, away, variance = filtered 0.2
+
+              Expect.isLessThan
+                  (abs (floor / 0.2 - 1.0))
+                  0.3
+                  $"the noise, and what is left of the signal in it: {floor}"
+
+              Expect.isLessThan away 0.05 "S C⁻¹u"
+              Expect.isLessThan (abs (variance - 1.0)) 0.1 "and its variance"
+              // planted: the filter of other noise is another
+              let _, other, _ = filtered 0.002
+              Expect.isGreaterThan other 0.05 "a field whose own power is its floor") ]
 
 let private rules =
     [ tensorTest "the same bits on one thread and several, and the same numbers of a field alone" (fun () ->

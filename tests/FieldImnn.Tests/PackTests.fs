@@ -159,11 +159,16 @@ let private sources (package: string) name =
           if reader.GetGuid told.Kind = embedded then
               let document = reader.GetDocument(DocumentHandle.op_Explicit told.Parent)
 
-              Path.GetFileName(reader.GetString document.Name) ]
+              reader.GetString document.Name ]
 
 let private expected =
-    [ "FieldImnn.Core", [ "TorchSharp" ]
-      "FieldImnn", [ "FieldImnn.Core"; "FSharp.Core"; "MathNet.Numerics"; "PureHDF" ]
+    [ "FieldImnn.Core", [ "MathNet.Numerics"; "TorchSharp" ]
+      "FieldImnn",
+      [ "FieldImnn.Core"
+        "FSharp.Core"
+        "MathNet.Numerics"
+        "PureHDF"
+        "System.IO.Hashing" ]
       "FieldImnn.Plots", [ "FieldImnn"; "FSharp.Core"; "Plotly.NET" ]
       "FieldImnn.Scripting", [ "Argu"; "FSharp.Core"; "FieldImnn.Plots" ]
       "FieldImnn.Cpu", [ "FieldImnn.Scripting"; "libtorch-cpu-linux-x64" ] ]
@@ -220,7 +225,17 @@ let tests =
                         "FieldImnn.Plots", "Corner.fs"
                         "FieldImnn.Scripting", "CommandLine.fs" ] do
                       let package = Path.Combine(folder, $"{library}.{version}.snupkg")
-                      Expect.contains (sources package library) source $"sources in the symbols of {library}"
+                      let paths = sources package library
+
+                      Expect.contains
+                          (paths |> List.map Path.GetFileName)
+                          source
+                          $"sources in the symbols of {library}"
+
+                      Expect.all
+                          paths
+                          _.StartsWith("/_/", StringComparison.Ordinal)
+                          "no folder of the machine that made them"
 
                   // planted: a package that has lost its picture
                   let planted = Path.Combine(folder, $"FieldImnn.Plots.{version}.nupkg")

@@ -8,8 +8,8 @@ namespace FieldImnn.Core.Networks;
 
 /// <summary>
 /// Statistics for fields that nobody described: of pixels made Gaussian by the quantiles of simulations at the fiducial, a histogram and
-/// means of Hermite polynomials, power in bands and cross power with the polynomials, weighted by the inverse covariance. Of the field
-/// itself, and with less detail of its averages over 2, 4, … pixels.
+/// means of Hermite polynomials, power in bands and cross power with the polynomials, weighted by the inverse covariance, of
+/// pixels and of pixels behind Wiener's filter. Of the field itself, and with less detail of its averages over 2, 4, … pixels.
 /// </summary>
 /// <remarks>
 /// <para>
@@ -17,6 +17,11 @@ namespace FieldImnn.Core.Networks;
 /// ∂ ln p/∂θ = ½ vᵀ(∂C)v − vᵀ∂T⁻¹ + Σ ∂ ln |∂T⁻¹/∂d| − ½ tr C⁻¹∂C with v = C⁻¹u: band powers, cross power of v with a function of u, and the mean of
 /// another. The Hermite polynomials are a basis for the smooth function in the cross power, orthonormal for Gaussian u; the histogram, with
 /// nodes as close as a kink of T may be sharp, one for the mean, whose function may have steps. Nothing is told of T or C.
+/// </para>
+/// <para>
+/// Where there is white noise over T_θ(g), it hides T from single pixels. To the leading order in what is not Gaussian, the score then is the
+/// power of v and the cross power of v with squares and cubes of w = S C⁻¹u, Wiener's filter: w = u − n v, with n the white power that is in all of C. These are
+/// features, too; where there is no noise they are nearly those of u.
 /// </para>
 /// <para>
 /// There is nothing to train: <see cref="Fit"/> sets the constants, and the closed-form layer does the rest. Pixels that are the same in all

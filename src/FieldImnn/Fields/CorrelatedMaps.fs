@@ -105,35 +105,40 @@ module CorrelatedMaps =
     let internal ofFactor model (made: Tensor) (noise: Tensor) =
         Tensors.scoped (fun () -> (mix model noise (Mixing.prepare model.Grid model.Classes noise made)).squeeze 1L)
 
-    /// Fields (n, shape…) from white noise of that shape and θ (n or 1, p).
-    let synthesise model (theta: Tensor) (noise: Tensor) =
-        Tensors.scoped (fun () -> ofFactor model (factor model (theta.cpu ())) noise)
+    /// Factors for the maps at θ (p) and for each derivative, ready to be mixed with noise of this type.
+    let private expand model (theta: Tensor) (noise: Tensor) : Tensor[] =
+        let made =
+            Tensors.scoped (fun () ->
+                let value, slopes =
+                    Autodiff.fjacobian (fun t -> (factor model (t.unsqueeze 0L)).squeeze 0L) (theta.cpu ())
 
-    /// Fields (n, shape…) and their derivatives (n, p, shape…) from noise at θ (p): one forward transform of a map, one inverse for
-    /// the map and one for each parameter.
-    let synthesiseWithTangents model (theta: Tensor) (noise: Tensor) =
+                let all =
+                    torch.cat ([| value.detach().unsqueeze 0L; slopes.detach().movedim([| -1L |], [| 0L |]) |], 0L)
+
+                (Mixing.prepare model.Grid model.Classes noise all).transpose(0L, 1L))
+
+        [| made |]
+
+    /// Fields (n, shape…) and their derivatives (n, p, shape…) from noise and what `expand` made of θ: one forward transform of a map, one
+    /// inverse for the map and one for each parameter.
+    let private tangents model (made: Tensor[]) (noise: Tensor) =
         Tensors.scoped2 (fun () ->
-            let value, slopes =
-                Autodiff.fjacobian (fun t -> (factor model (t.unsqueeze 0L)).squeeze 0L) (theta.cpu ())
-
-            let all =
-                torch.cat ([| value.detach().unsqueeze 0L; slopes.detach().movedim([| -1L |], [| 0L |]) |], 0L)
-
-            let factors = Mixing.prepare model.Grid model.Classes noise all
-            let made = mix model noise (factors.transpose (0L, 1L))
-            struct (made.select (1L, 0L), made.narrow (1L, 1L, theta.shape[0])))
+            let maps = mix model noise made[0]
+            struct (maps.select (1L, 0L), maps.narrow (1L, 1L, maps.shape[1] - 1L)))
 
     /// The simulator: fields of as many channels as there are maps. The spectra are evaluated on the CPU, in double precision, wherever
     /// the fields are.
     let simulator name (model: CorrelatedMaps) : Simulator =
         let shape = shape model
+        let remembered = Remembered.lastBeside (expand model)
+        let row = Remembered.lastRow (fun theta -> [| factor model theta |])
 
         { Name = name
           Parameters = model.Parameters
           FieldShape = shape
           Channels = model.Maps
           DrawNoise = fun keys -> Noise.Normal(keys, shape)
-          Field = synthesise model
-          Tangents = Some(synthesiseWithTangents model)
+          Field = fun theta noise -> Tensors.scoped (fun () -> ofFactor model (row (theta.cpu ()) |> Array.head) noise)
+          Tangents = Some(fun theta noise -> tangents model (remembered theta noise) noise)
           Failures = StopAtFailure
           Reason = fun _ _ -> None }

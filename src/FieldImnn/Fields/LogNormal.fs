@@ -68,12 +68,17 @@ module LogNormalModel =
                 let struct (lnP, sigma2, slopes, sigma2Slopes) = spectrumWithSlopes model theta
                 [| lnP; sigma2; slopes; sigma2Slopes |])
 
+        let row =
+            Remembered.lastRow (fun theta ->
+                let struct (lnP, sigma2) = spectrum model theta
+                [| lnP; sigma2 |])
+
         { SpectrumField.simulator name model.Gaussian with
             Field =
                 fun theta noise ->
-                    let struct (lnP, sigma2) = spectrum model (theta.cpu ())
-                    let g = SpectrumField.synthesise model.Gaussian lnP noise
-                    let struct (contrast, _) = model.Map.Contrast(g, sigma2)
+                    let made = row (theta.cpu ())
+                    let g = SpectrumField.synthesise model.Gaussian made[0] noise
+                    let struct (contrast, _) = model.Map.Contrast(g, made[1])
                     contrast
             Tangents =
                 Some(fun theta noise ->

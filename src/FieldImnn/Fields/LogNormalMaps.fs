@@ -168,10 +168,6 @@ module LogNormalMaps =
 
             (torch.stack (Array.init model.Maps (int64 >> map), 1L)).reshape(Array.append [| -1L |] (shape model)))
 
-    /// Maps (n, shape…) from white noise of that shape and θ (n or 1, p).
-    let synthesise model (theta: Tensor) (noise: Tensor) =
-        Tensors.scoped (fun () -> ofFactor model (factor model (theta.cpu ())) noise)
-
     /// All that depends on θ (p) and the noise's type alone: factors for the maps and each derivative, ready to be mixed, σ² and λ (maps), and
     /// the derivatives of these (maps, p).
     let private expand model (theta: Tensor) (noise: Tensor) : Tensor[] =
@@ -239,13 +235,14 @@ module LogNormalMaps =
     let simulator name (model: LogNormalMaps) : Simulator =
         let shape = shape model
         let remembered = Remembered.lastBeside (expand model)
+        let row = Remembered.lastRow (factor model)
 
         { Name = name
           Parameters = model.Parameters
           FieldShape = shape
           Channels = model.Maps
           DrawNoise = fun keys -> Noise.Normal(keys, shape)
-          Field = synthesise model
+          Field = fun theta noise -> Tensors.scoped (fun () -> ofFactor model (row (theta.cpu ())) noise)
           Tangents = Some(fun theta noise -> tangents model (remembered theta noise) noise)
           Failures = StopAtFailure
           Reason = fun _ _ -> None }

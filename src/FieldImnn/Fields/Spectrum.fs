@@ -62,6 +62,16 @@ module internal Remembered =
                 lock gate (fun () -> held.Value <- struct (at, values))
                 made
 
+    /// As last, of a function of θ (b, p): of one row that no gradient is asked of; others are computed each time.
+    let lastRow (compute: Tensor -> Tensor[]) : Tensor -> Tensor[] =
+        let remembered = last (fun theta -> compute (theta.unsqueeze 0L))
+
+        fun theta ->
+            if theta.shape[0] = 1L && not theta.requires_grad then
+                remembered (theta.squeeze 0L)
+            else
+                compute theta
+
     /// As last, for large results that depend on the noise's type and place, too: kept as tensors, which nobody may change or free.
     let lastBeside (compute: Tensor -> Tensor -> Tensor[]) : Tensor -> Tensor -> Tensor[] =
         let held = ref (struct (struct ([||], torch.ScalarType.Float32, ""), [||]))
@@ -168,12 +178,14 @@ module SpectrumField =
                 let lnP, slopes = logPowerWithSlopes model theta
                 [| lnP; slopes |])
 
+        let power = Remembered.lastRow (fun theta -> [| logPower model theta |])
+
         { Name = name
           Parameters = model.Parameters
           FieldShape = model.Field.Grid.Shape
           Channels = 1
           DrawNoise = fun keys -> model.Field.DrawNoise keys
-          Field = fun theta noise -> synthesise model (logPower model (theta.cpu ())) noise
+          Field = fun theta noise -> synthesise model (power (theta.cpu ()) |> Array.head) noise
           Tangents =
             Some(fun theta noise ->
                 let made = spectrum (theta.cpu ())

@@ -3,6 +3,7 @@ namespace FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Networks
 open FieldImnn.Core.Random
+open FieldImnn.Core.Runtime
 open TorchSharp
 
 /// What simulations are for. No two parts share one but, of stored simulations, those that choose the weights and those that fit.
@@ -172,12 +173,14 @@ module internal Batch =
                     let able = window |> Array.filter (Stored.hasDerivative heldOut)
                     take heldOut window able.Length }
 
-    /// Pixels in memory at a time, all fields of a chunk together: 25 of 128². More are no faster, since they do not fit into caches.
+    /// Pixels in memory at a time, all fields of a chunk together: 25 of 128², or so many fields as there are threads that look at one each. More
+    /// are no faster, since they do not fit into caches.
     let private mostPixels = 409_600L
 
     let private chunkOf settings (simulator: Simulator) =
         let pixels = Array.fold (*) 1L simulator.FieldShape
-        int (max 1L (min (int64 settings.Chunk) (mostPixels / pixels)))
+        let fields = max (int64 TorchRuntime.Threads) (mostPixels / pixels)
+        int (min (int64 settings.Chunk) fields)
 
     /// The source of simulations that the settings ask for.
     let source network settings (simulator: Simulator) (fiducial: float[]) =
