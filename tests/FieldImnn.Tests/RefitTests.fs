@@ -245,7 +245,7 @@ let tests =
                             Features = Features.bandPower 4 }
                         p.Simulator
                         fiducial with
-                      Fisher = Matrix<float>.Build.DenseOfDiagonalArray [| 1e-4; 1e6 |] }
+                      Fisher = Matrix<float>.Build.DenseOfArray(array2D [ [ 1e-4; 5.0 ]; [ 5.0; 1e6 ] ]) }
 
               let next prior =
                   places.Clear()
@@ -266,10 +266,14 @@ let tests =
 
               let believed = next (Prior.create [ "A", Normal(1.0, 0.1); "B", Uniform(0.1, 0.9) ])
               Expect.isLessThan (abs (believed[0] - 1.0)) 0.01 "A, by the prior"
-              Expect.isLessThan (abs (believed[1] - 0.42)) 1e-6 "B, by the field"
-              // planted: of a uniform prior the estimate alone counts, and ends at its border
+              // where A is a, the most likely B of N(θ̂, F⁻¹) is 0.42 − F_AB (a + 30)/F_BB
+              let b a = 0.42 - 5.0 * (a + 30.0) / 1e6
+              Expect.isLessThan (abs (believed[1] - b believed[0])) 1e-6 "B, by the field"
               let uniform = next (Prior.create [ "A", Uniform(0.7, 1.3); "B", Uniform(0.1, 0.9) ])
-              Expect.isTrue (uniform[0] < 0.72 && uniform[1] > 0.49) $"{uniform[0]}, {uniform[1]}")
+              Expect.isLessThan (abs (uniform[0] - 0.706)) 1e-6 "A, next to the prior's end"
+              Expect.isLessThan (abs (uniform[1] - b 0.706)) 1e-6 "B, by the field"
+              // planted: on the straight way to the estimate B would hardly have moved
+              Expect.isGreaterThan (abs (0.5 + (0.706 - 1.0) / (-30.0 - 1.0) * (0.42 - 0.5) - b 0.706)) 0.07 "the way")
 
           tensorTest "far from the fields a round is only to find the place; the one that is kept never is" (fun () ->
               let p = problem.Value

@@ -11,25 +11,28 @@ type RefitRound =
         Compressor: Compressor
         /// Where the fields are by this compressor: rows of θ.
         Estimates: float[][]
-        /// Where their mean θ̂ and the prior place θ, (F + Λ)⁻¹(F θ̂ + Λ μ), μ and Λ the mean and the precision of what of the prior is normal.
+        /// Where their mean θ̂ and the prior place θ: the mode of the posterior that they make, if the likelihood is N(θ̂, F⁻¹).
         Place: float[]
-        /// Distance of that place from the fiducial in standard errors of one field: √[(θ − θ_fid)ᵀ (F + Λ) (θ − θ_fid)/p].
+        /// Distance of that place from the fiducial in standard errors of one field: √[(θ − θ_fid)ᵀ (F + Λ) (θ − θ_fid)/p], Λ the
+        /// precision of what of the prior is normal.
         Moved: float
     }
 
 /// Training where the data are: a network is best, and its estimate unbiased, at its fiducial point, so one is trained again at the
-/// estimate (Makinen et al. 2021, §4.2). Each round is a step of Fisher scoring, towards the mode of the posterior where the prior is normal: an
-/// estimate alone knows nothing of the prior, and of a parameter that the fields hardly see it is anywhere.
+/// estimate (Makinen et al. 2021, §4.2). Each round is a step of Fisher scoring, towards the mode of the posterior: an estimate alone knows nothing
+/// of the prior, and of a parameter that the fields hardly see it is anywhere.
 module Refit =
-    /// Whether the prior contains θ, and no parameter that it does not end is further out than all but a thousandth of it: an estimate knows
-    /// nothing of the prior, and where the fields say little of a parameter it is anywhere, so that a normal prior would let it go anywhere.
-    let private believed (prior: Prior) (theta: float[]) =
-        let central marginal value =
-            match marginal with
-            | Uniform _ -> true
-            | _ -> abs (Marginal.cumulative marginal value - 0.5) < 0.499
+    /// Between which a next fiducial may be: all of what the prior has between borders, and of what it does not end all but a thousandth.
+    let private believed (marginal: Marginal) =
+        match marginal with
+        | Uniform(lo, hi) -> lo, hi
+        | _ -> Marginal.quantile marginal 0.001, Marginal.quantile marginal 0.999
 
-        Prior.contains prior theta && Array.forall2 central prior.Marginals theta
+    /// The same without the borders themselves, on which fields can be what they are nowhere else.
+    let private inner (marginal: Marginal) =
+        match marginal with
+        | Uniform(lo, hi) -> lo + 0.01 * (hi - lo), hi - 0.01 * (hi - lo)
+        | _ -> believed marginal
 
     /// μ and Λ of a prior: of parameters that are not normal, none.
     let private normal (prior: Prior) =
@@ -42,6 +45,22 @@ module Refit =
 
         Vector<float>.Build.DenseOfEnumerable(Seq.map fst each),
         Matrix<float>.Build.DenseOfDiagonalArray(Array.map snd each)
+
+    /// The least of (θ − c)ᵀ H (θ − c) between bounds, one parameter after the other until none moves.
+    let private nearest (h: Matrix<float>) (centre: Vector<float>) (bounds: (float * float)[]) =
+        let theta = Vector<float>.Build.Dense(centre.Count, fun i -> Math.Clamp(centre[i], fst bounds[i], snd bounds[i]))
+
+        let step i =
+            let others = h.Row(i).DotProduct(theta - centre) - h[i, i] * (theta[i] - centre[i])
+            let before = theta[i]
+            theta[i] <- Math.Clamp(centre[i] - others / h[i, i], fst bounds[i], snd bounds[i])
+            abs (theta[i] - before) * sqrt h[i, i]
+
+        let sweep () =
+            Seq.init theta.Count step |> Seq.toArray |> Array.max
+
+        Seq.init 10000 (fun _ -> sweep ()) |> Seq.tryFind (fun moved -> moved < 1e-9) |> ignore
+        theta
 
     /// Where an estimate of information F and the prior place θ, and how far from the fiducial that is.
     let private placed (prior: Prior) (compressor: Compressor) (estimate: float[]) =
@@ -56,25 +75,35 @@ module Refit =
         let f = compressor.Fisher
         let own = Vector<float>.Build.DenseOfArray estimate
 
-        let place =
+        let free =
             if precision.Diagonal().Maximum() = 0.0 then
                 own
             else
                 (f + precision).Solve(f * own + precision * centre)
 
+        let inside =
+            Seq.forall2 (fun v marginal -> let lo, hi = believed marginal in v >= lo && v <= hi) free prior.Marginals
+
+        let place =
+            if inside then
+                free
+            else
+                nearest (f + precision) free (prior.Marginals |> Array.map inner)
+
         let step = place - Vector<float>.Build.DenseOfArray compressor.Fiducial
         place.ToArray(), sqrt (step.DotProduct((f + precision) * step) / float step.Count)
 
-    /// The place, or the furthest of the points 0.99 · 0.9ⁿ along the way to it that the prior believes; the fiducial itself if none is.
+    /// The place, or the furthest of the points 0.9ⁿ along the way to it that a prior of dependent parameters contains; the fiducial itself if
+    /// none is.
     let private within (prior: Prior) (fiducial: float[]) (place: float[]) =
         let at t =
             Array.map2 (fun a b -> a + t * (b - a)) fiducial place
 
-        if believed prior place then
+        if Prior.contains prior place then
             place
         else
-            Seq.init 60 (fun shorter -> at (0.99 * 0.9 ** float shorter))
-            |> Seq.tryFind (believed prior)
+            Seq.init 60 (fun shorter -> at (0.9 ** float (shorter + 1)))
+            |> Seq.tryFind (Prior.contains prior)
             |> Option.defaultValue fiducial
 
     /// Tells those who watch what a round came to: where it was trained, what it estimates (the mean of the fields), and where the next would be.
