@@ -48,7 +48,8 @@ module Refit =
 
     /// The least of (θ − c)ᵀ H (θ − c) between bounds, one parameter after the other until none moves.
     let private nearest (h: Matrix<float>) (centre: Vector<float>) (bounds: (float * float)[]) =
-        let theta = Vector<float>.Build.Dense(centre.Count, fun i -> Math.Clamp(centre[i], fst bounds[i], snd bounds[i]))
+        let theta =
+            Vector<float>.Build.Dense(centre.Count, fun i -> Math.Clamp(centre[i], fst bounds[i], snd bounds[i]))
 
         let step i =
             let others = h.Row(i).DotProduct(theta - centre) - h[i, i] * (theta[i] - centre[i])
@@ -59,7 +60,10 @@ module Refit =
         let sweep () =
             Seq.init theta.Count step |> Seq.toArray |> Array.max
 
-        Seq.init 10000 (fun _ -> sweep ()) |> Seq.tryFind (fun moved -> moved < 1e-9) |> ignore
+        Seq.init 10000 (fun _ -> sweep ())
+        |> Seq.tryFind (fun moved -> moved < 1e-9)
+        |> ignore
+
         theta
 
     /// Where an estimate of information F and the prior place θ, and how far from the fiducial that is.
