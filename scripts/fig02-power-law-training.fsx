@@ -19,12 +19,12 @@ let publishedSettings =
         Progress = progress
         Simulations = 100
         DerivativeSimulations = 100
-        MaxIterations = (if options.Quick then 12 else 120)
-        MinIterations = (if options.Quick then 12 else 120)
-        EvaluateEvery = (if options.Quick then 3 else 10)
+        MaxIterations = (if options.Quick then 4 else 120)
+        MinIterations = (if options.Quick then 4 else 120)
+        EvaluateEvery = (if options.Quick then 2 else 10)
         HeldOut = (if options.Quick then 100 else 300)
-        Fit = (if options.Quick then 200 else 2000)
-        Quote = (if options.Quick then 200 else 2000) }
+        Fit = (if options.Quick then 100 else 2000)
+        Quote = (if options.Quick then 100 else 2000) }
 
 let published =
     Study.compressorWith publishedSettings problem.Fiducial options problem

@@ -18,8 +18,18 @@ let rounds =
 
 let first, last = rounds.Head.Compressor, (List.last rounds).Compressor
 
+let bank =
+    if options.Quick then
+        { DarkMatter.training 128 with
+            Simulations = 100
+            DerivativeSimulations = 50
+            MinIterations = 30
+            MaxIterations = 30 }
+    else
+        DarkMatter.training 128
+
 let trained (c: Compressor) =
-    Study.trained (DarkMatter.training 128) c.Fiducial options progress problem
+    Study.trained bank c.Fiducial options progress problem
 
 let bankFirst, bankLast = trained first, trained last
 ConsoleProgress.finish ()

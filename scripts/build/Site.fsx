@@ -40,6 +40,7 @@ let sections =
         "scripts/universes/channels.fsx"
         "scripts/universes/dimensions.fsx"
         "scripts/universes/hybrid.fsx"
+        "scripts/universes/lensing.fsx"
         "scripts/universes/local-transforms.fsx"
         "scripts/universes/mask.fsx" ] ]
 
@@ -49,6 +50,7 @@ let evaluated =
     Map
         [ "scripts/your-universe.fsx", (fun out -> [ "--quick"; "--method"; "gaussian"; "--out"; out ])
           "scripts/universes/channels.fsx", (fun out -> [ "--quick"; "--out"; out ])
+          "scripts/universes/lensing.fsx", (fun out -> [ "--quick"; "--out"; out ])
           "scripts/extend-features.fsx", (fun _ -> [ "--quick" ]) ]
 
 let libraries =

@@ -61,7 +61,8 @@ module Recipe =
                 MinIterations = min 60 s.MinIterations
                 HeldOut = 500
                 Fit = 4000
-                Quote = 2000 })
+                Quote = 2000
+                MeasureDerivatives = 800 })
 
     /// Where the first round is trained.
     let fiducial (model: Model) recipe =
