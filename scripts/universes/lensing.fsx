@@ -26,28 +26,24 @@ let gaussian = WeakLensing.createGaussian survey
 let sky = Simulator.field logNormal.Simulator WeakLensing.fiducial 1UL
 
 Plot.field "κ" (Simulator.values logNormal.Simulator sky)
-|> Plot.withCaption "Convergence κ of one simulated sky in the survey's three bins, near to far; shape noise hides most of it."
+|> Plot.withCaption
+    "Convergence κ of one simulated sky in the survey's three bins, near to far; shape noise hides most of it."
 |> Export.figure options.Out "sky"
 
 // 3. Told nothing, the default features keep nearly all of what Gaussian maps hold; of log-normal maps they know more than power spectra do.
 let compressor features (problem: Problem) =
-    let recipe =
-        problem.Recipe
-        |> Recipe.map (fun s -> { s with Features = features })
+    let recipe = problem.Recipe |> Recipe.map (fun s -> { s with Features = features })
 
-    Recipe.trainAt
-        WeakLensing.fiducial
-        problem.Model
-        (if options.Quick then Recipe.quick recipe else recipe)
+    Recipe.trainAt WeakLensing.fiducial problem.Model (if options.Quick then Recipe.quick recipe else recipe)
 
 let known = compressor Features.localStatistics gaussian
 let exact = gaussian.Exact.Fisher WeakLensing.fiducial
 
 let kept =
-    Fisher.retained known.Fisher exact
-    ** (1.0 / float WeakLensing.fiducial.Length)
+    Fisher.retained known.Fisher exact ** (1.0 / float WeakLensing.fiducial.Length)
 
-printfn $"Gaussian maps: {known.Network.Features} features keep %.1f{100.0 * kept} %% of the exact information a parameter."
+printfn
+    $"Gaussian maps: {known.Network.Features} features keep %.1f{100.0 * kept} %% of the exact information a parameter."
 
 let network = compressor Features.localStatistics logNormal
 let spectra = compressor (Features.bandPower 8) logNormal

@@ -111,7 +111,7 @@ let private spectra =
                       |> Model.withExact (SpectrumLikelihood.exact field)
 
                   let fiducial = truth |> Array.map (fun _ -> 1.0)
-                  let compressor = train features model fiducial
+                  let compressor = trainOn 20000 features model fiducial
                   Expect.isGreaterThan (kept model compressor fiducial) 0.95 $"kept a parameter of {truth.Length}"
                   let _, _, wider = infer (abc 2000) model compressor truth
                   Expect.isGreaterThan wider 0.85 $"ABC of {truth.Length} parameters")
