@@ -339,6 +339,14 @@ let private rules =
           let spread = plain.std (0L)
           Expect.isLessThan (((plain - warped) / spread).abs().median().ToDouble()) 0.02 "in standard deviations")
 
+      tensorTest "every feature varies, of white fields, too, of which a filter leaves nothing" (fun () ->
+          for name, shape, channels in kinds do
+              use network = SummaryNetwork.Create(describe shape channels, 1UL)
+              let x = normal 8UL (Array.append [| 5000L |] shape)
+              network.Fit(x.``to`` torch.ScalarType.Float32)
+              let spread = network.Forward(Dual x).Primal.std 0L
+              Expect.isGreaterThan (spread.min().ToDouble()) 0.0 name)
+
       tensorTest "fields that do not vary, and constants of another shape, are refused by name" (fun () ->
           use network = SummaryNetwork.Create(describe [| 2L; 8L; 8L |] 2, 1UL)
           let fields = (normal 8UL [| 20L; 2L; 8L; 8L |]).``to`` torch.ScalarType.Float32
