@@ -77,15 +77,6 @@ module internal Bands =
         let pad = max 1e-6 (0.06 * (high - low))
         low - pad, high + pad
 
-    /// Multiples of 1, 2 or 5 times a power of ten from low to high, six at the most.
-    let private multiples (low: float) (high: float) =
-        let step =
-            Seq.allPairs (Seq.initInfinite (fun k -> 10.0 ** float (k - 12))) [ 1.0; 2.0; 5.0 ]
-            |> Seq.map (fun (power, m) -> m * power)
-            |> Seq.find (fun step -> (high - low) / step <= 6.0)
-
-        [| for i in ceil (low / step) .. floor (high / step) -> Math.Round(i * step, 12) |]
-
     /// Labelled ticks of a logarithmic axis: every decade of a long one, several numbers of each of a short one.
     let private logTicks (low: float, high: float) =
         let steps =
@@ -103,7 +94,7 @@ module internal Bands =
                            if log10 value >= low && log10 value <= high then
                                value |]
             else
-                multiples (10.0 ** low) (10.0 ** high)
+                Ticks.multiples 6 (10.0 ** low, 10.0 ** high)
 
         values,
         values

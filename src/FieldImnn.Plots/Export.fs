@@ -218,25 +218,25 @@ module Export =
                 else
                     leftNo browser "SVG picture")
 
-    let private without path =
-        NoBrowser
-            $"{Path.GetFileName(path: string)} was not drawn: no Chromium or Chrome was found. Install one, or name its executable in {Browser.variable}; the HTML page needs none."
+    /// What a browser draws at a path, if there is one.
+    let private by (browser: string option) (path: string) (draw: string -> Picture) =
+        match browser with
+        | Some executable -> draw executable
+        | None ->
+            NoBrowser
+                $"{Path.GetFileName path} was not drawn: no Chromium or Chrome was found. Install one, or name its executable in {Browser.variable}; the HTML page needs none."
 
     /// Prints a page of one's own with the installed browser.
     let internal pdf (path: string) (page: string) : Picture =
-        match Browser.installed () with
-        | Some browser ->
+        by (Browser.installed ()) path (fun browser ->
             drawn browser path "PDF" isPdf "page.pdf" (fun inside ->
                 [ "--no-pdf-header-footer"
                   $"""--print-to-pdf={inside "page.pdf"}"""
-                  Uri(Path.GetFullPath page).AbsoluteUri ])
-        | None -> without path
+                  Uri(Path.GetFullPath page).AbsoluteUri ]))
 
     /// Draws a picture with the given browser, if there is one; see `png`.
     let pngWith (browser: string option) (path: string) (width: int) (height: int) (chart: GenericChart) : Picture =
-        match browser with
-        | Some executable -> chart |> Caption.withSize (width, height) |> draw executable path
-        | None -> without path
+        by browser path (fun executable -> chart |> Caption.withSize (width, height) |> draw executable path)
 
     /// Draws a picture with the installed browser. The figure is width × height pixels without its caption, which adds its own height;
     /// the file has twice as many pixels each way.
@@ -245,9 +245,8 @@ module Export =
 
     /// Draws a picture without pixels, for a paper, with the installed browser, of a size as `png` takes it. Images of fields remain images in it.
     let svg (path: string) (width: int) (height: int) (chart: GenericChart) : Picture =
-        match Browser.installed () with
-        | Some executable -> chart |> Caption.withSize (width, height) |> drawSvg executable path
-        | None -> without path
+        by (Browser.installed ()) path (fun executable ->
+            chart |> Caption.withSize (width, height) |> drawSvg executable path)
 
     /// Writes folder/name.html and, where a browser is installed, folder/name.png.
     let save (folder: string) (name: string) (width: int, height: int) (chart: GenericChart) : Saved =

@@ -116,19 +116,29 @@ module internal Ticks =
           Offset = ""
           Exponent = 0 }
 
+    /// Steps of 1, 2 and 5 times powers of ten, from the one next below the `most`-th part of an axis on, with their multiples between its ends.
+    let private steps most (low: float, high: float) =
+        let unit = 10.0 ** float (decade ((high - low) / float (most: int)))
+
+        [ for step in [ 1.0; 2.0; 5.0; 10.0; 20.0 ] |> List.map ((*) unit) do
+              let first, last = ceil (low / step - 1e-6), floor (high / step + 1e-6)
+
+              if first <= last then
+                  step, [| for k in first..last -> k * step |] ]
+
+    /// The multiples of the finest of these steps of which no more than so many go into an axis.
+    let multiples most (low: float, high: float) : float[] =
+        steps most (low, high)
+        |> List.tryFind (fun (step, _) -> step * float (most: int) >= high - low)
+        |> Option.map snd
+        |> Option.defaultValue [||]
+
     /// The ticks at 1, 2 and 5 times powers of ten between the ends of an axis, this many at the most, of a panel's side in pixels: the
     /// finest for which there is room; every second or third of them, where fewer than two would be left of coarser ones; differences from one
     /// of them, where these do not help.
     let choose vertical (side: float) most (low: float, high: float) : Ticks =
         let finest = (high - low) / float (most: int)
-        let unit = 10.0 ** float (decade finest)
-
-        let candidates =
-            [ for step in [ 1.0; 2.0; 5.0; 10.0; 20.0 ] |> List.map ((*) unit) do
-                  let first, last = ceil (low / step - 1e-6), floor (high / step + 1e-6)
-
-                  if first <= last then
-                      step, [| for k in first..last -> k * step |] ]
+        let candidates = steps most (low, high)
 
         [ for write in [ plain; differences ] do
               for k in 1..3 do

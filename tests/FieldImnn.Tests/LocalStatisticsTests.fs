@@ -249,11 +249,13 @@ let private dense =
                   let u =
                       torch.fft.ifft2(torch.fft.fft2 (normal 4UL [| 8L; 1L; n; n |]) * power.sqrt ()).real
 
-                  let w = covariance.Filter(u, covariance.Field(covariance.Inverse u))
+                  let w =
+                      covariance.Filter(u, covariance.Field(covariance.Inverse u)) / covariance.Scale
+
                   let wiener = torch.fft.ifft2(torch.fft.fft2 u * signal / power).real
                   let away = ((w - wiener).norm() / wiener.norm ()).ToDouble()
                   let variance = w.square().mean().ToDouble()
-                  covariance.Floor[0].ToDouble(), away, covariance.Above[0].ToDouble() / variance
+                  covariance.Noise[0].ToDouble(), away, covariance.Scale[0].ToDouble() ** -2.0 / variance
 
               let floor, away, variance = filtered 0.2
 

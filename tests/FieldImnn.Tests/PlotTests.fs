@@ -235,6 +235,21 @@ let private layout =
               Expect.equal (traces "scatter" chart).Length 6 "four clouds and two 1:1 lines"
           } ]
 
+/// Draws a figure of 640 × 420 in a folder of its own, where there is a browser, and looks at the file.
+let private drawing name (export: string -> int -> int -> GenericChart -> Picture) look =
+    match Browser.installed () with
+    | None -> Tests.skiptest "no Chromium or Chrome is installed"
+    | Some _ ->
+        inFolder (fun folder ->
+            let path = Path.Combine(folder, name)
+
+            match Plot.training [ "net", curve ] [ "exact", 100.0 ] |> export path 640 420 with
+            | Written written ->
+                Expect.equal written path "path"
+                look path
+                Expect.hasLength (Directory.GetFiles folder) 1 "no draft stays behind"
+            | other -> failtestf "a picture expected, received %A" other)
+
 let private export =
     testList
         "export"
@@ -253,36 +268,15 @@ let private export =
           }
 
           test "a picture has its signature and twice the figure's pixels" {
-              match Browser.installed () with
-              | None -> Tests.skiptest "no Chromium or Chrome is installed"
-              | Some _ ->
-                  inFolder (fun folder ->
-                      let path = Path.Combine(folder, "training.png")
-
-                      match Plot.training [ "net", curve ] [ "exact", 100.0 ] |> Export.png path 640 420 with
-                      | Written written ->
-                          Expect.equal written path "path"
-                          Expect.equal (pngSize path) (1280, 840) "size"
-                          Expect.hasLength (Directory.GetFiles folder) 1 "no draft stays behind"
-                      | other -> failtestf "a picture expected, received %A" other)
+              drawing "training.png" Export.png (fun path -> Expect.equal (pngSize path) (1280, 840) "size")
           }
 
           test "a picture without pixels is XML of the figure's size with its labels" {
-              match Browser.installed () with
-              | None -> Tests.skiptest "no Chromium or Chrome is installed"
-              | Some _ ->
-                  inFolder (fun folder ->
-                      let path = Path.Combine(folder, "training.svg")
-
-                      match Plot.training [ "net", curve ] [ "exact", 100.0 ] |> Export.svg path 640 420 with
-                      | Written written ->
-                          Expect.equal written path "path"
-                          let drawn = XDocument.Load(path).Root
-                          let size name = drawn.Attribute(XName.Get name).Value
-                          Expect.equal (size "width", size "height") ("640", "420") "size"
-                          Expect.stringContains drawn.Value "exact" "labels"
-                          Expect.hasLength (Directory.GetFiles folder) 1 "no draft stays behind"
-                      | other -> failtestf "a picture expected, received %A" other)
+              drawing "training.svg" Export.svg (fun path ->
+                  let drawn = XDocument.Load(path).Root
+                  let size name = drawn.Attribute(XName.Get name).Value
+                  Expect.equal (size "width", size "height") ("640", "420") "size"
+                  Expect.stringContains drawn.Value "exact" "labels")
           }
 
           test "without a browser the answer is a message" {

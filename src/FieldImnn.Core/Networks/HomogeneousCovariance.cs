@@ -23,6 +23,8 @@ internal sealed class HomogeneousCovariance : IDisposable
     private readonly Tensor? inverse, positions;
     private readonly double largest;
     private readonly bool complete;
+    private readonly Tensor white;
+    private readonly Lazy<(Tensor Noise, Tensor Scale)> wiener;
 
     /// <summary>The covariance of given spectrum (c, c, modes…, 2), on a torus of given sides, of fields with a mask (c, sides…).</summary>
     internal HomogeneousCovariance(Tensor spectrum, long[] torus, Tensor mask)
@@ -44,7 +46,7 @@ internal sealed class HomogeneousCovariance : IDisposable
         modes = (regular * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
         var inverted = torch.linalg.inv(regular);
         inverseModes = (inverted * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
-        Floor = WhitePower(inverted.diagonal(0, 1, 2).real.index_select(0, powered.flatten().nonzero().squeeze(1))).DetachFromDisposeScope();
+        white = WhitePower(inverted.diagonal(0, 1, 2).real.index_select(0, powered.flatten().nonzero().squeeze(1))).DetachFromDisposeScope();
         var count = seen.sum().ToInt64();
         complete = count == seen.numel();
         var simple = complete && torus.AsSpan().SequenceEqual(sides);
@@ -55,7 +57,7 @@ internal sealed class HomogeneousCovariance : IDisposable
             positions = seen.flatten().nonzero().squeeze(1).DetachFromDisposeScope();
             inverse = Invert(Matrix(p, positions)).to_type(ScalarType.Float32).DetachFromDisposeScope();
         }
-        Above = FilteredVariance().DetachFromDisposeScope();
+        wiener = new(Wiener);
     }
 
     /// <summary>Sides of the torus.</summary>
@@ -64,39 +66,48 @@ internal sealed class HomogeneousCovariance : IDisposable
     /// <summary>L with P = L L† of every mode, (c, c, modes), complex.</summary>
     internal Tensor Factor { get; }
 
-    /// <summary>The white power (c) of each channel that no other channel shares, as far as the spectrum tells: (C⁻¹)_aa ≤ 1/n_a everywhere.</summary>
-    internal Tensor Floor { get; }
+    /// <summary>The white power n (c) that <see cref="Filter"/> takes for noise: 0 of channels of which it would leave nearly nothing.</summary>
+    internal Tensor Noise => wiener.Value.Noise;
 
-    /// <summary>The variance (c) of u − n C⁻¹u, what Wiener's filter leaves of u where white noise of power n is in it; 0 where that is nearly nothing.</summary>
-    internal Tensor Above { get; }
+    /// <summary>What gives the filtered field unit variance, (c).</summary>
+    internal Tensor Scale => wiener.Value.Scale;
 
     private int Dimensions => sides.Length;
 
-    /// <summary>u − n C⁻¹u where it is seen, of fields u or their tangents (rows, c, sides…) and v = C⁻¹u of the same shape.</summary>
+    /// <summary>
+    /// (u − n C⁻¹u)/σ where it is seen, Wiener's filter where white noise of power n is in u; of fields u or their tangents (rows, c, sides…) and
+    /// v = C⁻¹u of the same shape.
+    /// </summary>
     internal Tensor Filter(Tensor u, Tensor v)
     {
-        var floor = Floor.to(u.dtype, u.device).reshape([-1, .. sides.Select(_ => 1L)]);
-        var w = u - v * floor;
+        var w = (u - v * PerChannel(Noise)) * PerChannel(Scale);
         return complete ? w : w * seen.to(u.dtype, u.device);
+
+        Tensor PerChannel(Tensor t) => t.to(u.dtype, u.device).reshape([-1, .. sides.Select(_ => 1L)]);
     }
 
-    /// <summary>1/max of (C⁻¹)_aa (modes, c) but for its largest twentieth, since spectra are estimates; of a million modes at the most.</summary>
+    /// <summary>
+    /// The white power (c) of each channel that no other shares, as far as the spectrum tells: (C⁻¹)_aa ≤ 1/n_a, of (C⁻¹)_aa (modes, c) without its
+    /// largest twentieth, since spectra are estimates; by a million modes at the most.
+    /// </summary>
     private static Tensor WhitePower(Tensor inverse)
     {
         var some = inverse[TensorIndex.Slice(step: 1 + (inverse.shape[0] >> 20))].contiguous();
         return some.quantile(tensor(0.95, ScalarType.Float64), 0).reshape(-1).reciprocal().to_type(ScalarType.Float32);
     }
 
-    /// <summary>The variance (c) of filtered Gaussian fields of the spectrum, by 16 of them.</summary>
-    private Tensor FilteredVariance()
+    /// <summary>The noise and the scale of the filter, by 16 Gaussian fields of the spectrum.</summary>
+    private (Tensor Noise, Tensor Scale) Wiener()
     {
         using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
         using var generator = new Generator(1UL);
-        var white = randn([16, seen.shape[0], .. Torus], ScalarType.Float32, generator: generator);
-        var u = Field(Multiply(Factor, RealTransform.Forward(white, Dimensions).flatten(2))) * seen;
-        var w = Filter(u, Field(Inverse(u)));
-        var (left, all) = (Variance(w), Variance(u));
-        return (left * left.gt(0.01 * all).to_type(left.dtype)).MoveToOuterDisposeScope();
+        var random = randn([16, seen.shape[0], .. Torus], ScalarType.Float32, generator: generator);
+        var u = Field(Multiply(Factor, RealTransform.Forward(random, Dimensions).flatten(2))) * seen;
+        var (all, left) = (Variance(u), Variance((u - Field(Inverse(u)) * white.reshape([-1, .. sides.Select(_ => 1L)])) * seen));
+        var something = left.gt(0.01 * all);
+        var noise = white * something.to_type(white.dtype);
+        return (noise.DetachFromDisposeScope(), where(something, left.rsqrt(), ones_like(left)).DetachFromDisposeScope());
 
         Tensor Variance(Tensor x) => x.square().mean([0L]).flatten(1).sum(1) / seen.flatten(1).sum(1).AtLeast(1);
     }
@@ -309,8 +320,12 @@ internal sealed class HomogeneousCovariance : IDisposable
         Factor.Dispose();
         inverseModes.Dispose();
         modes.Dispose();
-        Floor.Dispose();
-        Above.Dispose();
+        white.Dispose();
+        if (wiener.IsValueCreated)
+        {
+            Noise.Dispose();
+            Scale.Dispose();
+        }
         inverse?.Dispose();
         positions?.Dispose();
     }

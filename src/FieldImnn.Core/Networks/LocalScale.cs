@@ -45,7 +45,10 @@ internal sealed class LocalScale : IDisposable
     /// <summary>Sides of the grid.</summary>
     internal long[] Sides { get; }
 
-    internal long Features => pairs.Channels * (settings.Means + settings.Bins) + pairs.Count * bands.Count + pairs.Channels * (crossBands.Count * (settings.Orders - 1) + (settings.Orders < 2 ? 0 : settings.Filtered * (crossBands.Count + 1)));
+    internal long Features => pairs.Count * bands.Count + pairs.Channels * (settings.Means + settings.Bins + Crossed);
+
+    /// <summary>Of each channel, what <see cref="Cross"/> makes.</summary>
+    private long Crossed => settings.Orders < 2 ? 0 : crossBands.Count * (settings.Orders - 1 + settings.Filtered) + settings.Filtered;
 
     /// <summary>Which pixels are seen, 1 or 0: (c, sides…).</summary>
     internal Tensor Seen => mask;
@@ -226,15 +229,11 @@ internal sealed class LocalScale : IDisposable
         var raw = Products(y, u, h, settings.Orders - 1);
         if (settings.Filtered == 0)
             return raw.MoveToOuterDisposeScope();
-        // where nothing is left, what was there: features that never vary would be none
-        var above = covariance.Above.to(h.dtype, h.device).reshape([-1, .. Sides.Select(_ => 1L)]);
-        var left = above.gt(0).to_type(above.dtype);
-        var unit = left * above.AtLeast(1e-12).rsqrt();
         var w = new Dual(Filter(u.Primal, y.Primal), u.Tangent is null ? null : Filter(u.Tangent, y.Tangent!));
         var filtered = Hermite(w.Primal.flatten(2), settings.Filtered + 1);
         return DualOperations.Concatenate(raw, Products(y, w, filtered, settings.Filtered), Means(w, filtered, 2, settings.Filtered)).MoveToOuterDisposeScope();
 
-        Tensor Filter(Tensor of, Tensor parts) => covariance.Filter(of, parts.sum(2).reshape(of.shape)) * unit + of * (1 - left);
+        Tensor Filter(Tensor of, Tensor parts) => covariance.Filter(of, parts.sum(2).reshape(of.shape));
     }
 
     /// <summary>⟨y_b h_j⟩, j from 2 on, of y (n, c, bands, pixels) and u with its h (n, c, orders, pixels): (n, c · bands · count).</summary>

@@ -3,7 +3,6 @@ namespace FieldImnn
 open System
 open FieldImnn.Core
 open FieldImnn.Core.Fields
-open FieldImnn.Core.Random
 open TorchSharp
 
 /// The auto- and cross-spectra of several maps: wavenumbers k (m) > 0 → θ (b, p) → C (b, maps, maps, m), float64, differentiable in θ,
@@ -129,16 +128,12 @@ module CorrelatedMaps =
     /// The simulator: fields of as many channels as there are maps. The spectra are evaluated on the CPU, in double precision, wherever
     /// the fields are.
     let simulator name (model: CorrelatedMaps) : Simulator =
-        let shape = shape model
-        let remembered = Remembered.lastBeside (expand model)
-        let row = Remembered.lastRow (fun theta -> [| factor model theta |])
-
-        { Name = name
-          Parameters = model.Parameters
-          FieldShape = shape
-          Channels = model.Maps
-          DrawNoise = fun keys -> Noise.Normal(keys, shape)
-          Field = fun theta noise -> Tensors.scoped (fun () -> ofFactor model (row (theta.cpu ()) |> Array.head) noise)
-          Tangents = Some(fun theta noise -> tangents model (remembered theta noise) noise)
-          Failures = StopAtFailure
-          Reason = fun _ _ -> None }
+        Mixing.simulator
+            name
+            model.Parameters
+            model.Maps
+            (shape model)
+            (fun theta -> [| factor model theta |])
+            (fun made -> ofFactor model made[0])
+            (expand model)
+            (tangents model)

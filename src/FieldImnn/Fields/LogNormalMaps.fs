@@ -2,7 +2,6 @@ namespace FieldImnn
 
 open FieldImnn.Core
 open FieldImnn.Core.Fields
-open FieldImnn.Core.Random
 open TorchSharp
 
 /// Several correlated log-normal maps on one periodic grid, fields of as many channels: κ_i = λ_i (exp(g_i − σ_i²/2) − 1) of Gaussian maps g
@@ -233,16 +232,12 @@ module LogNormalMaps =
     /// The simulator: fields of as many channels as there are maps. What depends on θ alone is done on the CPU, in double precision,
     /// wherever the fields are.
     let simulator name (model: LogNormalMaps) : Simulator =
-        let shape = shape model
-        let remembered = Remembered.lastBeside (expand model)
-        let row = Remembered.lastRow (factor model)
-
-        { Name = name
-          Parameters = model.Parameters
-          FieldShape = shape
-          Channels = model.Maps
-          DrawNoise = fun keys -> Noise.Normal(keys, shape)
-          Field = fun theta noise -> Tensors.scoped (fun () -> ofFactor model (row (theta.cpu ())) noise)
-          Tangents = Some(fun theta noise -> tangents model (remembered theta noise) noise)
-          Failures = StopAtFailure
-          Reason = fun _ _ -> None }
+        Mixing.simulator
+            name
+            model.Parameters
+            model.Maps
+            (shape model)
+            (factor model)
+            (ofFactor model)
+            (expand model)
+            (tangents model)

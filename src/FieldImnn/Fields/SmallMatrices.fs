@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open FieldImnn.Core
 open FieldImnn.Core.Fields
+open FieldImnn.Core.Random
 open TorchSharp
 
 /// Many small symmetric matrices at once, (b, c, c, m): one for each of b parameter vectors and m classes of modes. An element is a
@@ -117,3 +118,27 @@ module internal Mixing =
                 Array.concat [ [| factor.shape[0]; 1L |]; factor.shape[1..2]; grid.HalfShape ]
 
             MixedFields.Prepare(grid, onGrid.reshape shape))
+
+    /// A simulator of as many channels as there are maps, by functions of θ alone, which are remembered, and of what these made with white noise of
+    /// the fields' shape: of rows of θ for fields, and of one θ and the noise's type and place for fields and their derivatives.
+    let simulator
+        name
+        parameters
+        maps
+        shape
+        (factor: Tensor -> Tensor[])
+        (fields: Tensor[] -> Tensor -> Tensor)
+        (expand: Tensor -> Tensor -> Tensor[])
+        (tangents: Tensor[] -> Tensor -> struct (Tensor * Tensor))
+        : Simulator =
+        let row, expanded = Remembered.lastRow factor, Remembered.lastBeside expand
+
+        { Name = name
+          Parameters = parameters
+          FieldShape = shape
+          Channels = maps
+          DrawNoise = fun keys -> Noise.Normal(keys, shape)
+          Field = fun theta noise -> Tensors.scoped (fun () -> fields (row (theta.cpu ())) noise)
+          Tangents = Some(fun theta noise -> tangents (expanded theta noise) noise)
+          Failures = StopAtFailure
+          Reason = fun _ _ -> None }

@@ -48,8 +48,8 @@ module internal Measurement =
 
         go 0 []
 
-    /// Features x (n, s) of n simulations of a part and derivatives dx (m, p, s) of m of them, spread evenly, from those that a checkpoint holds if there is one; of fewer
-    /// where somebody stops the work, who does not want to wait for all, but of no fewer than there have to be. With a checkpoint, what there
+    /// Features x (n, s) of n simulations of a part and derivatives dx (m, p, s) of m of them, spread evenly, from those that a checkpoint holds
+    /// if there is one; of fewer where somebody stops the work, who does not want to wait for all, but of no fewer than there have to be. With a checkpoint, what there
     /// is is saved then, and OperationCanceledException thrown.
     let run
         (settings: ImnnSettings)

@@ -52,18 +52,18 @@ module Refit =
             Vector<float>.Build.Dense(centre.Count, fun i -> Math.Clamp(centre[i], fst bounds[i], snd bounds[i]))
 
         let step i =
-            let others = h.Row(i).DotProduct(theta - centre) - h[i, i] * (theta[i] - centre[i])
             let before = theta[i]
-            theta[i] <- Math.Clamp(centre[i] - others / h[i, i], fst bounds[i], snd bounds[i])
+            let least = before - h.Row(i).DotProduct(theta - centre) / h[i, i]
+            theta[i] <- Math.Clamp(least, fst bounds[i], snd bounds[i])
             abs (theta[i] - before) * sqrt h[i, i]
 
-        let sweep () =
-            Seq.init theta.Count step |> Seq.toArray |> Array.max
+        let rec sweep left =
+            let moved = Array.init theta.Count step |> Array.max
 
-        Seq.init 10000 (fun _ -> sweep ())
-        |> Seq.tryFind (fun moved -> moved < 1e-9)
-        |> ignore
+            if moved > 1e-9 && left > 0 then
+                sweep (left - 1)
 
+        sweep 10000
         theta
 
     /// Where an estimate of information F and the prior place θ, and how far from the fiducial that is.

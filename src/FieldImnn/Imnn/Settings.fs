@@ -132,7 +132,6 @@ module ImnnSettings =
         atLeast "iterations between evaluations" 1 settings.EvaluateEvery
         atLeast "held-out simulations" (2 * batch) settings.HeldOut
         atLeast "simulations to fit the statistics to" (features + 3) settings.Fit
-
         atLeast "simulations to quote F on" (features + 3) settings.Quote
         atLeast "simulations with derivatives to fit and to quote" 2 settings.MeasureDerivatives
         atLeast "chunk" 1 settings.Chunk
