@@ -13,11 +13,11 @@ let folder out = Path.Combine(out, "cells")
 
 let read (path: string) = JsonNode.Parse(File.ReadAllText path)
 
-/// Writes a cell, and prints its line of the table.
+/// Writes a cell, and prints its line of the table, which is of what was written.
 let write table path (cell: JsonNode) =
     Report.writeJson path cell
     ConsoleProgress.finish ()
-    printfn $"{table [ cell ] |> List.last}"
+    printfn $"{table [ read path ] |> List.last}"
 
 /// Writes all cells to NAME.json, and their table to NAME.md and the console; the exit code is 1 where one is not as wanted.
 let summarise out name table reached (cells: JsonNode list) =

@@ -1,5 +1,5 @@
-// Hybrid summaries: moments and peak counts of one's own, the power spectrum and a network, each by itself and all beside each other, on
-// a skewed field with heavy tails (four parameters, exact information known).
+// Hybrid summaries: moments and peak counts of one's own, the power spectrum, a network and the default statistics, each by itself and all
+// beside each other, on a skewed field with heavy tails (four parameters, exact information known).
 // dotnet fsi scripts/universes/hybrid.fsx [--out FOLDER] [--quick]
 #load "../load.fsx"
 
@@ -37,7 +37,8 @@ let parts =
     [ "moments", Features.own "moments" 4 moments
       "peaks", Features.own "peaks" 6 peaks
       "power", Features.bandPower 12
-      "network", Features.filterBank 8 5 2 ]
+      "network", Features.filterBank 8 5 2
+      "default", Features.localStatistics ]
 
 // 2. Each by itself, and all beside each other, in training as in inference.
 let train name features =

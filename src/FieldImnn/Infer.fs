@@ -113,7 +113,7 @@ module Infer =
         | [] -> []
         | names -> [ Unseen names ]
 
-    /// A field whose posterior lies far from where the compressor was trained.
+    /// A field whose posterior's mean lies far from where the compressor was trained.
     let private far (compressor: Compressor) posterior =
         let errors = Compressor.away compressor (Posterior.mean posterior)
 
@@ -121,6 +121,21 @@ module Infer =
             []
         else
             [ FarFromFiducial errors ]
+
+    /// How many times as wide as the compressor's error a posterior may be.
+    let private widest = 3.0
+
+    /// Parameters whose posterior is much wider than the compressor's error.
+    let private wide (compressor: Compressor) posterior =
+        let times =
+            Array.map2 (/) (Posterior.sd posterior) (Matrices.errors compressor.Fisher)
+
+        match
+            Array.zip compressor.Parameters times
+            |> Array.filter (fun (_, times) -> times > widest)
+        with
+        | [||] -> []
+        | widths -> [ WiderThanErrors(List.ofArray widths) ]
 
     /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
     /// Simulations are made and compressed on the compressor's device.
@@ -139,7 +154,11 @@ module Infer =
                   Posterior = found.Posterior
                   Exact = exact |> Option.map (beside model found.Posterior)
                   Simulations = compressor.Simulations + found.Simulations
-                  Warnings = unseen @ far compressor found.Posterior @ found.Warnings
+                  Warnings =
+                    unseen
+                    @ far compressor found.Posterior
+                    @ wide compressor found.Posterior
+                    @ found.Warnings
                   Failed = found.Failed })
             fields
             exacts

@@ -89,10 +89,16 @@ let private everyWarning =
     [ for kind in FSharpType.GetUnionCases typeof<Warning> do
           let fields =
               [| for field in kind.GetFields() ->
-                     if field.PropertyType = typeof<float> then box 5.0
-                     elif field.PropertyType = typeof<int> then box 5
-                     elif field.PropertyType = typeof<int list> then box [ 1 ]
-                     else box [ "A" ] |]
+                     if field.PropertyType = typeof<float> then
+                         box 5.0
+                     elif field.PropertyType = typeof<int> then
+                         box 5
+                     elif field.PropertyType = typeof<int list> then
+                         box [ 1 ]
+                     elif field.PropertyType = typeof<(string * float) list> then
+                         box [ "A", 5.0 ]
+                     else
+                         box [ "A" ] |]
 
           FSharpValue.MakeUnion(kind, fields) :?> Warning ]
 

@@ -11,6 +11,7 @@ open KnownPosterior
 open MathNet.Numerics.Distributions
 open MathNet.Numerics.LinearAlgebra
 open TestSupport
+open TorchSharp
 
 /// A Gaussian of correlation 0.9 and unit widths, between −5 and 5.
 let private correlated =
@@ -145,10 +146,48 @@ let private commandLine =
             Expect.equal (infer [ "--out"; out; "--theta"; "1.0,9.0,0.5" ]) 2 "outside the prior"
             Expect.equal (infer [ "--out"; out; "--method"; "magic" ]) 2 "no such method"))
 
+/// What inference of a field of mean m(θ) at θ = 2 says, from features trained there that hold this mean.
+let private warned mean =
+    let simulator =
+        Simulator.create "mean" [ "θ" ] [ 8; 8 ] [ 8; 8 ] (fun theta noise ->
+            mean (theta.unsqueeze -1L) + noise * 0.3.ToScalar())
+
+    let level (x: Tensor) =
+        x.flatten(1L).mean([| 1L |], keepdim = true)
+
+    let settings =
+        { ImnnSettings.Default with
+            Features = Features.own "test level" 1 level
+            Fit = 1000
+            Quote = 1000 }
+
+    let model = Model.create simulator (Prior.uniform [ "θ", -1.0, 3.0 ])
+    let compressor = Imnn.train settings simulator [| 2.0 |]
+    let observed = Simulator.field simulator [| 2.0 |] 5UL
+
+    (Infer.abc
+        { AbcSettings.Default with
+            Budget = 500 }
+        model
+        compressor
+        observed)
+        .Warnings
+
+let private ambiguous =
+    [ tensorTest "a posterior much wider than the compressor's error says so, and only such a one" (fun () ->
+          // (θ − 1)² is 1 at θ = 0, too: two peaks of sd 0.019, which are two apart, have an sd of 1, and their mean is far from both
+          match warned (fun theta -> (theta - 1.0.ToScalar()).square()) with
+          | [ FarFromFiducial _; WiderThanErrors [ "θ", times ] ] ->
+              Expect.floatClose { absolute = 0.0; relative = 0.1 } times (1.0 / 0.01875) "times"
+          | other -> failtest $"{other}"
+
+          Expect.isEmpty (warned id) "θ itself: one peak") ]
+
 let tests =
     testList
         "models"
         [ yield! dependentPriors
+          yield! ambiguous
 
           test "a prior whose draws and density disagree is refused, as is a density that is NaN" {
               let frame = [ "a", Uniform(0.0, 1.0) ]

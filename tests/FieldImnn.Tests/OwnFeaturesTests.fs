@@ -132,6 +132,17 @@ let private files =
           Expect.isGreaterThan both (0.97 * kept moments) "moments"
           Expect.isGreaterThan both (1.5 * kept (Features.bandPower 3)) "power")
 
+      tensorTest "trained features beside some that follow from each other keep what they keep without these" (fun () ->
+          let information features =
+              let c = Imnn.train (settings (Features.beside features)) simulator.Value fiducial
+              c.Network.Dispose()
+              c.Fisher.Determinant()
+
+          let own = [ Features.own "test moments" 3 moments; ownFilters 2 3 ]
+          let sums (x: Tensor) = moments(x).cumsum 1L
+          let more = information (own @ [ Features.own "test sums" 3 sums ])
+          near 0.02 "det F, relative" (more / information own - 1.0))
+
       tensorTest
           "a compressor with own features loads where they are registered; where not, each that is missing is named"
           (fun () ->

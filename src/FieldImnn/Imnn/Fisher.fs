@@ -1,7 +1,5 @@
 namespace FieldImnn
 
-open System
-open System.Runtime.InteropServices
 open FieldImnn.Core
 open MathNet.Numerics.LinearAlgebra
 open TorchSharp
@@ -21,34 +19,50 @@ module Fisher =
         let centred = x - x.mean ([| 0L |], keepdim = true)
         (centred.t ()).matmul(centred) / float (x.shape[0] - 1L)
 
-    /// F = μ, C⁻¹ μ,ᵀ and C of summaries x (n, s) and derivatives dx (m, p, s); float64, differentiable.
-    let ofSummaries (x: Tensor) (dx: Tensor) : struct (Tensor * Tensor) =
+    let private singular (c: Tensor) simulations =
+        let still = (Tensors.toMatrix (c.detach ())).Diagonal().ToArray()
+
+        SingularMatrixException(
+            "covariance of the summaries",
+            "a positive definite matrix",
+            match still |> Array.tryFindIndex (fun v -> v <= 0.0) with
+            | Some constant -> $"summary {constant + 1} of {still.Length} the same in all {simulations} simulations"
+            | None -> $"a singular one from {simulations} simulations of {still.Length} summaries"
+        )
+
+    /// The Cholesky factor of a symmetric matrix; none where it is not positive definite.
+    let private tryFactor (c: Tensor) =
+        let struct (factor, info) = torch.linalg.cholesky_ex c
+        if info.ToInt64() = 0L then Some factor else None
+
+    let private byFactor (factor: Tensor -> Tensor option) (x: Tensor) (dx: Tensor) : struct (Tensor * Tensor) =
         Guard.Finite("summaries", x) |> ignore
         Guard.Finite("derivatives of the summaries", dx) |> ignore
 
         if dx.shape[0] = 0L then
             raise (SettingException("derivatives of the summaries", "at least one", "none"))
 
-        let x = x.``to`` torch.ScalarType.Float64
         let mu = dx.``to``(torch.ScalarType.Float64).mean([| 0L |])
-        let c = covariance x
+        let c = covariance (x.``to`` torch.ScalarType.Float64)
 
-        try
-            let factor = torch.linalg.cholesky c
-            struct (mu.matmul (torch.cholesky_solve (mu.t (), factor)), c)
-        with :? ExternalException as fault when fault.Message.Contains "positive-definite" ->
-            let summaries = x.shape[1]
-            let still = (Tensors.toMatrix (c.detach ())).Diagonal().ToArray()
+        match factor c with
+        | Some factor -> struct (mu.matmul (torch.cholesky_solve (mu.t (), factor)), c)
+        | None -> raise (singular c x.shape[0])
 
-            raise (
-                SingularMatrixException(
-                    "covariance of the summaries",
-                    "a positive definite matrix",
-                    match still |> Array.tryFindIndex (fun v -> v <= 0.0) with
-                    | Some constant -> $"summary {constant + 1} of {summaries} the same in all {x.shape[0]} simulations"
-                    | None -> $"a singular one from {x.shape[0]} simulations of {summaries} summaries"
-                )
-            )
+    /// F = μ, C⁻¹ μ,ᵀ and C of summaries x (n, s) and derivatives dx (m, p, s); float64, differentiable.
+    let ofSummaries x dx = byFactor tryFactor x dx
+
+    /// What is added to the variances of features that follow from each other, as a part of them.
+    let private ridge = 1e-6
+
+    /// The same of features, some of which may be combinations of others and then add nothing.
+    let internal ofFeatures x dx =
+        byFactor
+            (fun c ->
+                tryFactor c
+                |> Option.orElseWith (fun () -> tryFactor (c + torch.diag (c.diagonal () * ridge))))
+            x
+            dx
 
     let private statisticsBy (invert: string -> Matrix<float> -> Matrix<float>) (x: Tensor) (dx: Tensor) =
         let n, s = int x.shape[0], int x.shape[1]

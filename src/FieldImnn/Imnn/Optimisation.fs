@@ -10,7 +10,11 @@ open TorchSharp
 module internal Optimisation =
     /// Loss, det F, Λ and r of summaries x (n, s) and derivatives dx (m, p, s).
     let loss kind (x: Tensor) (dx: Tensor) : struct (Tensor * float * float * float) =
-        let struct (fisher, c) = Fisher.ofSummaries x dx
+        let struct (fisher, c) =
+            match kind with
+            | ClosedForm -> Fisher.ofFeatures x dx
+            | Regularised _ -> Fisher.ofSummaries x dx
+
         let struct (_, logDet) = torch.linalg.slogdet fisher
         let detF = exp (logDet.ToDouble())
 

@@ -84,9 +84,15 @@ module Misfit =
         let p, d = theta[0].Length, observed.Length
         let centre, sd = Posterior.mean posterior, Posterior.sd posterior
 
+        let scaled (t: float[]) =
+            Array.map3 (fun v m s -> (v - m) / (s + 1e-12 * (1.0 + abs m))) t centre sd
+
+        // not of its mean, where a posterior of two peaks has nothing
+        let peaks = representatives 50 posterior |> Array.map scaled
+
         let away (t: float[]) =
-            Array.map3 (fun v m s -> ((v - m) / (s + 1e-12 * (1.0 + abs m))) ** 2.0) t centre sd
-            |> Array.sum
+            let t = scaled t
+            peaks |> Array.fold (fun least peak -> min least (squared t peak)) infinity
 
         let count = max (20 * (p + d + 2)) (theta.Length / 10)
         let order = Array.init theta.Length id

@@ -23,6 +23,8 @@ type Warning =
     | Unseen of parameters: string list
     /// The posterior's mean lies this many standard errors of one field from where the compressor was trained.
     | FarFromFiducial of errors: float
+    /// Parameters whose posterior is this many times as wide as the compressor's error where it was trained.
+    | WiderThanErrors of widths: (string * float) list
 
     /// A stable word for the kind, for files.
     member this.Kind =
@@ -34,6 +36,7 @@ type Warning =
         | Contradiction _ -> "posterior-and-likelihood-disagree"
         | Unseen _ -> "parameters-not-seen"
         | FarFromFiducial _ -> "far-from-fiducial"
+        | WiderThanErrors _ -> "wider-than-errors"
 
     /// The warning as a sentence.
     member this.Message =
@@ -64,6 +67,13 @@ type Warning =
 
         | FarFromFiducial errors ->
             $"The posterior lies {Warning.number errors} standard errors from where the compressor was trained: it may be wider than need be; train again there (more rounds)."
+        | WiderThanErrors widths ->
+            let list =
+                widths
+                |> List.map (fun (name, times) -> $"{Warning.number times} in {name}")
+                |> String.concat ", "
+
+            $"The posterior is wider than the compressor's error where it was trained, by factors of {list}: the field tells less elsewhere, or other parameters make the same summaries, which other features may tell apart."
 
     static member private number(value: float) =
         value.ToString("G3", Globalization.CultureInfo.InvariantCulture)
