@@ -37,7 +37,7 @@ let private text (node: JsonNode) (key: string) (form: string) =
 
 /// Every method on every problem.
 let calibration (cells: JsonNode list) =
-    [ "| problem | method | fields | ranks | coverage | TARP | 68 % hold | area / exact | spread | rms shift | of it lost information | simulations | as wanted |"
+    [ "| problem | method | fields | ranks | coverage | TARP | 68 % hold | area / exact | spread | rms shift | by lost information | simulations | as wanted |"
       "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
       for c in cells do
           let of' (key: string) = c[key].GetValue<string>()

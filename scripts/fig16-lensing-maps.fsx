@@ -3,7 +3,6 @@
 // Published maps take the authors' table of shifts, lognormal_shifts.npy in the folder of --targets.
 #load "load.fsx"
 
-open System.IO
 open FieldImnn
 open FieldImnn.Core.Fields
 open FieldImnn.Core.Random
@@ -13,14 +12,7 @@ open TorchSharp
 let options = StudyOptions.read "artifacts/lensing" fsi.CommandLineArgs[1..]
 let survey = WeakLensing.survey (if options.Quick then 64 else 256)
 
-let shift =
-    match options.Targets with
-    | Some folder ->
-        let table = Npy.read (Path.Combine(folder, "lognormal_shifts.npy"))
-        Tabulated(WeakLensing.tableOfShifts (Array.map int64 table.Shape) table.Data)
-    | None -> EmptyBeam
-
-let model = WeakLensing.model survey options.Modes shift
+let model = WeakLensing.model survey options.Modes (LensingStudy.shift options)
 let simulator = LogNormalMaps.simulator "lensing" model
 let theta = WeakLensing.fiducial
 

@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open System.IO
 open FieldImnn.Core
+open FieldImnn.Core.Fields
 open FieldImnn.Core.Random
 
 /// What the figures of weak lensing share: one observed field of five convergence maps, how it is compressed, by a network and by its power
@@ -21,10 +22,24 @@ module LensingStudy =
     /// Pixels a side: each chain of the truth moves 5 N² latent numbers.
     let pixels (options: StudyOptions) = if options.Quick then 32 else 64
 
+    /// Where the log-normal maps end: the authors' table, lognormal_shifts.npy in the folder of --targets, without which there are no published
+    /// maps; an empty beam otherwise.
+    let shift (options: StudyOptions) =
+        match options.Targets with
+        | Some folder ->
+            let table = Npy.read (Path.Combine(folder, "lognormal_shifts.npy"))
+            Tabulated(WeakLensing.tableOfShifts (Array.map int64 table.Shape) table.Data)
+        | None when options.Modes = ModeConvention.Published ->
+            raise (SettingException("modes", "--targets FOLDER with lognormal_shifts.npy, or ideal ones", "published"))
+        | None -> EmptyBeam
+
     /// The observed field and its problem.
     let create (options: StudyOptions) progress : LensingStudy =
         let survey = WeakLensing.survey (pixels options)
-        let problem = WeakLensing.create survey options.Modes EmptyBeam
+
+        let problem =
+            WeakLensing.create survey options.Modes (shift options)
+            |> Study.withCampaign options
 
         { Options = options
           Progress = progress
@@ -86,7 +101,7 @@ module LensingStudy =
 
         let model =
             LatentMaps.ofLogNormal
-                (WeakLensing.model study.Survey study.Options.Modes EmptyBeam)
+                (WeakLensing.model study.Survey study.Options.Modes (shift study.Options))
                 (WeakLensing.noise study.Survey)
 
         LatentMaps.posterior

@@ -37,11 +37,34 @@ type BudgetPoint =
 
 /// Distance from the exact posterior of a field against the number of simulations.
 module SimulationBudget =
-    /// One posterior against the exact one.
+    /// The number of different draws of a posterior, where it is a sample of equal weights.
+    let private sampled (posterior: Posterior) =
+        let weights = posterior.Weights
+
+        if
+            posterior.Grid.IsNone
+            && posterior.Line.IsNone
+            && Array.forall ((=) weights[0]) weights
+        then
+            Some posterior.Samples.Length
+        else
+            None
+
+    /// One posterior against the exact one. No draw of a sampled exact posterior is taken twice, for a classifier knows it again: the C2ST is of so
+    /// many draws, or of as many as that has.
     let compare name seed simulations samples exact posterior =
+        let samples = sampled exact |> Option.fold min samples
+
         // from streams of their own: of one stream equal posteriors would give equal draws
         let draw purpose p =
-            Posterior.resample (NoiseKey.IntSeedFor(seed, $"C2ST: {purpose}")) samples p
+            let seed = NoiseKey.IntSeedFor(seed, $"C2ST: {purpose}")
+
+            match sampled p with
+            | Some count when count >= samples ->
+                let draws = Array.copy p.Samples
+                PhiloxRandom(uint64 (uint32 seed), "C2ST").Shuffle draws
+                Array.truncate samples draws
+            | _ -> Posterior.resample seed samples p
 
         { Method = name
           Seed = seed

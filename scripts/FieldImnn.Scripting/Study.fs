@@ -26,10 +26,8 @@ module Study =
     let progress (options: StudyOptions) =
         Watched.progress options.Watch options.Out
 
-    /// The problem of a name, its simulations from the options' campaign, if there is one.
-    let problem (options: StudyOptions) name : Problem =
-        let problem = Catalogue.problem name options.Modes
-
+    /// A problem whose simulations are from the options' campaign, if there is one.
+    let withCampaign (options: StudyOptions) (problem: Problem) : Problem =
         match options.Campaign with
         | None -> problem
         | Some folder ->
@@ -39,6 +37,10 @@ module Study =
 
             { problem with
                 Model = CampaignFolder.model (CampaignFolder.create "study" adds folder) problem.Model }
+
+    /// The problem of a name, its simulations from the options' campaign, if there is one.
+    let problem (options: StudyOptions) name : Problem =
+        Catalogue.problem name options.Modes |> withCampaign options
 
     /// A problem's recipe as a study's options want it.
     let recipe (options: StudyOptions) progress (problem: Problem) =

@@ -201,6 +201,14 @@ let private interruptions =
           // cancelled while F is measured: the weights are final
           Expect.isFalse (trained { long with Progress = cancelAfter 51 }).Interrupted "after its end"
 
+          let few =
+              { long with
+                  Fit = 20000
+                  MeasureDerivatives = 10
+                  Progress = cancelAfter 3 }
+
+          Expect.isTrue (trained few).Interrupted "of which hardly a derivative was measured"
+
           inFolder (fun folder ->
               let path = Path.Combine(folder, "stopped.imnn")
               CompressorFile.save path stopped

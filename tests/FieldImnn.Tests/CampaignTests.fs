@@ -125,6 +125,31 @@ let private sameBits =
               Expect.equal used.Found 700 "all that the plan has"
               Expect.isLessThan used.Made 60 $"{used.Made} of the door"))
 
+      tensorTest "and where few of them have derivatives, these and no others" (fun () ->
+          inFolder (fun folder ->
+              let settings =
+                  { settings with
+                      Fit = 1500
+                      MeasureDerivatives = 100 }
+
+              let fiducial = Prior.median prior
+              let plan = TrainingPlan.create settings universe fiducial
+
+              let count differentiated =
+                  plan
+                  |> List.filter (fun p -> p.Derivatives.IsSome = differentiated)
+                  |> List.sumBy _.Count
+
+              Expect.equal (count true) 200 "100 to fit and 100 to quote"
+              Expect.equal (count false) 1600 "the others"
+              joined (adding folder) |> Shard.fill Progress.silent 50 Shard.whole plan
+              let reader = joined (CampaignSettings.In folder)
+              let taken = Imnn.train settings (Campaign.simulator reader) fiducial
+              Expect.equal taken.Fisher (Imnn.train settings universe fiducial).Fisher "F"
+              let used = Campaign.used reader
+              Expect.equal used.Found 1800 "all that the plan has"
+              Expect.isLessThan used.Made 60 $"{used.Made} of the door"))
+
       tensorTest "a network with weights, too, its steps among it" (fun () ->
           let trained =
               { settings with

@@ -267,6 +267,24 @@ let tests =
               Expect.equal (recipe.Training [| 1.0; 1.0; 0.5 |]).Seed 7UL "seed"
               Expect.isLessThan recipe.Rounds 6 "quick"
 
+              let dear =
+                  { ImnnSettings.Default with
+                      HeldOut = 100
+                      Fit = 300
+                      Quote = 200
+                      MeasureDerivatives = 50
+                      MinIterations = 5
+                      MaxIterations = 10 }
+
+              let quicker = (Recipe.ofSettings dear |> Recipe.quick).Training [| 1.0; 1.0; 0.5 |]
+
+              Expect.equal
+                  [ quicker.HeldOut; quicker.Fit; quicker.Quote ]
+                  [ 100; 300; 200 ]
+                  "no more than were asked for"
+
+              Expect.equal quicker.MeasureDerivatives 50 "of derivatives, too"
+
               refuses<RangeException> [ "A" ] (fun () ->
                   { Recipe.Default with
                       Fiducial = Some [| 5.0; 1.0; 0.5 |] }

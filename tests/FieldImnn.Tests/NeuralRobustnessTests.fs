@@ -277,7 +277,15 @@ let private misfit =
                   for name, warnings in results x do
                       let sds = outside warnings |> Option.defaultValue 0.0
                       Expect.isGreaterThan sds (0.75 * truth) $"{name}: {sds:F1} for {truth:F1} sds"
-                      Expect.isLessThan sds (1.5 * truth) $"{name}: {sds:F1} for {truth:F1} sds") ]
+                      Expect.isLessThan sds (1.5 * truth) $"{name}: {sds:F1} for {truth:F1} sds"
+
+                  // so far that one proposal outweighs all others
+                  for far in [ 30.0; 300.0; 3000.0 ] do
+                      let x = [| far; -far |]
+                      let posterior = NeuralPosterior.posterior amortised x
+                      let warnings = NeuralPosterior.warnings amortised x posterior
+                      Expect.isSome (outside warnings) $"neural posterior of {far}"
+                      Expect.all (Posterior.sd posterior) Double.IsFinite "a width") ]
 
 // ------------------------------------------------------------------------------------------------------ walkers
 
@@ -309,6 +317,24 @@ let private walkers =
               Expect.equal result.Rounds.Length 2 "early"
               Expect.equal result.Rounds[0].Posteriors[0].Samples.Length (40 * 25) "proposals: a quarter"
               Expect.equal result.Posteriors[0].Samples.Length (40 * 100) "the result: all")
+
+          testCase "a pilot of few simulations serves six parameters" (fun () ->
+              let names = [ for k in 1..6 -> $"t{k}" ]
+              let prior = Prior.uniform [ for name in names -> name, 0.0, 1.0 ]
+
+              let simulator =
+                  Simulator.create "six" names [ 6 ] [ 6 ] (fun theta noise ->
+                      theta + 0.1 * noise.``to`` torch.float64)
+
+              let few =
+                  { AbcSettings.Default with
+                      Budget = 400 }
+
+              let fisher = Matrix<float>.Build.DenseIdentity 6 * 100.0
+              let observed = Array.create 6 0.5
+              let posterior, _ = Abc.pilot few simulator Tensors.toRows fisher prior observed
+              // 2 (d + 1) of 50 simulations, where a part of 0.15 has seven
+              Expect.isGreaterThanOrEqual posterior.Samples.Length 14 "accepted")
 
           testCase "the default sampler serves one and three parameters, where they are narrow too" (fun () ->
               for p in [ 1; 3 ] do

@@ -275,6 +275,31 @@ let tests =
               // planted: on the straight way to the estimate B would hardly have moved
               Expect.isGreaterThan (abs (0.5 + (0.706 - 1.0) / (-30.0 - 1.0) * (0.42 - 0.5) - b 0.706)) 0.07 "the way")
 
+          tensorTest "the marginals of a dependent prior, which are only about it, do not place a round" (fun () ->
+              let p = PowerLaw.create 16 ModeConvention.Ideal
+              let field = (Simulator.field p.Simulator [| 1.0; 0.5 |] 2UL).unsqueeze 0L
+              let frame = [ "A", Normal(0.0, 0.2); "B", Uniform(0.1, 0.9) ]
+              let own = Prior.create [ "A", Normal(1.0, 0.1); "B", Uniform(0.1, 0.9) ]
+
+              let dependent =
+                  Prior.dependent frame (Prior.logDensity own) (fun seed i -> (Prior.sample seed i 1 own)[0])
+
+              let train _ _ fiducial =
+                  { Imnn.train
+                        { quick with
+                            Features = Features.bandPower 4 }
+                        p.Simulator
+                        fiducial with
+                      Fisher = Matrix<float>.Build.DenseOfDiagonalArray [| 1.0; 1e4 |] }
+
+              let place (prior: Prior) =
+                  let estimate _ _ = [| [| 1.1; 0.5 |] |]
+                  (Refit.run Progress.silent false train estimate prior [| 1.0; 0.5 |] 1 field).Head.Place
+
+              Expect.isLessThan (abs ((place dependent)[0] - 1.1)) 1e-9 "where the field is"
+              // planted: the frame for the prior
+              Expect.isLessThan ((place (Prior.create frame))[0]) 0.2 "drawn to the frame")
+
           tensorTest "far from the fields a round is only to find the place; the one that is kept never is" (fun () ->
               let p = problem.Value
               let field = Simulator.field p.Simulator p.Example 11UL

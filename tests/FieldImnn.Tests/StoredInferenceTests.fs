@@ -202,7 +202,37 @@ let private right =
               Expect.equal found.Simulations 3000 "the pairs of the compressor and of the inference") ]
 
 let private wrong =
-    [ tensorTest "what cannot be done says so: methods, priors, shapes, θ of other fields" (fun () ->
+    [ tensorTest "pairs fill a prior by its probability, not by its length" (fun () ->
+          let n = 400
+
+          let pairsOf (theta: float[][]) =
+              { Theta = theta
+                Fields = Slices.ofTensor (torch.zeros (int64 theta.Length, 2L))
+                Failures = StopAtFailure
+                Progress = Progress.silent }
+
+          let narrow = Prior.create [ "a", TruncatedNormal(0.3, 0.05, 0.0, 1.0) ]
+          let draws = Prior.sample 1 0L n narrow
+          Expect.equal (Pairs.within narrow (pairsOf draws)).Theta.Length n "draws of the prior itself"
+
+          refuses<SettingException> [ "prior of a"; "fill" ] (fun () ->
+              Pairs.within narrow (pairsOf (draws |> Array.filter (fun d -> d[0] > 0.3)))
+              |> ignore)
+
+          let within = Prior.uniform [ "a", 0.0, 1.0; "b", 0.0, 1.0 ]
+
+          let corner =
+              Prior.dependent
+                  [ "a", Uniform(0.0, 1.0); "b", Uniform(0.0, 1.0) ]
+                  (fun t -> if t[0] + t[1] < 0.8 then 0.0 else -infinity)
+                  (fun seed i ->
+                      Prior.sample seed (i * 100L) 100 within
+                      |> Array.find (fun t -> t[0] + t[1] < 0.8))
+
+          let draws = Prior.sample 1 0L n corner
+          Expect.equal (Pairs.within corner (pairsOf draws)).Theta.Length n "draws of a dependent prior")
+
+      tensorTest "what cannot be done says so: methods, priors, shapes, θ of other fields" (fun () ->
           inFolder (fun folder ->
               let theta, fields = pairs.Value
               let few = fields.narrow (0L, 0L, 600L)

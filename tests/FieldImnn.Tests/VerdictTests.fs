@@ -176,6 +176,22 @@ let private refusals =
               let drawn purpose =
                   Posterior.resample (Random.NoiseKey.IntSeedFor(1UL, purpose)) 400 posterior
 
-              Expect.notEqual (drawn "C2ST: exact") (drawn "C2ST: ABC") "two streams") ]
+              Expect.notEqual (drawn "C2ST: exact") (drawn "C2ST: ABC") "two streams")
+
+          testCase "a sample of few draws is not compared by drawing them again and again" (fun () ->
+              let sample seed n =
+                  let rows = normals seed n 6 id
+
+                  Posterior.ofSamples
+                      [| for k in 1..6 -> $"θ{k}" |]
+                      (Array.create 6 (-infinity, infinity))
+                      rows
+                      (Array.create n 1.0)
+
+              let few, many = sample 1 300, sample 2 2000
+              let point = SimulationBudget.compare "few" 1UL 0 2000 few many
+              Expect.isLessThan point.C2st 0.56 "two samples of one distribution"
+              let again = C2st.compare 1UL (Posterior.resample 3 2000 few) many.Samples
+              Expect.isGreaterThan again.Accuracy 0.6 "planted: drawn again and again") ]
 
 let tests = testList "verdicts" [ c2st; ties; refusals ]

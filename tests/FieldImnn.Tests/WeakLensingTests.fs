@@ -262,6 +262,50 @@ let private construction =
 
           Expect.isGreaterThan (relative (triangular.Field at noise |> Tensors.toArray) expected) 0.1 "planted")
 
+      tensorTest "maps that nothing binds to the others are the maps of their blocks" (fun () ->
+          // powers (1, ½, ½, 1) f(k) of maps 0 and 1, and f(k) of map 2 that no other knows: the root has zeros in its corner, and not above its diagonal
+          let among matrix : MapSpectra =
+              { Parameters = [| "A"; "B" |]
+                Maps = Array2D.length1 matrix
+                Power =
+                  fun k ->
+                      let law = PowerLaw.spectrum.LogPower k
+                      let c = Tensors.ofMatrix (Matrix<float>.Build.DenseOfArray matrix)
+
+                      fun theta ->
+                          (law theta - log(20.0).ToScalar()).exp().unsqueeze(1L).unsqueeze 1L
+                          * c.unsqueeze(0L).unsqueeze -1L }
+
+          let maps matrix =
+              LogNormalMaps.create
+                  (among matrix)
+                  (fun theta -> torch.ones (theta.shape[0], int64 (Array2D.length1 matrix), dtype = torch.float64))
+                  (FourierGrid(2, 8, 8.0))
+                  ModeConvention.Published
+              |> LogNormalMaps.simulator "blocks"
+
+          let whole =
+              maps (array2D [ [ 1.0; 0.5; 0.0 ]; [ 0.5; 1.0; 0.0 ]; [ 0.0; 0.0; 1.0 ] ])
+
+          let pair, alone =
+              maps (array2D [ [ 1.0; 0.5 ]; [ 0.5; 1.0 ] ]), maps (array2D [ [ 1.0 ] ])
+
+          let noise = whole.DrawNoise(NoiseKey.Range(5UL, 0UL, 3)).``to`` torch.float64
+          let at = Tensors.ofRows [| [| 1.2; 0.9 |] |]
+          let made = whole.Field at noise
+          let first = pair.Field at (noise.narrow (1L, 0L, 2L)) |> Tensors.toArray
+          close 1e-9 (made.narrow (1L, 0L, 2L) |> Tensors.toArray) first "the two that know each other"
+
+          close
+              1e-9
+              (made.select (1L, 2L) |> Tensors.toArray)
+              (alone.Field at (noise.select (1L, 2L)) |> Tensors.toArray)
+              "the other"
+
+          let single = alone.Field at (noise.select (1L, 0L)) |> Tensors.toArray
+          let first = pair.Field at (noise.narrow (1L, 0L, 2L))
+          Expect.isGreaterThan (relative (Tensors.toArray (first.select (1L, 0L))) single) 0.1 "planted: by itself")
+
       for convention in conventions do
           tensorTest
               $"{convention}: derivatives agree by rule, automatically and by differences; bits do not depend on batch or threads"

@@ -187,7 +187,7 @@ internal sealed class HomogeneousCovariance : IDisposable
         return stack(rows, 0);
     }
 
-    /// <summary>The nearest matrices (c, c, modes…) without negative eigenvalues: below a thousandth of the smallest positive typical one, that.</summary>
+    /// <summary>The nearest matrices (c, c, modes…) without negative eigenvalues: those below 1e-4 of their mean are that.</summary>
     private static Tensor Positive(Tensor spectrum)
     {
         var matrices = spectrum.flatten(2).permute(2, 0, 1);

@@ -141,9 +141,12 @@ module LogNormalMaps =
         let grid, c = model.Transform.Grid, int64 model.Maps
         let white = Mixing.asMaps model.Maps grid "noise" noise
 
+        // of all that lies above the diagonal: that of blocks of maps has zeros in its corner and is not triangular
         let triangular =
             c > 1L
-            && not (factors.detach().select(2L, 0L).select(2L, c - 1L).any().ToBoolean())
+            && List.allPairs [ 0L .. c - 1L ] [ 0L .. c - 1L ]
+               |> List.forall (fun (i, j) ->
+                   i >= j || not (factors.detach().select(2L, i).select(2L, j).any().ToBoolean()))
 
         MixedFields.Of(grid, white, factors, triangular)
 

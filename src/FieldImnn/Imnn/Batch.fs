@@ -115,12 +115,13 @@ module internal Batch =
                         else
                             dual (Simulator.fields simulator theta keys) None)) }
 
-    /// Stored simulations that choose the weights, at the most: they stay in memory, with their derivatives, 512 MB of them, or 200 where these are more.
-    let private mostHeld (simulator: Simulator) =
+    /// Stored simulations that choose the weights, at the most: they stay in memory, with their derivatives, 512 MB of them, or as many as the
+    /// features need, and 200, where these are more.
+    let private mostHeld (network: SummaryNetwork) (simulator: Simulator) =
         let numbers =
             Array.fold (*) 1L simulator.FieldShape * int64 (1 + simulator.Parameters.Length)
 
-        int (max 200L ((1L <<< 27) / numbers))
+        int (max (max 200L (2L * (network.Features + 3L))) ((1L <<< 27) / numbers))
 
     /// Simulations of a stored set: those with derivatives, and those without.
     let private stored settings (network: SummaryNetwork) simulator training heldOut chunk =
@@ -150,7 +151,7 @@ module internal Batch =
         { Count =
             function
             | Training -> Stored.count training
-            | Validation -> min choosing.Length (mostHeld simulator)
+            | Validation -> min choosing.Length (mostHeld network simulator)
             | part -> (held part).Length
           Runs = fun n _ -> n
           Draw =

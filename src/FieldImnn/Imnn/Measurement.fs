@@ -11,6 +11,31 @@ module internal Measurement =
         let pixels = Seq.fold (*) 1L network.Description.FieldShape
         int (Math.Clamp((1000L <<< 14) / pixels, 50L, 1000L))
 
+    /// What of the n simulations from `start` is measured next, if m of all are differentiated, spread evenly: so many, and so many of these, the
+    /// first, with derivatives.
+    let private next network n m start : struct (int * int) =
+        let length = min (atOnce network) (n - start)
+
+        let before i =
+            int ((int64 m * int64 (i: int) + int64 n - 1L) / int64 n)
+
+        struct (length, before (start + length) - before start)
+
+    /// Runs of simulations (first, count, differentiated) of n that are measured, m of them with derivatives.
+    let planned network n m =
+        [ let mutable start = 0
+
+          while start < n do
+              let struct (length, differentiated) = next network n m start
+
+              if differentiated > 0 then
+                  start, differentiated, true
+
+              if length > differentiated then
+                  start + differentiated, length - differentiated, false
+
+              start <- start + length ]
+
     /// Parts that were made in turn, features and derivatives, behind one another.
     let private joined (parts: struct (Tensor * Tensor) seq) : struct (Tensor * Tensor) =
         let parts = Array.ofSeq parts
@@ -63,9 +88,7 @@ module internal Measurement =
         (file: CheckpointFile option)
         =
         let cancellation = settings.Progress.Cancellation
-        let atOnce = atOnce network
         let least = max 1000 (int network.Features + 3)
-        let derivativesBefore i = int (int64 m * int64 i / int64 n)
 
         let begun, parts =
             file
@@ -88,10 +111,10 @@ module internal Measurement =
             while start < n
                   && (not cancellation.IsCancellationRequested || file.IsNone && start < least) do
                 Progress.report settings.Progress $"measuring F ({name})" start n [] ""
-                let length = min atOnce (n - start)
+                let struct (length, differentiated) = next network n m start
 
                 Tensors.scoped2 (fun () ->
-                    draw part (uint64 start) length (derivativesBefore (start + length) - derivativesBefore start)
+                    draw part (uint64 start) length differentiated
                     |> Batch.evaluate network parameters)
                 |> parts.Add
 

@@ -59,10 +59,10 @@ module Recipe =
             { s with
                 MaxIterations = min 60 s.MaxIterations
                 MinIterations = min 60 s.MinIterations
-                HeldOut = 500
-                Fit = 4000
-                Quote = 2000
-                MeasureDerivatives = 800 })
+                HeldOut = min 500 s.HeldOut
+                Fit = min 4000 s.Fit
+                Quote = min 2000 s.Quote
+                MeasureDerivatives = min 800 s.MeasureDerivatives })
 
     /// Where the first round is trained.
     let fiducial (model: Model) recipe =

@@ -28,20 +28,28 @@ module Refit =
         | Uniform(lo, hi) -> lo, hi
         | _ -> Marginal.quantile marginal 0.001, Marginal.quantile marginal 0.999
 
+    /// Ends of each parameter of a dependent prior, whose marginals are only about it: of a thousand draws.
+    let private drawn (prior: Prior) =
+        let draws = Prior.sample 1 0L 1000 prior
+
+        Array.init prior.Names.Length (fun k ->
+            let column = draws |> Array.map (Array.item k)
+            Array.min column, Array.max column)
+
     /// The same without the borders themselves, on which fields can be what they are nowhere else.
     let private inner (marginal: Marginal) =
         match marginal with
         | Uniform(lo, hi) -> lo + 0.01 * (hi - lo), hi - 0.01 * (hi - lo)
         | _ -> believed marginal
 
-    /// μ and Λ of a prior: of parameters that are not normal, none.
+    /// μ and Λ of a prior: of parameters that are not normal, or depend on each other, none.
     let private normal (prior: Prior) =
         let each =
             prior.Marginals
             |> Array.map (function
                 | Normal(mean, sd)
-                | TruncatedNormal(mean, sd, _, _) -> mean, 1.0 / (sd * sd)
-                | Uniform _ -> 0.0, 0.0)
+                | TruncatedNormal(mean, sd, _, _) when prior.Dependence.IsNone -> mean, 1.0 / (sd * sd)
+                | _ -> 0.0, 0.0)
 
         Vector<float>.Build.DenseOfEnumerable(Seq.map fst each),
         Matrix<float>.Build.DenseOfDiagonalArray(Array.map snd each)
@@ -85,14 +93,14 @@ module Refit =
             else
                 (f + precision).Solve(f * own + precision * centre)
 
-        let inside =
-            Seq.forall2 (fun v marginal -> let lo, hi = believed marginal in v >= lo && v <= hi) free prior.Marginals
+        let ends, within =
+            match prior.Dependence with
+            | None -> Array.map believed prior.Marginals, Array.map inner prior.Marginals
+            | Some _ -> let drawn = drawn prior in drawn, drawn
 
-        let place =
-            if inside then
-                free
-            else
-                nearest (f + precision) free (prior.Marginals |> Array.map inner)
+        let inside = Seq.forall2 (fun v (lo, hi) -> v >= lo && v <= hi) free ends
+
+        let place = if inside then free else nearest (f + precision) free within
 
         let step = place - Vector<float>.Build.DenseOfArray compressor.Fiducial
         place.ToArray(), sqrt (step.DotProduct((f + precision) * step) / float step.Count)

@@ -21,6 +21,13 @@ module TrainingPlan =
         let whole purpose part =
             plan purpose (Batch.seedOf settings part) 0 (Batch.countOf settings part) derivatives
 
+        let measured purpose part =
+            let count = Batch.countOf settings part
+
+            Measurement.planned network count (min count settings.MeasureDerivatives)
+            |> List.map (fun (first, n, differentiated) ->
+                plan purpose (Batch.seedOf settings part) first n (if differentiated then derivatives else None))
+
         let step i =
             let seed, first = Batch.seedOf settings Training, i * settings.Simulations
             let differentiated = settings.DerivativeSimulations
@@ -37,6 +44,6 @@ module TrainingPlan =
 
                   for i in 0 .. settings.MinIterations - 1 do
                       yield! step i
-              whole "statistics" Fitting
-              whole "quote" Quoting ]
+              yield! measured "statistics" Fitting
+              yield! measured "quote" Quoting ]
             |> List.filter (fun planned -> planned.Count > 0)

@@ -148,6 +148,9 @@ module Abc =
         fst (proposals settings prior round n None)
         |> Simulations.planned settings.Seed (purposeOf round)
 
+    /// The fewest accepted simulations that a regression and a covariance may rest on.
+    let private leastAccepted (observed: float[]) = 2 * (observed.Length + 1)
+
     /// The accepted of one round: samples, weights and the largest accepted distance.
     let private accept acceptance regression (prior: Prior) fisher observed (theta: float[][]) estimates logWeights =
         let distances = estimates |> Array.map (Rejection.distance fisher observed)
@@ -162,7 +165,7 @@ module Abc =
             [| 0 .. distances.Length - 1 |]
             |> Array.filter (fun i -> distances[i] <= epsilon)
 
-        let least = 2 * (observed.Length + 1)
+        let least = leastAccepted observed
 
         if accepted.Length < least then
             let came = $"{accepted.Length} of {distances.Length} within ρ ≤ %.3g{epsilon}"
@@ -235,8 +238,12 @@ module Abc =
         validate settings
         let n = pilotSize settings
         let round = round settings simulator compress fisher prior observed
-        let first, _, _, one = round firstPilot n None (Nearest 0.15) false
-        let second, _, _, two = round "pilot 2" n (over 1.5 first) (Nearest 0.3) true
+
+        let nearest part =
+            Nearest(min 1.0 (max part ((float (leastAccepted observed) + 0.5) / float n)))
+
+        let first, _, _, one = round firstPilot n None (nearest 0.15) false
+        let second, _, _, two = round "pilot 2" n (over 1.5 first) (nearest 0.3) true
         second, [ one; two ]
 
     /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and

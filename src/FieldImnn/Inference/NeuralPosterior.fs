@@ -172,11 +172,42 @@ module NeuralPosterior =
         |> unnormalised amortised x rows
         |> Array.map (fun v -> v - evidence)
 
+    /// The least number of draws that a posterior is worth, so that it has a width.
+    let private leastEffective = 2.0
+
+    /// Weights of log weights; where hardly more than one draw would count, of these times what makes two count: of an observation far outside
+    /// the simulations, which the warnings tell.
+    let private tempered (logWeights: float[]) =
+        let at power =
+            normalise (logWeights |> Array.map (fun v -> power * v)) |> snd
+
+        let worth (weights: float[]) =
+            Array.sum weights ** 2.0 / (weights |> Array.sumBy (fun w -> w * w))
+
+        let rec search low high left =
+            let middle = sqrt (low * high)
+
+            if left = 0 then
+                at low
+            elif worth (at middle) < leastEffective then
+                search low middle (left - 1)
+            else
+                search middle high (left - 1)
+
+        let whole = at 1.0
+
+        if worth whole >= leastEffective then
+            whole
+        elif worth (at 1e-12) < leastEffective then
+            Array.create logWeights.Length 1.0
+        else
+            search 1e-12 1.0 60
+
     /// The posterior of observed summaries x, which must be finite: weighted draws. Whether it can be trusted, `warnings` says.
     let posterior amortised (x: float[]) =
         let x = Observed.require (Some amortised.Summaries[0].Length) x
         let rows, logWeights = weighted amortised x
-        Posterior.ofSamples amortised.Prior.Names (Prior.bounds amortised.Prior) rows (snd (normalise logWeights))
+        Posterior.ofSamples amortised.Prior.Names (Prior.bounds amortised.Prior) rows (tempered logWeights)
 
     /// The part of the proposals that must count: of fewer, the learned posterior and the learned likelihood contradict each other.
     let private leastPart = 0.02

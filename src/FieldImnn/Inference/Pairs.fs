@@ -17,7 +17,7 @@ type Pairs =
 
 /// Inference from pairs alone: methods that need no simulation of their own.
 module Pairs =
-    /// The part of the prior's width that draws may leave free at an end.
+    /// The probability that draws may leave free at an end of a parameter's prior.
     let private free = 0.1
 
     /// The pairs that lie within the prior. One that they do not fill is refused: nothing would be known of the rest of it.
@@ -37,22 +37,28 @@ module Pairs =
                 )
             )
 
-        Array.iteri2
-            (fun k name (lo, hi) ->
-                let column = theta |> Array.map (Array.item k)
-                let low, high = Array.min column, Array.max column
+        // of dependent parameters the marginals are only about the prior
+        if prior.Dependence.IsNone then
+            Array.iteri2
+                (fun k name marginal ->
+                    let column = theta |> Array.map (Array.item k)
+                    let low, high = Array.min column, Array.max column
 
-                // a bounded parameter's ends; where there is no bound, draws have no end either
-                if low - lo > free * (hi - lo) || hi - high > free * (hi - lo) then
-                    raise (
-                        SettingException(
-                            $"prior of {name}",
-                            $"one that the simulations of {pairs.Fields.Name} fill, which go from {low} to {high}",
-                            $"{lo} to {hi}"
-                        )
-                    ))
-            prior.Names
-            (Prior.bounds prior)
+                    let below, above =
+                        Marginal.cumulative marginal low, 1.0 - Marginal.cumulative marginal high
+
+                    if below > free || above > free then
+                        let lo, hi = (Prior.bounds prior)[k]
+
+                        raise (
+                            SettingException(
+                                $"prior of {name}",
+                                $"one that the simulations of {pairs.Fields.Name} fill, which go from {low} to {high}",
+                                $"{lo} to {hi}, of which the probability {max below above:G2} lies to one side of them"
+                            )
+                        ))
+                prior.Names
+                prior.Marginals
 
         { pairs with
             Theta = theta
