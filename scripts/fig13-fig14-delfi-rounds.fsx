@@ -22,10 +22,17 @@ ConsoleProgress.finish ()
 let normal =
     0.5 * float problem.Fiducial.Length * (1.0 + log (2.0 * System.Math.PI))
 
+/// What the simulations asked for.
+let kind =
+    match result.Likelihood.Kind with
+    | Spline _ -> "neural spline flows"
+    | Mixture _ -> "mixtures of Gaussians"
+    | _ -> "masked autoregressive flows"
+
 Plot.ensemble
     [ for i, round in Array.indexed result.Rounds -> $"round {i + 1}: {round.Simulations} simulations", round.History ]
 |> Plot.withCaption
-    $"Loss of each of the ensemble's {result.Likelihood.Stacking.Length} masked autoregressive flows while they learn the likelihood of the score estimates, in nats of the whitened estimates: {normal:F2} would be a standard normal. Dotted: simulations trained on; solid: simulations held out. Each network goes back to its best weights when its held-out loss has stopped falling, goes on with a third of the step, and in the end keeps the best; what it does after that point is over-fitting, and is not used."
+    $"Loss of each of the ensemble's {result.Likelihood.Stacking.Length} {kind} while they learn the likelihood of the score estimates, in nats of the whitened estimates: {normal:F2} would be a standard normal. Dotted: simulations trained on; solid: simulations held out. Each network goes back to its best weights when its held-out loss has stopped falling, goes on with a third of the step, and in the end keeps the best; what it does after that point is over-fitting, and is not used."
 |> Export.figure options.Out "fig13-delfi-training"
 
 Report.fields

@@ -103,7 +103,11 @@ let tests =
 
               Expect.equal a.Posterior.Samples b.Posterior.Samples "samples"
               Expect.equal a.Posterior.Weights b.Posterior.Weights "weights"
-              Expect.isLessThanOrEqual a.Simulations 3000 "budget"
+              Expect.equal a.Simulations 3000 "all of its budget"
+
+              for before, after in a.Generations |> Array.pairwise do
+                  Expect.isLessThan after.Epsilon before.Epsilon "ε falls, in the population that the budget ends, too"
+
               Expect.isGreaterThan a.Generations.Length 3 "several populations"
 
               refuses<SettingException> [ "ε"; "falling" ] (fun () ->

@@ -19,7 +19,8 @@ type PmcSettings =
         /// Particles of a population.
         Population: int
         Schedule: PmcSchedule
-        /// Budget: a population that would need more is not begun or is given up, and the one before it stands.
+        /// Simulations at the most: the population that they end in stops at the ε that it has reached; where ε is listed it is given up, and the
+        /// one before it stands.
         Budget: int
         /// A population that accepts less than this part is the last.
         LeastAcceptance: float
@@ -267,6 +268,16 @@ module PopulationMonteCarlo =
         | Listed _, epsilon :: rest -> Some(epsilon, rest)
         | Listed _, [] -> None
 
+    /// The ε of a population that was to reach one, or, where the budget ended before, that of as many particles as it wants, if this is still
+    /// less than the last one's.
+    let private reached run latest epsilon (made: Simulated) =
+        match run.Settings.Schedule with
+        | Shrinking _ when made.Summaries.Length >= run.Settings.Population ->
+            let distances = made.Summaries |> Array.map (distance run) |> Array.sort
+            let filled = distances[run.Settings.Population - 1]
+            if filled < latest then max epsilon filled else epsilon
+        | _ -> epsilon
+
     /// The populations behind one, the last first, and all simulations used.
     let rec private follow run number (particles: Particles) (generations: PmcGeneration list) listed used =
         let latest = List.head generations
@@ -283,7 +294,9 @@ module PopulationMonteCarlo =
             let made = simulate run number epsilon run.Settings.Population proposals
             let used = used + made.Made
 
-            match population run epsilon used made (weights run.Prior last kernel) with
+            match
+                population run (reached run latest.Epsilon epsilon made) used made (weights run.Prior last kernel)
+            with
             | Some(particles, generation) -> follow run (number + 1) particles (generation :: generations) rest used
             | None -> generations, used
         | _ -> generations, used
