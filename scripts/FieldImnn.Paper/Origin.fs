@@ -116,8 +116,10 @@ let private withoutPlaces (command: string list) =
 
 /// The origin of what commands, each a list of words, make here and now.
 let here root (commands: string list list) digest =
+    let cores = Environment.ProcessorCount
+
     { Commit = commit root
-      Machine = $"{processor ()}, {Environment.ProcessorCount} cores"
+      Machine = $"""{processor ()}, {cores} {if cores = 1 then "core" else "cores"}"""
       System = $"{RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}"
       Command = commands |> List.map withoutPlaces |> String.concat "; "
       Digest = digest }
