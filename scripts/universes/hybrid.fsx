@@ -56,6 +56,7 @@ for name, features in parts do
 
 let best = train "all" (Features.beside (List.map snd parts))
 
-// 3. The posterior of one field from all of them.
+// 3. The posterior of one field from all of them. Moments of heavy tails leave summaries that lie far from their like, for which ABC is the
+// sturdiest method.
 let observed = Simulator.field simulator truth 7UL
-Infer.delfi DelfiSettings.Default model best observed |> CommandLine.print model
+Infer.abc AbcSettings.Default model best observed |> CommandLine.print model
