@@ -18,9 +18,6 @@ module TrainingPlan =
 
         let derivatives = Some settings.Derivatives
 
-        let whole purpose part =
-            plan purpose (Batch.seedOf settings part) 0 (Batch.countOf settings part) derivatives
-
         let measured purpose part =
             let count = Batch.countOf settings part
 
@@ -40,7 +37,7 @@ module TrainingPlan =
         | _ ->
             [ plan "constants" (Batch.constantsSeed settings) 0 (int network.FitFields) None
               if trained then
-                  whole "validation" Validation
+                  plan "validation" (Batch.seedOf settings Validation) 0 settings.HeldOut derivatives
 
                   for i in 0 .. settings.MinIterations - 1 do
                       yield! step i

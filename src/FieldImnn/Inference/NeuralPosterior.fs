@@ -181,24 +181,21 @@ module NeuralPosterior =
         let at power =
             normalise (logWeights |> Array.map (fun v -> power * v)) |> snd
 
-        let worth (weights: float[]) =
-            Array.sum weights ** 2.0 / (weights |> Array.sumBy (fun w -> w * w))
-
         let rec search low high left =
             let middle = sqrt (low * high)
 
             if left = 0 then
                 at low
-            elif worth (at middle) < leastEffective then
+            elif Weighted.effective (at middle) < leastEffective then
                 search low middle (left - 1)
             else
                 search middle high (left - 1)
 
         let whole = at 1.0
 
-        if worth whole >= leastEffective then
+        if Weighted.effective whole >= leastEffective then
             whole
-        elif worth (at 1e-12) < leastEffective then
+        elif Weighted.effective (at 1e-12) < leastEffective then
             Array.create logWeights.Length 1.0
         else
             search 1e-12 1.0 60

@@ -69,10 +69,6 @@ module internal Rejection =
                 let row = reached.Row i
                 1.0 - 2.0 * row.DotProduct(weighted.Row i) + row.DotProduct(around * row))
 
-    /// Kish's number of samples that count as much as these weighted ones, (Σw)²/Σw².
-    let private effective (weights: float[]) =
-        Array.sum weights ** 2.0 / Array.sumBy (fun w -> w * w) weights
-
     /// The spread of each residual where the summaries are the observed ones over that where its own are: ln r² by regression on the
     /// summaries (Blum & François 2010), within a factor of three.
     let private spread (linear: LeastSquares) (design: Matrix<float>) (residual: Matrix<float>) =
@@ -106,7 +102,7 @@ module internal Rejection =
         let terms = 1 + (quadratic scaled[0]).Length
 
         let fits =
-            [ if effective weights >= 10.0 * float terms then
+            [ if Weighted.effective weights >= 10.0 * float terms then
                   let design = design quadratic
                   design, LeastSquares(design, weights)
               linearDesign, linear ]

@@ -14,6 +14,10 @@ module internal Weighted =
         let at = Array.BinarySearch(cumulative, u * cumulative[last])
         min last (if at >= 0 then at + 1 else ~~~at)
 
+    /// Kish's number of samples that count as much as these weighted ones, (Σw)²/Σw².
+    let effective (weights: float[]) =
+        Array.sum weights ** 2.0 / Array.sumBy (fun w -> w * w) weights
+
     /// Mean and standard deviation of values under weights of sum one.
     let moments (values: float[]) (weights: float[]) =
         let mean = Array.fold2 (fun s v w -> s + v * w) 0.0 values weights
