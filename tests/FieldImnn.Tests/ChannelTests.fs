@@ -15,6 +15,8 @@ open NetworkTests
 open TestSupport
 open TorchSharp
 
+let private float64 = torch.ScalarType.Float64
+
 let private channels =
     [ tensorTest "filter bank: spectral = direct, with channels" (fun () ->
           for channels, n, size in [ 2, 32L, 5L; 3, 16L, 4L; 2, 8L, 7L ] do
@@ -50,6 +52,29 @@ let private channels =
           near 1e-12 "first" (difference (p.select (1L, 0L)) (of' (x.select (1L, 0L))))
           let sum = p.select (1L, 0L) + p.select (1L, 2L) + p.select (1L, 1L) * 2.0.ToScalar()
           near 1e-12 "sum" (difference sum (of' (x.sum 1L))))
+
+      tensorTest "means of products over bands, by matrices, are the sums over modes" (fun () ->
+          use bands = new FourierBands([| 12L; 10L |], [| 12L; 10L |], 5L)
+          let c, n, modes = 3L, 2L, 12L * 6L
+          let pairs = ChannelPairs c
+
+          let complex seed =
+              torch.complex (normal seed [| n; c; modes |], normal (seed + 1UL) [| n; c; modes |])
+
+          let a, b = complex 11UL, complex 13UL
+          let order (modes: Tensor) = modes.index_select (2L, bands.Outwards)
+          let found = bands.Products(order a, order b)
+
+          let mode i j =
+              (a.select(1L, i).conj() * b.select (1L, j)).real.matmul(bands.Average.``to`` float64)
+
+          for i in 0L .. c - 1L do
+              for j in 0L .. c - 1L do
+                  near 1e-12 $"{i}, {j}" (difference (found.select(1L, i).select(1L, j)) (mode i j))
+
+          let chosen = pairs.Of(found, 1L)
+          Expect.equal chosen.shape [| n; 6L; bands.Count |] "a ≤ b"
+          near 1e-12 "(0, 0), (0, 1), (0, 2), (1, 1), …" (difference (chosen.select (1L, 3L)) (mode 1L 1L)))
 
       tensorTest "cross correlation: that of a sum, likewise" (fun () ->
           use both = build [| 2L; 5L; 7L |] 2 (Features.correlation 3)

@@ -341,6 +341,26 @@ let private rules =
           let spread = plain.std (0L)
           Expect.isLessThan (((plain - warped) / spread).abs().median().ToDouble()) 0.02 "in standard deviations")
 
+      tensorTest "without bins, or without the filter, there are as many features fewer" (fun () ->
+          let count name (value: float) =
+              let features = Features.localStatistics
+
+              use network =
+                  Features.describe
+                      [| 16L; 16L |]
+                      1
+                      2
+                      { features with
+                          Settings = features.Settings.Add(name, value) }
+                  |> fun description -> SummaryNetwork.Create(description, 1UL)
+
+              network.Features
+
+          let bands = Features.localStatistics.Settings["crossBands"]
+          Expect.equal (count "bins" 11.0 - count "bins" 0.0) 11L "bins"
+          // of each band and order, and a mean of each order
+          Expect.equal (count "filtered" 2.0 - count "filtered" 0.0) (2L * (int64 bands + 1L)) "filtered")
+
       tensorTest "every feature varies, of white fields, too, of which a filter leaves nothing" (fun () ->
           for name, shape, channels in kinds do
               use network = SummaryNetwork.Create(describe shape channels, 1UL)

@@ -17,6 +17,9 @@ internal static class Arithmetic
     /// <summary>t + s.</summary>
     internal static Tensor Plus(this Tensor t, Tensor s) => t.add(s, One);
 
+    /// <summary>t + a b, without the product on its own.</summary>
+    internal static Tensor Plus(this Tensor t, Tensor a, Tensor b) => t.addcmul(a, b, One);
+
     /// <summary>t + x.</summary>
     internal static Tensor Plus(this Tensor t, double x)
     {

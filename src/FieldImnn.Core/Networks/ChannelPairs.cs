@@ -33,6 +33,10 @@ internal sealed class ChannelPairs
     /// <summary>The second.</summary>
     internal Tensor Second(Tensor values, long axis) => Select(values, axis, second);
 
+    /// <summary>The pairs of (…, c, c, …), whose channels are this axis and the next: (…, pairs, …).</summary>
+    internal Tensor Of(Tensor matrices, long axis) =>
+        matrices.flatten(axis, axis + 1).index_select(axis, tensor([.. first.Zip(second, (a, b) => a * Channels + b)], device: matrices.device));
+
     private Tensor Select(Tensor values, long axis, long[] channels) =>
         Channels == 1 ? values : values.index_select(axis, tensor(channels, device: values.device));
 }

@@ -13,6 +13,8 @@ namespace FieldImnn.Core.Networks;
 /// </summary>
 internal sealed class FourierBands : IDisposable
 {
+    private readonly (long From, long Length, Tensor Weights)[] stretches;
+
     /// <summary>
     /// Up to <paramref name="wanted"/> bands of a grid of some sides, from its fundamental to its corner, less those in which it has no mode;
     /// evaluated at the modes of a torus at least as large.
@@ -38,6 +40,15 @@ internal sealed class FourierBands : IDisposable
 
         Hats = hats.to_type(ScalarType.Float32).DetachFromDisposeScope();
         Average = (members / members.sum(0L)).to_type(ScalarType.Float32).DetachFromDisposeScope();
+        Outwards = Wavenumber(torus).flatten().argsort().DetachFromDisposeScope();
+        // a band is one stretch of the modes in this order; real and imaginary parts lie side by side
+        var ordered = Average.index_select(0, Outwards);
+        stretches = [.. ordered.unbind(1).Select(weights =>
+        {
+            var present = weights.nonzero().squeeze(1);
+            var (from, to) = (present.min().ToInt64(), present.max().ToInt64() + 1);
+            return (from, to - from, weights.narrow(0, from, to - from).repeat_interleave(2).DetachFromDisposeScope());
+        })];
     }
 
     /// <summary>Number of bands.</summary>
@@ -49,10 +60,36 @@ internal sealed class FourierBands : IDisposable
     /// <summary>Weights of half-grid modes in the means over bands, (modes, bands), float32.</summary>
     internal Tensor Average { get; }
 
+    /// <summary>The half-grid modes in the order of |k|: (modes).</summary>
+    internal Tensor Outwards { get; }
+
+    /// <summary>
+    /// Means over bands of Re a_i* b_j, (n, a's rows, b's rows, bands), of modes a (n, rows, modes) and b, both <see cref="Outwards">outwards</see>: a product of
+    /// matrices for each band, which costs no more for many pairs of rows than reading the modes.
+    /// </summary>
+    internal Tensor Products(Tensor a, Tensor b)
+    {
+        using var scope = NewDisposeScope();
+        var (first, second) = (Parts(a), Parts(b));
+        return stack([.. stretches.Select(band => Product(band.From, band.Length, band.Weights))], 3).MoveToOuterDisposeScope();
+
+        Tensor Product(long from, long length, Tensor weights)
+        {
+            using var inner = NewDisposeScope();
+            var weighted = first.narrow(2, 2 * from, 2 * length) * weights.to(first.dtype, first.device);
+            return weighted.matmul(second.narrow(2, 2 * from, 2 * length).transpose(1, 2)).MoveToOuterDisposeScope();
+        }
+
+        static Tensor Parts(Tensor modes) => view_as_real(modes).flatten(2);
+    }
+
     public void Dispose()
     {
         Hats.Dispose();
         Average.Dispose();
+        Outwards.Dispose();
+        foreach (var (_, _, weights) in stretches)
+            weights.Dispose();
     }
 
     private static Tensor Wavenumber(IReadOnlyList<long> sides)

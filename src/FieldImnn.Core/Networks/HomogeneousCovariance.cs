@@ -20,6 +20,10 @@ internal sealed class HomogeneousCovariance : IDisposable
 
     private readonly long[] sides;
     private readonly Tensor seen, modes, inverseModes;
+
+    /// <summary>L with P = L L† of every mode, (c, c, modes), complex, and L†.</summary>
+    private readonly Tensor factor, adjoint;
+
     private readonly Tensor? inverse, positions;
     private readonly double largest;
     private readonly bool complete;
@@ -41,8 +45,9 @@ internal sealed class HomogeneousCovariance : IDisposable
         var unit = eye(c, dtype: ScalarType.Float64).to_type(ScalarType.ComplexFloat64);
         // modes without power have no part in anything
         var regular = p * powered + unit * (size.reshape(-1, 1, 1) * 1e-9 * powered + (1 - powered));
-        var factor = torch.linalg.cholesky(regular);
-        Factor = (factor * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
+        var lower = torch.linalg.cholesky(regular);
+        factor = (lower * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
+        adjoint = factor.transpose(0, 1).conj().resolve_conj().contiguous().DetachFromDisposeScope();
         modes = (regular * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
         var inverted = torch.linalg.inv(regular);
         inverseModes = (inverted * powered).permute(1, 2, 0).to_type(ScalarType.ComplexFloat32).contiguous().DetachFromDisposeScope();
@@ -62,9 +67,6 @@ internal sealed class HomogeneousCovariance : IDisposable
 
     /// <summary>Sides of the torus.</summary>
     internal long[] Torus { get; }
-
-    /// <summary>L with P = L L† of every mode, (c, c, modes), complex.</summary>
-    internal Tensor Factor { get; }
 
     /// <summary>The white power n (c) that <see cref="Filter"/> takes for noise: 0 of channels of which it would leave nearly nothing.</summary>
     internal Tensor Noise => wiener.Value.Noise;
@@ -103,7 +105,7 @@ internal sealed class HomogeneousCovariance : IDisposable
         using var noGrad = no_grad();
         using var generator = new Generator(1UL);
         var random = randn([16, seen.shape[0], .. Torus], ScalarType.Float32, generator: generator);
-        var u = Field(Multiply(Factor, RealTransform.Forward(random, Dimensions).flatten(2))) * seen;
+        var u = Field(Multiply(factor, RealTransform.Forward(random, Dimensions).flatten(2))) * seen;
         var (all, left) = (Variance(u), Variance((u - Field(Inverse(u)) * white.reshape([-1, .. sides.Select(_ => 1L)])) * seen));
         var something = left.gt(0.01 * all);
         var noise = white * something.to_type(white.dtype);
@@ -126,22 +128,18 @@ internal sealed class HomogeneousCovariance : IDisposable
         return RealTransform.Forward(OnTorus(v), Dimensions).flatten(2).MoveToOuterDisposeScope();
     }
 
+    /// <summary>L† of every mode times modes (rows, c, modes).</summary>
+    internal Tensor Whitened(Tensor modes) => Multiply(adjoint, modes);
+
     /// <summary>A matrix for every mode (c, c, modes) times modes (rows, c, modes).</summary>
-    internal static Tensor Multiply(Tensor matrices, Tensor modes, bool adjoint = false)
+    private static Tensor Multiply(Tensor matrices, Tensor modes)
     {
         using var scope = NewDisposeScope();
         var m = matrices.to(modes.dtype, modes.device);
-        if (adjoint)
-            m = m.transpose(0, 1).conj();
-        var c = m.shape[0];
-        var rows = new Tensor[c];
-        for (var a = 0; a < c; a++)
-        {
-            rows[a] = modes.select(1, 0) * m[a, 0];
-            for (var b = 1; b < c; b++)
-                rows[a] = rows[a].Plus(modes.select(1, b) * m[a, b]);
-        }
-        return stack(rows, 1).MoveToOuterDisposeScope();
+        if (m.shape[0] == 1)
+            return (modes * m[0]).MoveToOuterDisposeScope();
+        // many small operations cost more than the zeros of a triangle
+        return stack([.. m.unbind(0).Select(row => (modes * row).sum(1))], 1).MoveToOuterDisposeScope();
     }
 
     /// <summary>The real field (rows, c, sides…) of modes (rows, c, modes) on the torus, where it overlaps the grid.</summary>
@@ -317,7 +315,8 @@ internal sealed class HomogeneousCovariance : IDisposable
     public void Dispose()
     {
         seen.Dispose();
-        Factor.Dispose();
+        factor.Dispose();
+        adjoint.Dispose();
         inverseModes.Dispose();
         modes.Dispose();
         white.Dispose();

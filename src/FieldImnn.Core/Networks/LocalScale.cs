@@ -199,21 +199,34 @@ internal sealed class LocalScale : IDisposable
     {
         v = u.Map(covariance.Inverse);
         using var scope = NewDisposeScope();
-        var white = v.Map(t => HomogeneousCovariance.Multiply(covariance.Factor, t, adjoint: true));
-        var average = bands.Average.to(u.Primal.dtype, u.Primal.device);
         var part = 1.0 / mask[0].numel();
-        var value = Product(white.Primal, white.Primal, 1);
-        if (white.TangentByParameter is not { } change)
-            return new Dual(value.flatten(1)).MoveToOuterDisposeScope();
-        var primal = white.Primal.unsqueeze(1);
-        var both = pairs.Count == 1 ? Product(primal, change, 2).Times(2) : Product(primal, change, 2).Plus(Product(change, primal, 2));
-        return new Dual(value.flatten(1), both.flatten(0, 1).flatten(1)).MoveToOuterDisposeScope();
+        var white = v.Map(covariance.Whitened);
+        return (pairs.Channels == 1 ? OfOne(white) : OfSeveral(white)).Map(t => t.Times(part)).MoveToOuterDisposeScope();
+    }
 
-        Tensor Product(Tensor a, Tensor b, long axis)
-        {
-            var (first, second) = (pairs.First(a, axis), pairs.Second(b, axis));
-            return (first.real * second.real).Plus(first.imag * second.imag).matmul(average).Times(part);
-        }
+    /// <summary>Means of |w|² in bands, (n, bands), of modes w (n, 1, modes).</summary>
+    private Dual OfOne(Dual w)
+    {
+        var average = bands.Average.to(w.Primal.real.dtype, w.Primal.device);
+        var value = Product(w.Primal, w.Primal);
+        if (w.TangentByParameter is not { } change)
+            return new Dual(value.flatten(1));
+        return new Dual(value.flatten(1), Product(w.Primal.unsqueeze(1), change).Times(2).flatten(0, 1).flatten(1));
+
+        Tensor Product(Tensor a, Tensor b) => (a.real * b.real).Plus(a.imag * b.imag).matmul(average);
+    }
+
+    /// <summary>Means of Re w_a* w_b in bands, (n, pairs · bands), of modes w (n, c, modes).</summary>
+    private Dual OfSeveral(Dual w)
+    {
+        var outwards = bands.Outwards.to(w.Primal.device);
+        var (c, primal) = (pairs.Channels, w.Primal.index_select(2, outwards));
+        var value = pairs.Of(bands.Products(primal, primal), 1).flatten(1);
+        if (w.TangentByParameter is not { } change)
+            return new Dual(value);
+        var (n, p) = (change.shape[0], change.shape[1]);
+        var half = bands.Products(primal, change.index_select(3, outwards).flatten(1, 2)).reshape(n, c, p, c, -1).transpose(1, 2);
+        return new Dual(value, pairs.Of(half.Plus(half.transpose(2, 3)), 2).flatten(0, 1).flatten(1));
     }
 
     /// <summary>

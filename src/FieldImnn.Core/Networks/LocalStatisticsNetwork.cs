@@ -33,8 +33,8 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
     /// <summary>The kind in a description.</summary>
     public const string KindName = "localStatistics";
 
-    /// <summary>What is worked on at a time, so that it stays near the processor: 2 fields of 128².</summary>
-    internal const long PixelsAtOnce = 1L << 15;
+    /// <summary>What is worked on at a time, few enough to stay near the processor and enough that many small operations do not count: 8 fields of 128².</summary>
+    internal const long PixelsAtOnce = 1L << 17;
 
     private readonly LocalScale[] scales;
 
@@ -44,7 +44,7 @@ public sealed class LocalStatisticsNetwork : SummaryNetwork
         // pairs of channels share the bands of one
         var spread = Math.Sqrt(description.Channels * (description.Channels + 1) / 2.0);
         var bands = Math.Max(Math.Min(9, description.Setting("bands")), (long)Math.Round(description.Setting("bands") / spread));
-        var fine = new LocalSettings(description.Setting("means"), Bins(description.Setting("bins"), description.Channels), bands, description.Setting("orders"), description.Setting("crossBands"), description.Setting("filtered"));
+        var fine = new LocalSettings(description.Setting("means"), Bins(description.Setting("bins", 0), description.Channels), bands, description.Setting("orders"), description.Setting("crossBands"), description.Setting("filtered", 0));
         var coarse = new LocalSettings(Math.Min(fine.Means, 4), 0, Math.Min(bands, 3), Math.Min(fine.Orders, 3), Math.Min(fine.CrossBands, 2), 0);
         var sides = description.Sides.ToArray();
         using var noGrad = no_grad();
