@@ -49,7 +49,7 @@ let private embedded folder (html: string) =
 
 /// Wide tables scroll by themselves, and figures hold together in print.
 let private framed (html: string) =
-    html.Replace("<table>", "<div class=\"wide\"><table>").Replace("</table>", "</table></div>")
+    html.Replace("<table>", "<div class=\"wide\" tabindex=\"0\"><table>").Replace("</table>", "</table></div>")
     |> fun text -> Regex.Replace(text, "<p>(<img [^>]*>)</p>", "<p class=\"figure\">$1</p>")
 
 /// What a page would fetch; a page of the report fetches nothing.

@@ -219,6 +219,23 @@ let mended (text: string) =
     Regex.Replace(text, "(?<!`)`([^`<>\n]+)`(?!`)", "<code>$1</code>")
     |> fun text -> Regex.Replace(text, $"<a href=\"{rootMark}reference/([^\"#]+)\">([^<]*)</a>", name)
 
+/// A page as those need it who hear it, or have no pointer: what scrolls can be reached by the keyboard, no name of a programming language is
+/// taken for a spoken one, headings begin at the first level, and lists and tables of data are no less than that.
+let accessible (text: string) =
+    let headings (text: string) =
+        if text.Contains "<h1" then
+            text
+        else
+            Regex.Replace(text, "<(/?)h([2-6])", (fun m -> $"<{m.Groups[1].Value}h{int m.Groups[2].Value - 1}"))
+
+    let plain (list: Match) =
+        list.Value.Replace("<dl", "<div").Replace("</dl", "</div").Replace("<dt", "<p").Replace("</dt", "</p")
+
+    text.Replace("<code lang=", "<code data-lang=").Replace("<th></th>", "<td></td>")
+    |> fun text -> Regex.Replace(text, "<(pre|table(?! class))(?=[ >])", "<$1 tabindex=\"0\"")
+    |> fun text -> Regex.Replace(text, "<dl class=\"fsdocs-metadata\">.*?</dl>", plain, RegexOptions.Singleline)
+    |> headings
+
 /// Links that hold wherever the folder is put, or opened from; the index of words as a script, which a page may read from a disk.
 let finish () =
     for path in html () do
@@ -230,7 +247,7 @@ let finish () =
             | [| "reference"; _ |] -> mended text, "../"
             | _ -> text, "../"
 
-        File.WriteAllText(path, text.Replace(rootMark, way))
+        File.WriteAllText(path, accessible (text.Replace(rootMark, way)))
 
     let pages =
         JsonNode.Parse(File.ReadAllText(Path.Combine(site, "index.json"))).AsArray()

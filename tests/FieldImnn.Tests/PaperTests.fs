@@ -240,7 +240,7 @@ let private page =
             Expect.stringContains html "<title>Title</title>" "title"
             Expect.stringContains html "<a href=\"#part-one\">Part one</a>" "contents"
             Expect.stringContains html "data:image/png;base64,AQID" "picture"
-            Expect.stringContains html "<div class=\"wide\"><table>" "tables"
+            Expect.stringContains html "<div class=\"wide\" tabindex=\"0\"><table>" "tables"
             Expect.isEmpty (Page.fetched html) "fetched"
             Expect.equal (Page.fetched "<img src=\"https://a/b.png\">") [ "https://a/b.png" ] "planted")
     }
