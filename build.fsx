@@ -119,6 +119,8 @@ let help () =
                                every method on every problem against the exact answer, in artifacts/calibration; goes on where it stopped
     benchmark information [--only UNIVERSE] [--features NAME,NAME] [--change NAME=NUMBER] [--seeds N] [--quote N] [--halved N]
                                what features keep of the exact information, in artifacts/information; goes on where it stopped
+    benchmark posteriors [--only UNIVERSE] [--methods NAME,NAME] [--fields N] [--halved N]
+                               their posteriors by the default features beside the exact ones, in artifacts/posteriors; goes on, too
     benchmark scaling [--repetitions N]
                                what a simulation with derivatives and features costs against its sizes, in artifacts/scaling
     benchmark resume [--work NAME,NAME] [--kills N] [--seed N]
@@ -157,6 +159,7 @@ let command arguments =
     | "benchmark" :: "sbibm" :: rest -> sbibm rest
     | "benchmark" :: "calibration" :: rest -> calibration rest
     | "benchmark" :: "information" :: rest -> information rest
+    | "benchmark" :: "posteriors" :: rest -> posteriors rest
     | "benchmark" :: "scaling" :: rest -> scaling rest
     | "benchmark" :: "resume" :: rest -> resume rest
     | "benchmark" :: "checkpoints" :: rest -> checkpoints rest

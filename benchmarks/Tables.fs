@@ -35,6 +35,16 @@ let private text (node: JsonNode) (key: string) (form: string) =
     | null -> "–"
     | v -> v.GetValue<float>().ToString(form, CultureInfo.InvariantCulture)
 
+/// Posteriors from what features keep, beside the exact ones.
+let posteriors (cells: JsonNode list) =
+    [ "| universe | parameters | method | fields | area / exact, of a pair | spread | rms shift | goal | simulations | warnings |"
+      "|---|---|---|---|---|---|---|---|---|---|"
+      for c in cells do
+          let of' (key: string) = c[key].GetValue<string>()
+          let missed = if c["reached"].GetValue<bool>() then "" else " (missed)"
+
+          $"""| {of' "universe"} | {text c "parameters" "F0"} | {of' "method"} | {text c "fields" "F0"} | {text c "area" "F3"} | {text c "areaSpread" "F3"} | {text c "rmsShift" "F3"} | {text c "goal" "F2"}{missed} | {text c "simulations" "F0"} | {text c "warnings" "F0"} |""" ]
+
 /// Every method on every problem.
 let calibration (cells: JsonNode list) =
     [ "| problem | method | fields | ranks | coverage | TARP | 68 % hold | area / exact | spread | rms shift | by lost information | simulations | as wanted |"

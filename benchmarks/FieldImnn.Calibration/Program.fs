@@ -21,8 +21,17 @@ type private Options =
 /// One run of DELFI for four fields at once.
 let private joint = "delfi-of-four"
 
+/// A neural posterior behind the compressor that is trained where a field is, as a user's one field has it.
+let private atField = "npe-at-field"
+
+/// The method that a row of the table is of.
+let private methodOf row =
+    if row = joint then "delfi"
+    elif row = atField then "npe"
+    else row
+
 /// Methods that see each field by itself, and those that serve the whole prior at once.
-let private sequential = [ "abc"; "pmc"; "delfi"; joint ]
+let private sequential = [ "abc"; "pmc"; "delfi"; joint; atField ]
 
 let private amortised = [ "npe"; "gaussian" ]
 
@@ -77,8 +86,8 @@ let private run options out subject =
     for name in missing do
         let clock = Stopwatch.StartNew()
 
-        let methodOf seed =
-            NamedMethod.create (if name = joint then "delfi" else name) false seed Progress.silent None
+        let seeded seed =
+            NamedMethod.create (methodOf name) false seed Progress.silent None
 
         let cell =
             try
@@ -86,10 +95,10 @@ let private run options out subject =
                     if List.contains name sequential then
                         let fields, exacts = about.Value
                         let size = if name = joint then 4 else 1
-                        Trial.sequential size subject methodOf fields exacts
+                        Trial.sequential size subject seeded fields exacts
                     else
                         let fields, exacts = everywhere.Value
-                        Trial.amortised subject methodOf fields exacts
+                        Trial.amortised subject seeded fields exacts
 
                 Cell.judge subject name trials clock.Elapsed.TotalSeconds
             with :? NotServedException as refusal ->

@@ -27,7 +27,7 @@ let run (universe: Universe) candidate fit quote seed progress =
             Seed = seed
             Progress = progress }
 
-    let compressor = Imnn.train settings universe.Simulator universe.Fiducial
+    let compressor = Imnn.train settings universe.Model.Simulator universe.Fiducial
 
     let kept =
         Fisher.retained compressor.Fisher (universe.Exact.Fisher universe.Fiducial)
@@ -44,7 +44,7 @@ let private goal universe candidate =
     else
         universe.GoalTold
 
-let json (universe: Universe) candidate quote (runs: Run[]) =
+let private json (universe: Universe) candidate quote (runs: Run[]) =
     let median (f: Run -> float) =
         runs |> Array.map f |> Statistics.Median
 
@@ -69,6 +69,23 @@ let json (universe: Universe) candidate quote (runs: Run[]) =
           "simulations", Report.value runs[0].Simulations
           "seconds", Report.value (median _.Seconds)
           "cannotSee", Report.value (Features.cannotSee candidate.Settings.Features) ]
+
+/// The training that the file of one seed holds.
+let private ofFile (file: JsonNode) =
+    { Kept = file["kept"].GetValue<float>()
+      PerParameter = file["keptPerParameter"].GetValue<float>()
+      Features = file["featureCount"].GetValue<int>()
+      Seconds = file["seconds"].GetValue<float>()
+      Simulations = file["simulations"].GetValue<int>() }
+
+/// What the file of one seed is to hold of a training.
+let ofSeed universe candidate quote run = json universe candidate quote [| run |]
+
+/// The cell of all seeds from the files of each; a refusal is the cell's where any seed has one.
+let ofSeeds universe candidate quote (files: JsonNode list) =
+    match files |> List.tryFind (fun f -> not (isNull f["refused"])) with
+    | Some refusal -> refusal
+    | None -> files |> List.map ofFile |> Array.ofList |> json universe candidate quote
 
 /// A candidate that cannot compress the universe, and why.
 let refused (universe: Universe) candidate (error: FieldImnnException) =
@@ -110,15 +127,22 @@ let figure (cells: JsonNode list) =
         else
             $"large, the median of up to {seeds} seeds; small, each seed"
 
+    let arrows =
+        if measured |> List.exists (each >> Statistics.Median >> (>) Plot.leastShare) then
+            "; arrows, below the axis"
+        else
+            ""
+
     measured
     |> List.groupBy (fun c -> text c "universe")
     |> List.map row
     |> Plot.shares "det <b>F</b> / det <b>F</b><sub>exact</sub>"
     |> Plot.withCaption
-        $"What features keep of the exact Fisher information of fields, on simulations that nothing else has seen: {marks}; arrows, below the axis. The default is told nothing of the field in any row. Of six band amplitudes the share is that of one parameter, the sixth root."
+        $"What features keep of the exact Fisher information of fields, on simulations that nothing else has seen: {marks}{arrows}. The default is told nothing of the field in any row. Of six band amplitudes the share is that of one parameter, the sixth root."
 
-let path folder (universe: Universe) candidate counts =
+/// The file of a universe by features of a name, or by what else is told apart in it.
+let path folder (universe: Universe) name counts =
     let plain (text: string) =
         text |> String.map (fun c -> if System.Char.IsLetterOrDigit c then c else '-')
 
-    Path.Combine(Cells.folder folder, $"{plain universe.Name}-{plain candidate.Name}-{counts}.json")
+    Path.Combine(Cells.folder folder, $"{plain universe.Name}-{plain name}-{counts}.json")

@@ -9,27 +9,49 @@ open TorchSharp
 type Universe =
     {
         Name: string
-        Simulator: Simulator
+        Model: Model
         Exact: ExactAnswer
         Fiducial: float[]
+        /// What inference compares beside the estimates.
+        Beside: Beside option
         /// Share of the exact det F (or, per parameter, its p-th root) that the default keeps.
         Goal: float
         /// The same of features that were chosen by who knows the field.
         GoalTold: float option
         PerParameter: bool
+        /// Largest area of its posteriors, over the exact ones', that is wanted.
+        Area: float
         /// Those features: a name, and the settings of their training.
         Told: (string * ImnnSettings) list
     }
 
-let private universe name simulator exact fiducial goal told =
+let private ofModel name model exact fiducial goal told =
     { Name = name
-      Simulator = simulator
+      Model = model
       Exact = exact
       Fiducial = fiducial
+      Beside = None
       Goal = goal
       GoalTold = None
       PerParameter = false
+      Area = 1.15
       Told = told }
+
+/// Eight exact errors to each side, which no posterior fills, of parameters that are all positive.
+let private about simulator (exact: ExactAnswer) (fiducial: float[]) =
+    Array.map3
+        (fun name t error -> name, max (0.1 * t) (t - 8.0 * error), t + 8.0 * error)
+        simulator.Parameters
+        fiducial
+        (Matrices.errors (exact.Fisher fiducial))
+    |> List.ofArray
+    |> Prior.uniform
+
+let private universe name simulator exact fiducial goal told =
+    let model =
+        Model.create simulator (about simulator exact fiducial) |> Model.withExact exact
+
+    ofModel name model exact fiducial goal told
 
 let private settings features =
     { ImnnSettings.Default with
@@ -40,15 +62,18 @@ let private many =
     { ImnnSettings.Default with
         Fit = 3 * ImnnSettings.Default.Fit }
 
-let private ofProblem name (problem: Problem) fiducial goal goalTold told =
-    { universe name problem.Simulator problem.Exact fiducial goal told with
-        GoalTold = Some goalTold }
+let private ofProblem name (problem: Problem) fiducial area goal goalTold told =
+    { ofModel name problem.Model problem.Exact fiducial goal told with
+        Beside = problem.Recipe.Beside
+        GoalTold = Some goalTold
+        Area = area }
 
 let private powerLaw n (convention, goal, goalTold) =
     ofProblem
         $"power law {n}², {(string convention).ToLowerInvariant()}"
         (PowerLaw.create n convention)
         [| 1.0; 0.5 |]
+        1.05
         goal
         goalTold
         [ "band powers", settings (Features.bandPower 40)
@@ -62,6 +87,7 @@ let private darkMatter n (convention, goal, goalTold) =
         $"dark matter {n}², {(string convention).ToLowerInvariant()}"
         problem
         problem.Example
+        1.08
         goal
         goalTold
         [ "default, more simulations", many
@@ -75,6 +101,7 @@ let private correlatedLogNormal =
         "correlated log-normal 20²"
         problem
         CorrelatedLogNormal.fiducial
+        1.15
         0.93
         0.97
         [ "default, more simulations", many

@@ -130,6 +130,7 @@ let private provenance (state: Work -> State) results =
 let tryFind (state: Work -> State) results name : string list option =
     match name with
     | "information" -> Some(withNotes (Tables.information (cells results name)))
+    | "posteriors" -> Some(Tables.posteriors (cells results name))
     | "calibration"
     | "calibration-default" -> Some(withNotes (Tables.calibration (cells results name)))
     | "scaling" -> Some(Tables.scaling (cells results name))

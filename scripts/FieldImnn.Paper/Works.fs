@@ -125,10 +125,15 @@ let all =
           (Benchmark(
               "information",
               "FieldImnn.Information",
-              [ [ "--features"; "default"; "--seeds"; "1"; "--quote"; "60000" ] ]
+              [ [ "--features"; "default"; "--seeds"; "3"; "--quote"; "60000" ] ]
           ))
           quickInformation
           [ "information" ]
+      work
+          "posteriors"
+          (Benchmark("posteriors", "FieldImnn.Information", [ [] ]))
+          [ "--only"; "correlated log-normal"; "--fields"; "2" ]
+          []
       work "information-ablation" ablation (quickInformation @ [ "--change"; "bins=11" ]) []
       work
           "calibration-default"

@@ -24,6 +24,9 @@ let bench arguments =
 /// The public reference posteriors of the benchmark of neural likelihood.
 let private references = at "../shared/reference/sbibm"
 
+/// Benchmarks that share their program with others, which knows them by their name.
+let private shared = set [ "posteriors"; "resume"; "checkpoints"; "soak" ]
+
 /// Runs a benchmark with its results in FOLDER/NAME.json, which then name their origin; its exit code, 1 where a goal is missed.
 let running project name folder arguments digest =
     let results = Path.Combine(folder, $"{name}.json")
@@ -35,7 +38,10 @@ let running project name folder arguments digest =
         else
             [ folder ]
 
-    let code = stream "dotnet" (program $"benchmarks/{project}" :: places @ arguments)
+    let which = if shared.Contains name then [ name ] else []
+
+    let code =
+        stream "dotnet" (program $"benchmarks/{project}" :: places @ which @ arguments)
 
     if File.Exists results then
         let command = [ "dotnet"; "fsi"; "build.fsx"; "benchmark"; name ] @ arguments
@@ -67,17 +73,17 @@ let calibration = resumed "FieldImnn.Calibration" "calibration"
 /// Every universe whose information is known exactly: how much of it do features keep?
 let information = resumed "FieldImnn.Information" "information"
 
+/// The same universes: how far are posteriors from the default features from the exact ones?
+let posteriors = resumed "FieldImnn.Information" "posteriors"
+
 /// What does a simulation cost against pixels, parameters, channels and features?
 let scaling = resumed "FieldImnn.Scaling" "scaling"
 
 /// Work that is killed at random moments: does it go on to the same bits, and what does a kill cost?
-let resume arguments =
-    resumed "FieldImnn.LongRuns" "resume" ("resume" :: arguments)
+let resume = resumed "FieldImnn.LongRuns" "resume"
 
 /// What a checkpoint costs, and how long it takes to go on from one.
-let checkpoints arguments =
-    resumed "FieldImnn.LongRuns" "checkpoints" ("checkpoints" :: arguments)
+let checkpoints = resumed "FieldImnn.LongRuns" "checkpoints"
 
 /// Long trainings and very many simulations: does memory stay where it is?
-let soak arguments =
-    resumed "FieldImnn.LongRuns" "soak" ("soak" :: arguments)
+let soak = resumed "FieldImnn.LongRuns" "soak"

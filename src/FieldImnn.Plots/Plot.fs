@@ -71,8 +71,11 @@ module Plot =
     /// curves); the band holds a point of a calibrated curve with a probability of 95 %.
     let coverage (panels: (string * (string * float[]) list) list) : GenericChart = CalibrationPlot.coverage panels
 
+    /// Where the axis of `shares` begins.
+    let leastShare = Shares.least
+
     /// Shares of a whole in labelled rows, on an axis of a title: medians large, single seeds small, what is wanted as a stroke, the whole dashed.
-    /// A share below 0.8 is an arrow at the left edge.
+    /// A share below `leastShare` is an arrow at the left edge.
     let shares (title: string) (rows: ShareRow list) : GenericChart = Shares.chart title rows
 
     /// Losses of an ensemble of density estimators against epoch, a panel for each round: training dotted, held out solid.

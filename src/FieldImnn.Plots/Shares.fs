@@ -14,7 +14,7 @@ type ShareRow =
 /// Shares of a whole, in rows.
 module internal Shares =
     /// Shares below this are written at the left edge, where an arrow stands for them.
-    let private least = 0.8
+    let least = 0.8
 
     let private most = 1.05
     let private rowHeight = 30.0
