@@ -28,6 +28,8 @@ let run (universe: Universe) candidate fit quote seed progress =
             Progress = progress }
 
     let compressor = Imnn.train settings universe.Model.Simulator universe.Fiducial
+    // what was stopped on the way is no measurement
+    progress.Cancellation.ThrowIfCancellationRequested()
 
     let kept =
         Fisher.retained compressor.Fisher (universe.Exact.Fisher universe.Fiducial)

@@ -53,6 +53,7 @@ let run (universe: Universe) method (compressor: Compressor) fields progress =
     let found =
         [| for i in 0 .. fields - 1 do
                Progress.report progress universe.Name i fields [] method
+               progress.Cancellation.ThrowIfCancellationRequested()
                beside universe method compressor i |]
 
     let areas = found |> Array.map _.Area
