@@ -49,7 +49,7 @@ let private beside (universe: Universe) method compressor i =
       OfExact = exact.Warnings }
 
 /// The cell of so many fields.
-let run (universe: Universe) method (compressor: Compressor) fields progress =
+let run (universe: Universe) goal method (compressor: Compressor) fields progress =
     let found =
         [| for i in 0 .. fields - 1 do
                Progress.report progress universe.Name i fields [] method
@@ -69,8 +69,8 @@ let run (universe: Universe) method (compressor: Compressor) fields progress =
           "areaSpread", Report.value (areas |> Array.map log |> Statistics.StandardDeviation)
           "rmsShift", Report.value (found |> Array.collect _.Shifts |> Statistics.RootMeanSquare)
           "areas", Report.numbers areas
-          "goal", Report.value universe.Area
-          "reached", Report.value (mean <= universe.Area)
+          "goal", Report.value goal
+          "reached", Report.value (mean <= goal)
           "simulations", Report.value (found |> Array.averageBy (_.Simulations >> float))
           "warnings", Report.value (found |> Array.sumBy _.Warnings.Length)
           "exactWarnings", Report.value (found |> Array.sumBy _.OfExact.Length) ]

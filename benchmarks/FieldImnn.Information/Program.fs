@@ -103,14 +103,19 @@ let private posteriors out arguments =
     let options = read defaults arguments
     let progress = ConsoleProgress.create ()
 
-    [ for universe in Universe.all options.Halved |> List.filter (wanted options) do
+    let goals =
+        Universe.all options.Halved
+        |> List.filter (wanted options)
+        |> List.choose (fun universe -> universe.Area |> Option.map (fun goal -> universe, goal))
+
+    [ for universe, goal in goals do
           let compressor = lazy Posteriors.compressor universe progress
 
           for name in options.Methods do
               let path = Cell.path out universe $"posteriors-{name}" $"{options.Fields}"
 
               if not (File.Exists path) then
-                  Posteriors.run universe name compressor.Value options.Fields progress
+                  Posteriors.run universe goal name compressor.Value options.Fields progress
                   |> Cells.write Tables.posteriors path
 
               Cells.read path ]

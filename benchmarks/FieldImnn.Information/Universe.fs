@@ -19,8 +19,8 @@ type Universe =
         /// The same of features that were chosen by who knows the field.
         GoalTold: float option
         PerParameter: bool
-        /// Largest area of its posteriors, over the exact ones', that is wanted.
-        Area: float
+        /// Largest area of its posteriors, over the exact ones', that is wanted; none where a likelihood takes too long for exact ones.
+        Area: float option
         /// Those features: a name, and the settings of their training.
         Told: (string * ImnnSettings) list
     }
@@ -34,7 +34,7 @@ let private ofModel name model exact fiducial goal told =
       Goal = goal
       GoalTold = None
       PerParameter = false
-      Area = 1.15
+      Area = Some 1.15
       Told = told }
 
 /// Eight exact errors to each side, which no posterior fills, of parameters that are all positive.
@@ -66,7 +66,7 @@ let private ofProblem name (problem: Problem) fiducial area goal goalTold told =
     { ofModel name problem.Model problem.Exact fiducial goal told with
         Beside = problem.Recipe.Beside
         GoalTold = Some goalTold
-        Area = area }
+        Area = Some area }
 
 let private powerLaw n (convention, goal, goalTold) =
     ofProblem
@@ -144,18 +144,19 @@ let private masked n =
 
     let mask = footprint n
 
-    universe
-        $"masked power law with noise {n}²"
-        (SpectrumField.simulator "power law" field
-         |> Observation.noisy (White 0.7)
-         |> Observation.masked mask)
-        (DenseField.ofSpectrum field
-         |> DenseField.noisy 0.7
-         |> DenseField.masked mask
-         |> DenseField.exact)
-        [| 1.0; 1.0 |]
-        0.95
-        [ "band powers", settings (Features.bandPower 24) ]
+    { universe
+          $"masked power law with noise {n}²"
+          (SpectrumField.simulator "power law" field
+           |> Observation.noisy (White 0.7)
+           |> Observation.masked mask)
+          (DenseField.ofSpectrum field
+           |> DenseField.noisy 0.7
+           |> DenseField.masked mask
+           |> DenseField.exact)
+          [| 1.0; 1.0 |]
+          0.95
+          [ "band powers", settings (Features.bandPower 24) ] with
+        Area = None } // a matrix of all seen pixels at every θ
 
 /// C_ij(k) = A r^|i − j|/k, and noise of another level in each map.
 let private maps n count =
