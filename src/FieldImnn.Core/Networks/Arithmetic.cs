@@ -17,8 +17,8 @@ internal static class Arithmetic
     /// <summary>t + s.</summary>
     internal static Tensor Plus(this Tensor t, Tensor s) => t.add(s, One);
 
-    /// <summary>t + a b, without the product on its own.</summary>
-    internal static Tensor Plus(this Tensor t, Tensor a, Tensor b) => t.addcmul(a, b, One);
+    /// <summary>Adds a b to t, without the product on its own.</summary>
+    internal static void AddProduct(this Tensor t, Tensor a, Tensor b) => t.addcmul_(a, b, One);
 
     /// <summary>t + x.</summary>
     internal static Tensor Plus(this Tensor t, double x)

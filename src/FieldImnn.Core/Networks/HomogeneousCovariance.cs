@@ -129,17 +129,23 @@ internal sealed class HomogeneousCovariance : IDisposable
     }
 
     /// <summary>L† of every mode times modes (rows, c, modes).</summary>
-    internal Tensor Whitened(Tensor modes) => Multiply(adjoint, modes);
+    internal Tensor Whitened(Tensor modes) => Multiply(adjoint, modes, upper: true);
 
-    /// <summary>A matrix for every mode (c, c, modes) times modes (rows, c, modes).</summary>
-    private static Tensor Multiply(Tensor matrices, Tensor modes)
+    /// <summary>A matrix for every mode (c, c, modes), of an <paramref name="upper"/> triangular one only that, times modes (rows, c, modes).</summary>
+    private static Tensor Multiply(Tensor matrices, Tensor modes, bool upper = false)
     {
         using var scope = NewDisposeScope();
         var m = matrices.to(modes.dtype, modes.device);
-        if (m.shape[0] == 1)
-            return (modes * m[0]).MoveToOuterDisposeScope();
-        // many small operations cost more than the zeros of a triangle
-        return stack([.. m.unbind(0).Select(row => (modes * row).sum(1))], 1).MoveToOuterDisposeScope();
+        return stack([.. Enumerable.Range(0, (int)m.shape[0]).Select(Row)], 1).MoveToOuterDisposeScope();
+
+        Tensor Row(int a)
+        {
+            var first = upper ? a : 0;
+            var sum = modes.select(1, first) * m[a, first];
+            for (var b = first + 1; b < m.shape[0]; b++)
+                sum.AddProduct(modes.select(1, b), m[a, b]);
+            return sum;
+        }
     }
 
     /// <summary>The real field (rows, c, sides…) of modes (rows, c, modes) on the torus, where it overlaps the grid.</summary>
