@@ -5,7 +5,7 @@
 open FieldImnn
 open FieldImnn.Plots
 
-let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/power-law" fsi.CommandLineArgs
 let problem = Study.problem options "power-law"
 
 let field, derivatives =

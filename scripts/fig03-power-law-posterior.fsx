@@ -6,7 +6,7 @@ open FieldImnn
 open FieldImnn.Core.Random
 open FieldImnn.Plots
 
-let options = StudyOptions.read "artifacts/power-law" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/power-law" fsi.CommandLineArgs
 let problem = Study.problem options "power-law"
 let progress = Study.progress options
 let compressor = Study.compressor options progress problem

@@ -7,7 +7,7 @@ open FieldImnn.Core.Fields
 open FieldImnn.Core.Random
 open FieldImnn.Plots
 
-let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/dark-matter" fsi.CommandLineArgs
 let problem = Study.problem options "dark-matter"
 let model = DarkMatter.model 128 options.Modes
 let count = if options.Quick then 200 else 2000

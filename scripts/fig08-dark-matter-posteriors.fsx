@@ -6,7 +6,7 @@
 open FieldImnn
 open FieldImnn.Plots
 
-let options = StudyOptions.read "artifacts/dark-matter" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/dark-matter" fsi.CommandLineArgs
 let problem = Study.problem options "dark-matter"
 let progress = Study.progress options
 let observed = Study.observed options "target_field_planck" 4 problem

@@ -6,7 +6,7 @@ open FieldImnn
 open FieldImnn.Plots
 
 let options =
-    StudyOptions.read "artifacts/correlated-log-normal" fsi.CommandLineArgs[1..]
+    StudyOptions.ofScript "artifacts/correlated-log-normal" fsi.CommandLineArgs
 
 let problem = Study.problem options "correlated-log-normal"
 let progress = Study.progress options

@@ -6,7 +6,7 @@ open FieldImnn
 open FieldImnn.Plots
 
 let options =
-    StudyOptions.read "artifacts/simulation-budget" fsi.CommandLineArgs[1..]
+    StudyOptions.ofScript "artifacts/simulation-budget" fsi.CommandLineArgs
 
 let progress = Study.progress options
 let settings = SimulationBudget.settings options progress

@@ -9,7 +9,7 @@ open FieldImnn.Core.Random
 open FieldImnn.Plots
 open TorchSharp
 
-let options = StudyOptions.read "artifacts/lensing" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/lensing" fsi.CommandLineArgs
 let survey = WeakLensing.survey (if options.Quick then 64 else 256)
 
 let model = WeakLensing.model survey options.Modes (LensingStudy.shift options)

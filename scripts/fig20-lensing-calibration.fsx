@@ -5,7 +5,7 @@
 open FieldImnn
 open FieldImnn.Plots
 
-let options = StudyOptions.read "artifacts/lensing" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/lensing" fsi.CommandLineArgs
 let progress = Study.progress options
 let study = LensingStudy.create options progress
 let compressor = Study.compressor options progress study.Problem

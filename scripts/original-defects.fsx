@@ -12,7 +12,7 @@ open MathNet.Numerics.LinearAlgebra
 open MathNet.Numerics.Statistics
 open TorchSharp
 
-let options = StudyOptions.read "artifacts/original" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/original" fsi.CommandLineArgs
 
 let published name =
     Catalogue.problem name ModeConvention.Published

@@ -26,6 +26,9 @@ type StudyOptions =
 
 /// Reading them.
 module StudyOptions =
+    let private usage =
+        "--out FOLDER, --modes ideal|published, --seed N, --targets FOLDER, --campaign FOLDER, --add-to-campaign, --watch or --quick"
+
     /// Reads --out FOLDER, --modes ideal|published, --seed N, --targets FOLDER, --campaign FOLDER, --add-to-campaign, --watch and --quick (arguments without the script's own name).
     let read defaultFolder (arguments: string[]) =
         let rec parse options =
@@ -48,14 +51,7 @@ module StudyOptions =
             | "--targets" :: folder :: rest -> parse { options with Targets = Some folder } rest
             | "--campaign" :: folder :: rest -> parse { options with Campaign = Some folder } rest
             | "--add-to-campaign" :: rest -> parse { options with AddsToCampaign = true } rest
-            | other :: _ ->
-                raise (
-                    SettingException(
-                        "option",
-                        "--out FOLDER, --modes ideal|published, --seed N, --targets FOLDER, --campaign FOLDER, --add-to-campaign, --watch or --quick",
-                        other
-                    )
-                )
+            | other :: _ -> raise (SettingException("option", usage, other))
 
         let options =
             parse
@@ -72,3 +68,18 @@ module StudyOptions =
 
         Files.ensureWritableFolder options.Out
         options
+
+    /// As `read`, of a script's own command line, its name first: --help prints what there is, and what cannot be read is said without a trace of the stack. Both end the
+    /// script, with 0 or 2.
+    let ofScript defaultFolder (commandLine: string[]) =
+        let arguments = Array.tail commandLine |> Array.filter ((<>) "--")
+
+        if Array.contains "--help" arguments then
+            printfn $"options, all of which may be left out: {usage}; without --out, {defaultFolder}"
+            exit 0
+
+        try
+            read defaultFolder arguments
+        with :? FieldImnnException as error ->
+            eprintfn $"error: {error.Message}"
+            exit 2

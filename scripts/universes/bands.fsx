@@ -7,7 +7,7 @@ open FieldImnn.Core.Fields
 open FieldImnn.Plots
 open TorchSharp
 
-let options = StudyOptions.read "artifacts/universe-bands" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/universe-bands" fsi.CommandLineArgs
 
 // 1. Two spectra of one universe: its power as one number, or as six.
 let ends = [| 0.5; 0.9; 1.4; 2.0; 2.7 |]

@@ -8,7 +8,7 @@ open FieldImnn.Plots
 open TorchSharp
 
 let options =
-    StudyOptions.read "artifacts/universe-channels" fsi.CommandLineArgs[1..]
+    StudyOptions.ofScript "artifacts/universe-channels" fsi.CommandLineArgs
 
 // 1. Spectra are a matrix over the maps at every k: wavenumbers (m) → θ (b, 2) → (b, maps, maps, m).
 let spectra maps : MapSpectra =

@@ -8,7 +8,7 @@ open FieldImnn.Plots
 open TorchSharp
 
 let options =
-    StudyOptions.read "artifacts/universe-dimensions" fsi.CommandLineArgs[1..]
+    StudyOptions.ofScript "artifacts/universe-dimensions" fsi.CommandLineArgs
 
 let fiducial, truth = [| 1.0; 1.0 |], [| 1.1; 0.9 |]
 let prior = Prior.uniform [ "A", 0.2, 3.0; "B", 0.2, 1.8 ]

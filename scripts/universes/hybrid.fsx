@@ -6,7 +6,7 @@
 open FieldImnn
 open TorchSharp
 
-let options = StudyOptions.read "artifacts/universe-hybrid" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/universe-hybrid" fsi.CommandLineArgs
 
 let sky =
     PowerLaw.model 32 (Catalogue.modes "ideal")

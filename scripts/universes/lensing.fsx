@@ -7,8 +7,7 @@ open FieldImnn.Core.Cosmology
 open FieldImnn.Core.Fields
 open FieldImnn.Plots
 
-let options =
-    StudyOptions.read "artifacts/universe-lensing" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/universe-lensing" fsi.CommandLineArgs
 
 // 1. A survey is a value: galaxies n(z) ∝ z² exp(−(z/0.64)^1.5) in three bins of equal number, photometric errors of 0.05 (1 + z), 5° × 5° in
 //    pixels of 9′, ten galaxies an arcmin² and bin, and the scatter of their ellipticities.

@@ -8,7 +8,7 @@ open FieldImnn.Core.Fields
 open FieldImnn.Plots
 
 let options =
-    StudyOptions.read "artifacts/universe-transforms" fsi.CommandLineArgs[1..]
+    StudyOptions.ofScript "artifacts/universe-transforms" fsi.CommandLineArgs
 
 let n = if options.Quick then 32 else 64
 

@@ -7,7 +7,7 @@ open FieldImnn
 open FieldImnn.Core.Fields
 open FieldImnn.Plots
 
-let options = StudyOptions.read "artifacts/universe-mask" fsi.CommandLineArgs[1..]
+let options = StudyOptions.ofScript "artifacts/universe-mask" fsi.CommandLineArgs
 
 // 1. The footprint: weights of 32 × 32 pixels, 0 in three round holes and along a border.
 let weight (y, x) =

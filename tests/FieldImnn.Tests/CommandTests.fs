@@ -8,12 +8,12 @@ open Expecto
 open FieldImnn
 open TestSupport
 
-/// scripts/infer.fsx as its users run it: its own process, its exit code, its messages, its files.
-let private infer (arguments: string list) =
+/// A script as its users run it: its own process, its exit code, its messages, its files.
+let private script (name: string) (arguments: string list) =
     let info =
         ProcessStartInfo(
             "dotnet",
-            [ "fsi"; Path.Combine(root, "scripts", "infer.fsx") ] @ arguments,
+            [ "fsi"; Path.Combine(root, "scripts", name) ] @ arguments,
             RedirectStandardOutput = true,
             RedirectStandardError = true
         )
@@ -23,6 +23,8 @@ let private infer (arguments: string list) =
     let errors = child.StandardError.ReadToEnd()
     child.WaitForExit()
     struct (child.ExitCode, output.Result, errors)
+
+let private infer = script "infer.fsx"
 
 /// The same command in this process, where nothing of the script's own is asked for: its exit code and its errors.
 let private inferHere (arguments: string list) =
@@ -54,7 +56,14 @@ let tests =
     testSequenced
     <| testList
         "infer.fsx"
-        [ testCase "refuses bad input with a clear message and exit code 2, and writes nothing" (fun () ->
+        [ testCase "a figure's script says what it cannot read, and no trace of the stack" (fun () ->
+              let struct (code, _, errors) = script "fig01-power-law-field.fsx" [ "--bogus" ]
+              Expect.equal code 2 "exit code"
+              Expect.stringContains errors "--bogus" "what came"
+              Expect.stringContains errors "--seed N" "what there is"
+              Expect.isFalse (errors.Contains "   at ") "no trace")
+
+          testCase "refuses bad input with a clear message and exit code 2, and writes nothing" (fun () ->
               inFolder (fun folder ->
                   let write name shape (data: float[]) =
                       let path = Path.Combine(folder, name)
