@@ -13,6 +13,9 @@ let folder out = Path.Combine(out, "cells")
 
 let read (path: string) = JsonNode.Parse(File.ReadAllText path)
 
+/// A cell as whoever reads its file has it: a node that was just made knows a number by the type that it was made of, and gives it as no other.
+let asRead (cell: JsonNode) = JsonNode.Parse(cell.ToJsonString())
+
 /// Writes a cell, and prints its line of the table, which is of what was written.
 let write table path (cell: JsonNode) =
     Report.writeJson path cell

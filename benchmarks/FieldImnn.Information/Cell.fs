@@ -87,7 +87,12 @@ let ofSeed universe candidate quote run = json universe candidate quote [| run |
 let ofSeeds universe candidate quote (files: JsonNode list) =
     match files |> List.tryFind (fun f -> not (isNull f["refused"])) with
     | Some refusal -> refusal
-    | None -> files |> List.map ofFile |> Array.ofList |> json universe candidate quote
+    | None ->
+        files
+        |> List.map ofFile
+        |> Array.ofList
+        |> json universe candidate quote
+        |> Cells.asRead
 
 /// A candidate that cannot compress the universe, and why.
 let refused (universe: Universe) candidate (error: FieldImnnException) =
