@@ -59,10 +59,10 @@ module Recipe =
             { s with
                 MaxIterations = min 60 s.MaxIterations
                 MinIterations = min 60 s.MinIterations
-                HeldOut = min 500 s.HeldOut
+                HeldOut = min 1000 s.HeldOut
                 Fit = min 4000 s.Fit
                 Quote = min 2000 s.Quote
-                MeasureDerivatives = min 800 s.MeasureDerivatives })
+                MeasureDerivatives = min 400 s.MeasureDerivatives })
 
     /// Where the first round is trained.
     let fiducial (model: Model) recipe =
