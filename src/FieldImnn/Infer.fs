@@ -188,27 +188,46 @@ module Infer =
     let npe settings model compressor field =
         by "npe" (Method.npe settings) model compressor field
 
-    /// Where a compressor places fields (n, shape…): rows of θ. The estimates; where these do not hold enough, the mean of a posterior
-    /// from a few simulations.
+    /// The most fields for each of which a posterior from a few simulations is made.
+    let private mostPilots = 8
+
+    /// The means of posteriors from a few simulations of each field.
+    let private pilots seed (model: Model) (compressor: Compressor) (compression: Compression) (fields: Tensor) =
+        let simulator = (placed compressor model).Simulator
+        let metric = Compression.metric seed simulator compression
+        let compress = Compression.summaries compression
+
+        let settings =
+            { AbcSettings.Default with
+                Budget = 4000
+                Seed = seed }
+
+        compress fields
+        |> Array.map (fun x ->
+            let found, _ = Abc.pilot settings simulator compress metric model.Prior x
+            Posterior.mean found)
+
+    /// Where a compressor places fields (n, shape…): rows of θ. The estimates; where these do not hold enough, or lie farther from the fiducial
+    /// than they hold, the means of posteriors from a few simulations: a linear estimate may be anywhere then, and rounds that follow it jump
+    /// from one end of a prior to the other.
     let locate seed (model: Model) (compressor: Compressor) (fields: Tensor) : float[][] =
         let compression = compressionOf model compressor
 
-        if compression.Further.IsNone then
-            compression.Estimates fields
+        let pilots () =
+            pilots seed model compressor compression fields
+
+        if compression.Further.IsSome then
+            pilots ()
         else
-            let simulator = (placed compressor model).Simulator
-            let metric = Compression.metric seed simulator compression
-            let compress = Compression.summaries compression
+            let estimates = compression.Estimates fields
 
-            let settings =
-                { AbcSettings.Default with
-                    Budget = 4000
-                    Seed = seed }
+            let mean =
+                Array.init compressor.Parameters.Length (fun k -> estimates |> Array.averageBy (Array.item k))
 
-            compress fields
-            |> Array.map (fun x ->
-                let found, _ = Abc.pilot settings simulator compress metric model.Prior x
-                Posterior.mean found)
+            if estimates.Length <= mostPilots && Compressor.away compressor mean > Refit.near then
+                pilots ()
+            else
+                estimates
 
     /// The settings of a round of refitting: those of the recipe at its fiducial, after the first round, which hands on its weights, in
     /// half as many steps. One that searches, with so many features, needs a fifth of the simulations, but ten for each of these.
@@ -266,21 +285,19 @@ module Infer =
 
         let features, search = searching model first
 
+        // stored simulations have no simulator to ask
+        let located =
+            match first.Derivatives with
+            | Precomputed _ -> Compressor.estimates
+            | _ -> locate first.Seed model
+
         let train searching (earlier: RefitRound list) fiducial =
             let before = earlier |> List.tryHead |> Option.map _.Compressor
 
             make (round recipe features searching earlier fiducial) before fiducial
             |> Compressor.comparing recipe.Beside
 
-        Refit.run
-            first.Progress
-            search
-            train
-            (locate first.Seed model)
-            model.Prior
-            (Recipe.fiducial model recipe)
-            recipe.Rounds
-            fields
+        Refit.run first.Progress search train located model.Prior (Recipe.fiducial model recipe) recipe.Rounds fields
 
     /// Rounds of training for observed fields (n, shape…) by a recipe; the compressor of the last is the one to infer with.
     let refit model recipe fields =

@@ -187,6 +187,32 @@ let tests =
                       (field.unsqueeze 0L)
                   |> ignore))
 
+          tensorTest
+              "a field too far for an estimate is placed by what simulates like it; one that is near by its estimate"
+              (fun () ->
+                  let p = problem.Value
+
+                  let compressor =
+                      Imnn.train { quick with Fit = 1500; Quote = 1500 } p.Simulator [| 0.6; 0.6 |]
+
+                  let place theta =
+                      let field = (Simulator.field p.Simulator theta 5UL).unsqueeze 0L
+                      (Compressor.estimates compressor field)[0], (Infer.locate 1UL p.Model compressor field)[0]
+
+                  let near, located = place [| 0.6; 0.6 |]
+                  Expect.equal located near "the estimate"
+
+                  // on 32² pixels the exact posterior of such a field is some 0.1 wide
+                  let truth = [| 0.12; 0.45 |]
+                  let far, located = place truth
+                  Expect.isGreaterThan (Compressor.away compressor far) 3.0 "too far"
+                  Expect.isTrue (Prior.contains p.Prior located) "within the prior"
+
+                  let off (theta: float[]) =
+                      Array.map2 (-) theta truth |> Array.averageBy (fun d -> d * d) |> sqrt
+
+                  Expect.isLessThan (off located) 0.15 $"near the truth, where the estimate is {far}")
+
           tensorTest "an estimate that a normal prior does not believe: training stays where it does" (fun () ->
               let p = PowerLaw.create 16 ModeConvention.Ideal
 
