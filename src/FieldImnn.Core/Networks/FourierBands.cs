@@ -22,11 +22,11 @@ internal sealed class FourierBands : IDisposable
     internal FourierBands(IReadOnlyList<long> sides, IReadOnlyList<long> torus, long wanted)
     {
         using var scope = NewDisposeScope();
-        var own = Wavenumber(sides);
+        var (own, all) = (Wavenumber(sides), Wavenumber(torus));
         var fundamental = 2 * Math.PI / sides.Max();
         var (least, most) = (Math.Log(4 * fundamental), Math.Log(own.max().ToDouble() + 3 * fundamental));
         var kept = At(own).sum(0L).gt(0.5).nonzero().squeeze(1);
-        var hats = At(Wavenumber(torus)).index_select(1, kept);
+        var hats = At(all).index_select(1, kept);
         var members = hats * Hermitian(torus).flatten().unsqueeze(1);
 
         Tensor At(Tensor k)
@@ -40,7 +40,7 @@ internal sealed class FourierBands : IDisposable
 
         Hats = hats.to_type(ScalarType.Float32).DetachFromDisposeScope();
         Average = (members / members.sum(0L)).to_type(ScalarType.Float32).DetachFromDisposeScope();
-        Outwards = Wavenumber(torus).flatten().argsort().DetachFromDisposeScope();
+        Outwards = all.flatten().argsort().DetachFromDisposeScope();
         // a band is one stretch of the modes in this order; real and imaginary parts lie side by side
         var ordered = Average.index_select(0, Outwards);
         stretches = [.. ordered.unbind(1).Select(weights =>
