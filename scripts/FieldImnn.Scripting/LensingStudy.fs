@@ -87,8 +87,8 @@ module LensingStudy =
     let chains (options: StudyOptions) progress =
         { HmcSettings.Default with
             Chains = (if options.Quick then 4 else 8)
-            Warmup = (if options.Quick then 60 else 150)
-            Draws = (if options.Quick then 60 else 150)
+            Warmup = (if options.Quick then 60 else 200)
+            Draws = (if options.Quick then 60 else 1000)
             LeapfrogSteps = 16
             Seed = options.Seed
             Progress = progress

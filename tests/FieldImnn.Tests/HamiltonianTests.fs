@@ -276,6 +276,23 @@ let tests =
 
                   Expect.notEqual other.Draws undisturbed "of another density nothing is taken"))
 
+          tensorTest "a guide that is near moves the chains, and they find the density itself" (fun () ->
+              // shifted by a third of an sd and a fifth too wide
+              let away = torch.tensor [| 0.3; 30.0; -0.003 |]
+              let guide (q: Tensor) = gaussian (q - away) * 0.7.ToScalar()
+
+              let found =
+                  HamiltonianMonteCarlo.runGuided settings gaussian guide id (torch.zeros (4L, 3L))
+
+              let shift, spread = against found mean
+              Expect.isLessThan shift 4.0 "means"
+              Expect.isLessThan spread 0.2 "variances"
+
+              let planted, _ =
+                  against (HamiltonianMonteCarlo.run settings guide id (torch.zeros (4L, 3L))) mean
+
+              Expect.isGreaterThan planted 4.0 "planted: the guide for the density")
+
           tensorTest "impossible settings, starts and models are refused" (fun () ->
               let run settings start () =
                   HamiltonianMonteCarlo.run settings gaussian id start |> ignore

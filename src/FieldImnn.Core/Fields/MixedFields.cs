@@ -45,13 +45,16 @@ public static class MixedFields
     {
         var c = (int)noise.shape[1];
         var modes = RealTransform.ForwardReversed(noise, grid.Dimensions);
-        var parts = view_as_real(modes).flatten(2).unsqueeze(1);
+        // taken apart at once: the derivative of every single element would be zeros of the size of all
+        var parts = view_as_real(modes).flatten(2).unsqueeze(1).unbind(2);
+        var rows = factors.unbind(2);
         var fields = Enumerable.Range(0, c).Select(i =>
         {
             using var scope = NewDisposeScope();
-            var sum = parts.select(2, 0) * factors.select(2, i).select(2, 0);
+            var row = rows[i].unbind(2);
+            var sum = parts[0] * row[0];
             for (var j = 1; j < (lower ? i + 1 : c); j++)
-                sum = sum.addcmul(parts.select(2, j), factors.select(2, i).select(2, j), 1);
+                sum = sum.addcmul(parts[j], row[j], 1);
             var mixed = view_as_complex(sum.view([.. sum.shape[..2], .. modes.shape[2..], 2]));
             return RealTransform.InverseReversed(mixed, grid.Dimensions, grid.N).MoveToOuterDisposeScope();
         }).ToArray();

@@ -18,9 +18,11 @@ type LatentMaps =
             Modes: Tensor
             /// Standard deviation of the noise of a pixel, the same in all maps.
             Noise: float
-            /// θ (b, p) → the linear response G of the maps to their white noise, mode by mode (b, maps, maps, classes), and the maps
+            /// θ (b, p) → what the maps depend on it by.
+            Factor: Tensor -> Tensor[]
+            /// Of this, the linear response G of the maps to their white noise, mode by mode (b, maps, maps, classes), and the maps
             /// themselves: white noise (b, shape…) → (b, shape…).
-            Response: Tensor -> struct (Tensor * (Tensor -> Tensor))
+            Response: Tensor[] -> struct (Tensor * (Tensor -> Tensor))
         }
 
 /// The posterior of θ given maps with noise, by sampling θ and the maps' own white noise z together:
@@ -28,9 +30,10 @@ type LatentMaps =
 /// Hamiltonian Monte Carlo moves in (u, w): u is θ in the normal quantiles of the prior, decorrelated by a posterior that is known roughly, and
 /// z = R (w + Rᵀ Gᵀ d/σ_n²) with R Rᵀ = (1 + Gᵀ G/σ_n²)⁻¹ at every mode (Wiener's filter at θ). Were the maps linear in z, m = G z, w would be
 /// standard normal and independent of θ: ln p(θ, w | d) = ln p(θ | d) − ½ |w|². So the chains of maps that are nearly so mix as if there were
-/// p parameters and nothing else; the target is exact for any m.
+/// p parameters and nothing else; the target is exact for any m. What of m depends on θ alone may cost much (spectra of lensing): polynomials of it
+/// give the slopes that move the chains, and itself decides what is accepted.
 module LatentMaps =
-    let private create maps (grid: FourierGrid) (classes: ModeClasses) noise response =
+    let private create maps (grid: FourierGrid) (classes: ModeClasses) noise factor response =
         if not (Double.IsFinite noise && noise > 0.0) then
             raise (SettingException("noise of latent maps", "a finite standard deviation > 0", string noise))
 
@@ -39,19 +42,18 @@ module LatentMaps =
           Classes = classes
           Modes = Tensors.scoped (fun () -> classes.Sum grid.HermitianWeight) |> Tensors.keep
           Noise = noise
+          Factor = factor
           Response = response }
 
     /// Log-normal maps seen through noise of this standard deviation a pixel. To first order their response is λ S.
     let ofLogNormal (model: LogNormalMaps) noise =
-        create model.Maps model.Transform.Grid model.Transform.Classes noise (fun theta ->
-            let made = LogNormalMaps.factor model theta
+        create model.Maps model.Transform.Grid model.Transform.Classes noise (LogNormalMaps.factor model) (fun made ->
             struct (made[0] * made[2].unsqueeze(2L).unsqueeze 3L, LogNormalMaps.ofFactor model made))
 
     /// Gaussian maps without noise, seen through noise of this standard deviation a pixel; `CorrelatedMapsLikelihood` has their exact answer.
     let ofGaussian (model: CorrelatedMaps) noise =
-        create model.Maps model.Grid model.Classes noise (fun theta ->
-            let made = CorrelatedMaps.factor model theta
-            struct (made, CorrelatedMaps.ofFactor model made))
+        create model.Maps model.Grid model.Classes noise (CorrelatedMaps.factor model >> Array.singleton) (fun made ->
+            struct (made[0], CorrelatedMaps.ofFactor model made[0]))
 
     let private number (v: float) = v.ToScalar()
 
@@ -151,14 +153,14 @@ module LatentMaps =
 
         MixedFields.Of(model.Grid, maps, prepared).squeeze 1L
 
-    /// ln p(u, w | d) of rows (b, p + pixels of all maps), up to a constant.
-    let private logDensity (model: LatentMaps) frame (observed: Tensor) (q: Tensor) =
+    /// ln p(u, w | d) of rows (b, p + pixels of all maps), up to a constant, by what `factor` says the maps depend on u by.
+    let private logDensity (model: LatentMaps) frame (factor: Tensor -> Tensor[]) (observed: Tensor) (q: Tensor) =
         Tensors.scoped (fun () ->
             let p = int64 frame.Prior.Names.Length
             let u = q.narrow (1L, 0L, p)
             let shape = Array.append [| -1L |] observed.shape[1..]
             let w = q.narrow(1L, p, q.shape[1] - p).reshape shape
-            let struct (response, maps) = model.Response(thetaOf frame u)
+            let struct (response, maps) = model.Response(factor u)
             let struct (ofW, ofData, logDeterminant) = wiener model response
             let z = mixed model w ofW + mixed model observed ofData
 
@@ -236,13 +238,20 @@ module LatentMaps =
         let observe (q: Tensor) =
             thetaOf frame (q.narrow (1L, 0L, int64 prior.Names.Length))
 
-        let density = logDensity model frame observed
+        let factor u = model.Factor(thetaOf frame u)
+        let density = logDensity model frame factor observed
         // where the chains begin, an error is the caller's
         Tensors.using (fun () ->
             use _ = torch.no_grad ()
             density start |> ignore)
 
-        let chains = HamiltonianMonteCarlo.run settings (whereThereIs density) observe start
+        let chains =
+            match Emulator.create settings.Seed prior.Names.Length factor with
+            | None -> HamiltonianMonteCarlo.run settings (whereThereIs density) observe start
+            | Some emulated ->
+                let guide = logDensity model frame emulated observed
+
+                HamiltonianMonteCarlo.runGuided settings (whereThereIs density) (whereThereIs guide) observe start
 
         let samples = Array.concat chains.Draws
 

@@ -160,11 +160,10 @@ module LogNormalMaps =
     /// Maps (n, shape…) from white noise of that shape and what `factor` made of θ.
     let internal ofFactor model (made: Tensor[]) (noise: Tensor) =
         Tensors.scoped (fun () ->
-            let g = (mix model noise (prepare model noise made[0])).squeeze 1L
+            let g = (mix model noise (prepare model noise made[0])).squeeze(1L).unbind 1L
 
             let map i =
-                let struct (contrast, _) =
-                    model.Transform.Contrast(g.select (1L, i), made[1].select(1L, i))
+                let struct (contrast, _) = model.Transform.Contrast(g[int i], made[1].select(1L, i))
 
                 contrast * overPixels contrast (made[2].select(1L, i))
 

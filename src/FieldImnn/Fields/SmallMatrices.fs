@@ -14,8 +14,9 @@ module internal SmallMatrices =
     let cholesky (subject: string) (matrices: Tensor) : Tensor[][] =
         let c = int matrices.shape[1]
 
-        let element i j =
-            matrices.select(1L, int64 i).select(1L, int64 j)
+        // taken apart at once: the derivative of every single element would be zeros of the size of all
+        let elements = matrices.unbind 1L |> Array.map _.unbind(1L)
+        let element i j = elements[i][j]
 
         let factor: Tensor[][] = Array.init c (fun i -> Array.zeroCreate (i + 1))
 
@@ -73,11 +74,13 @@ module internal SmallMatrices =
 
     /// tr(C⁻¹S) (b, m) from the inverse factor M and symmetric S (c, c, m): Σ_i Σ_jk M_ij S_jk M_ik.
     let traceAgainst (inverse: Tensor[][]) (s: Tensor) =
+        let elements = s.unbind 0L |> Array.map _.unbind(0L)
+
         [| for row in inverse do
                for j in 0 .. row.Length - 1 do
                    for k in 0..j do
                        let twice = if j = k then 1.0 else 2.0
-                       row[j] * row[k] * (s.select(0L, int64 j).select(0L, int64 k) * twice) |]
+                       row[j] * row[k] * (elements[j][k] * twice) |]
         |> Array.reduce (fun a b -> a + b)
 
     /// A factor as matrices (b, c, c, m), zero above the diagonal.

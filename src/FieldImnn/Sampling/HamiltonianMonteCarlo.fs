@@ -85,7 +85,7 @@ module HamiltonianMonteCarlo =
         Guard.Finite("starting points", start) |> ignore
 
     /// The averaging of the step begun anew, for a scale and a state as they are.
-    let private begun logDensity seed chains scale (state: Leapfrog.State) iteration guess =
+    let private begun target seed chains scale (state: Leapfrog.State) iteration guess =
         Tensors.using (fun () ->
             let momentum =
                 Noise.Normal(
@@ -96,7 +96,7 @@ module HamiltonianMonteCarlo =
                     Leapfrog.double
                 )
 
-            Adaptation.initial (Leapfrog.reasonable logDensity scale momentum state guess))
+            Adaptation.initial (Leapfrog.reasonable target scale momentum state guess))
 
     /// How far the chains have come, and how they move.
     type private Running =
@@ -114,7 +114,7 @@ module HamiltonianMonteCarlo =
 
     /// What a density and what is observed are known by: both where the chains begin and a little beside, so that none of the same value and slope at
     /// one point passes for another.
-    let private identity (settings: HmcSettings) logDensity observe (state: Leapfrog.State) =
+    let private identity (settings: HmcSettings) target observe (state: Leapfrog.State) =
         use _ = torch.NewDisposeScope()
 
         let digest (tensors: Tensor list) =
@@ -131,7 +131,7 @@ module HamiltonianMonteCarlo =
             Noise.Normal(keys, [| state.Position.shape[1] |], 0u, null, Leapfrog.double)
             * (1e-3).ToScalar()
 
-        let beside = Leapfrog.at logDensity (state.Position + away)
+        let beside = Leapfrog.at target (state.Position + away)
 
         [ "seed", string settings.Seed
           "chains", string settings.Chains
@@ -206,7 +206,7 @@ module HamiltonianMonteCarlo =
         CheckpointFile.tryRead file read
 
     /// One more iteration of all chains.
-    let private advance (settings: HmcSettings) logDensity observe (renewals: Set<int>) steps running =
+    let private advance (settings: HmcSettings) target observe (renewals: Set<int>) steps running =
         let iteration = running.Iteration + 1
         let warming = iteration <= settings.Warmup
         let seed = NoiseKey.SeedFor(settings.Seed, "hmc")
@@ -214,13 +214,7 @@ module HamiltonianMonteCarlo =
         let size = exp (if warming then running.Step.Log else running.Step.Averaged)
 
         let struct (next, mean, lost) =
-            Leapfrog.move
-                logDensity
-                running.Scale
-                size
-                steps
-                (Leapfrog.keys seed settings.Chains iteration)
-                running.State
+            Leapfrog.move target running.Scale size steps (Leapfrog.keys seed settings.Chains iteration) running.State
 
         Progress.report
             settings.Progress
@@ -251,7 +245,7 @@ module HamiltonianMonteCarlo =
 
                 { moved with
                     Scale = scale
-                    Step = begun logDensity seed settings.Chains scale next iteration (exp step.Averaged)
+                    Step = begun target seed settings.Chains scale next iteration (exp step.Averaged)
                     Seen = Adaptation.none seen.Mean.Length }
             else
                 { moved with Step = step; Seen = seen }
@@ -276,16 +270,13 @@ module HamiltonianMonteCarlo =
           Divergent = running.Divergent
           Warnings = warnings rHat effective running.Divergent }
 
-    /// Samples a log density, (chains, d) → (chains), float64 and differentiable, from a starting point for each chain
-    /// (chains, d). `observe` says what is kept of a position: (chains, d) → (chains, quantities). With a checkpoint it goes on where the same
-    /// work was stopped or killed, to the same bits.
-    let run (settings: HmcSettings) (logDensity: Tensor -> Tensor) (observe: Tensor -> Tensor) (start: Tensor) =
+    let private sample (settings: HmcSettings) (target: Leapfrog.Target) (observe: Tensor -> Tensor) (start: Tensor) =
         validate settings start
         use _ = torch.NewDisposeScope()
         use _ = torch.no_grad ()
         let seed = NoiseKey.SeedFor(settings.Seed, "hmc")
         let random = PhiloxRandom(seed, "lengths of trajectories")
-        let state = Leapfrog.at logDensity (start.``to``(Leapfrog.double).clone())
+        let state = Leapfrog.at target (start.``to``(Leapfrog.double).clone())
 
         if not (state.Value.isfinite().all().ToBoolean()) then
             raise (RangeException("starting points", "points of positive density in every chain", "zero density"))
@@ -293,7 +284,7 @@ module HamiltonianMonteCarlo =
         let file =
             settings.Checkpoint
             |> Option.bind (fun place ->
-                CheckpointFile.create "hmc" (identity settings logDensity observe state) settings.Progress (Some place))
+                CheckpointFile.create "hmc" (identity settings target observe state) settings.Progress (Some place))
 
         let quantities = Tensors.using (fun () -> int (observe state.Position).shape[1])
 
@@ -306,7 +297,7 @@ module HamiltonianMonteCarlo =
                 { Iteration = 0
                   State = state
                   Scale = scale
-                  Step = begun logDensity seed settings.Chains scale state 0 0.1
+                  Step = begun target seed settings.Chains scale state 0 0.1
                   Seen = Adaptation.none (int start.shape[1])
                   Accepted = 0.0
                   Divergent = 0
@@ -326,10 +317,31 @@ module HamiltonianMonteCarlo =
                     save ()
 
                 settings.Progress.Cancellation.ThrowIfCancellationRequested()
-                running <- advance settings logDensity observe renewals steps running
+                running <- advance settings target observe renewals steps running
 
                 if file |> Option.exists CheckpointFile.due then
                     save ()
 
         save ()
         finished settings running
+
+    /// Samples a log density, (chains, d) → (chains), float64 and differentiable, from a starting point for each chain
+    /// (chains, d). `observe` says what is kept of a position: (chains, d) → (chains, quantities). With a checkpoint it goes on where the same
+    /// work was stopped or killed, to the same bits.
+    let run settings (logDensity: Tensor -> Tensor) observe start =
+        sample
+            settings
+            { LogDensity = logDensity
+              Guide = None }
+            observe
+            start
+
+    /// As run, the chains moved by the slope of another density, one that is near and quicker: the log density itself decides what is accepted, so
+    /// that the other changes how much is, and not what is sampled.
+    let runGuided settings (logDensity: Tensor -> Tensor) (guide: Tensor -> Tensor) observe start =
+        sample
+            settings
+            { LogDensity = logDensity
+              Guide = Some guide }
+            observe
+            start
