@@ -41,12 +41,16 @@ type InferenceResult =
 
 /// From observed fields to posteriors: `Infer.delfi DelfiSettings.Default model compressor field`.
 module Infer =
-    /// What inference knows of a compressor.
-    let compression (compressor: Compressor) : Compression =
+    let private known (estimates: Compressor -> Tensor -> float[][]) measured (compressor: Compressor) : Compression =
         { Parameters = compressor.Parameters
           Fiducial = compressor.Fiducial
           Information = compressor.Fisher
-          Estimates = Compressor.estimates compressor
+          Estimates = estimates compressor
+          Unlike =
+            compressor.Typical
+            |> Option.map (fun typical ->
+                { Measured = measured typical compressor
+                  KeptApart = false })
           Further =
             compressor.Beside
             |> Option.map (Beside.summaries compressor.FieldShape (int compressor.Network.Description.Channels))
@@ -55,15 +59,20 @@ module Infer =
                   { edge with
                       Summary = edge.Summary + compressor.Parameters.Length } ] }
 
-    /// What inference by a model knows of a compressor: where a failed simulation stops it, what fails has a name.
-    let private compressionOf (model: Model) compressor =
-        let compression = compression compressor
+    let private measured typical compressor fields =
+        Compressor.measured compressor typical fields
 
+    /// What inference of observed fields (shape…) knows of a compressor.
+    let compression (fields: Tensor list) (compressor: Compressor) : Compression =
+        known Compressor.estimates measured compressor |> Compression.about fields
+
+    /// What inference by a model knows of a compressor: where a failed simulation stops it, what fails has a name.
+    let private compressionOf (model: Model) fields compressor =
         match model.Simulator.Failures with
-        | SkipFailures _ -> compression
+        | SkipFailures _ -> compression fields compressor
         | StopAtFailure ->
-            { compression with
-                Estimates = FeatureDoor.estimates compressor }
+            known FeatureDoor.estimates (measured >> FeatureDoor.checkedBy) compressor
+            |> Compression.about fields
 
     /// The exact answers for fields, and what the compressor keeps: before a simulation is spent, should they fail.
     let private exacts (model: Model) (compressor: Compressor) (fields: Tensor list) =
@@ -122,6 +131,25 @@ module Infer =
         else
             [ FarFromFiducial errors ]
 
+    /// How many times as unusual as one in a thousand of its like a field may be: where its posterior is, they are not quite the fiducial's.
+    let private unusual = 2.0
+
+    /// A field that is nothing like those where the compressor was trained, though its posterior is there.
+    let private unlike (compressor: Compressor) (field: Tensor) posterior =
+        let beyond =
+            match compressor.Typical with
+            | None -> -infinity
+            | Some typical ->
+                Tensors.using (fun () -> (Compressor.measured compressor typical (field.unsqueeze 0L))[0] |> Array.last)
+
+        if
+            exp beyond > unusual
+            && Compressor.away compressor (Posterior.mean posterior) <= Refit.near
+        then
+            [ UnlikeFiducial(exp beyond) ]
+        else
+            []
+
     /// How many times as wide as the compressor's error a posterior may be.
     let private widest = 3.0
 
@@ -157,12 +185,13 @@ module Infer =
                   Warnings =
                     unseen
                     @ far compressor found.Posterior
+                    @ unlike compressor field found.Posterior
                     @ wide compressor found.Posterior
                     @ found.Warnings
                   Failed = found.Failed })
             fields
             exacts
-            (method (placed compressor model) (compressionOf model compressor) fields)
+            (method (placed compressor model) (compressionOf model fields compressor) fields)
 
     /// The posterior of one field (shape…) by a method of a name: one of Method's, or your own.
     let by name method model compressor field =
@@ -211,7 +240,8 @@ module Infer =
     /// than they hold, the means of posteriors from a few simulations: a linear estimate may be anywhere then, and rounds that follow it jump
     /// from one end of a prior to the other.
     let locate seed (model: Model) (compressor: Compressor) (fields: Tensor) : float[][] =
-        let compression = compressionOf model compressor
+        let each = fields.unbind 0L |> List.ofArray
+        let compression = compressionOf model each compressor
 
         let pilots () =
             pilots seed model compressor compression fields
@@ -244,7 +274,8 @@ module Infer =
             { settings with
                 Fit = fewer settings.Fit
                 MeasureDerivatives = max (min 400 settings.MeasureDerivatives) (settings.MeasureDerivatives / 5)
-                Quote = fewer settings.Quote }
+                // of as many summaries as parameters, not of all features
+                Quote = max (features + 3) (settings.Quote / 5) }
         elif earlier.IsEmpty then
             settings
         else

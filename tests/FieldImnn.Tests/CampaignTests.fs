@@ -75,6 +75,7 @@ let private sameBits =
                     Fiducial = [| 0.0; 0.0 |]
                     Information = known.Fisher
                     Estimates = Tensors.toRows
+                    Unlike = None
                     Further = None
                     Edges = [] }
 
@@ -197,7 +198,7 @@ let private summaries =
           (fun () ->
               inFolder (fun folder ->
                   let compressor = Imnn.train settings universe (Prior.median prior)
-                  let compression = Infer.compression compressor
+                  let compression = Infer.compression [] compressor
 
                   let abc =
                       { AbcSettings.Default with

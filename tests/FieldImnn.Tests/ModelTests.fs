@@ -42,6 +42,7 @@ let private compression (known: Known) : Compression =
       Fiducial = [| 0.0; 0.0 |]
       Information = known.Fisher
       Estimates = Tensors.toRows
+      Unlike = None
       Further = None
       Edges = [] }
 
@@ -183,11 +184,72 @@ let private ambiguous =
 
           Expect.isEmpty (warned id) "θ itself: one peak") ]
 
+/// Pixels of mean μ(θ), the same at θ = 1 and 5, and of an sd that is 1 up to θ = 3 and grows beyond: at the fiducial only the mean tells θ, the
+/// variance says that the field is none of θ = 5.
+let private twice =
+    Simulator.create "mean and spread" [ "θ" ] [ 10; 10 ] [ 10; 10 ] (fun theta noise ->
+        let at = theta.unsqueeze -1L
+        let beyond = (at - 3.0.ToScalar()).clamp_min(0.0.ToScalar())
+
+        at * (6.0.ToScalar() - at) * (1.0 / 9.0).ToScalar()
+        + noise * (1.0.ToScalar() + beyond.square ()))
+
+/// The mass of a posterior above θ = 3, of a field at θ = 1 with stripes of a height, and what is warned of.
+let private above (stripes: float) (change: Compressor -> Compressor) method =
+    // of every row
+    let moments (x: Tensor) =
+        torch.cat ([| x.mean [| 2L |]; x.square().mean [| 2L |] |], 1L)
+
+    let settings =
+        { ImnnSettings.Default with
+            Features = Features.own "test moments" 20 moments
+            Fit = 2000
+            Quote = 1000 }
+
+    let compressor = Imnn.train settings twice [| 1.0 |]
+    // of every other row more and of the rest less, so that the estimate hardly moves
+    let observed =
+        Simulator.field twice [| 1.0 |] 5UL
+        + torch.tensor(Array.init 10 (fun i -> if i % 2 = 0 then stripes else -stripes)).unsqueeze 1L
+
+    let model = Model.create twice (Prior.uniform [ "θ", 0.0, 8.0 ])
+    let found = Infer.by "" method model (change compressor) observed
+
+    Array.map2 (fun (t: float[]) w -> if t[0] > 3.0 then w else 0.0) found.Posterior.Samples found.Posterior.Weights
+    |> Array.sum,
+    found.Warnings |> List.map _.Kind
+
+let private keptApart =
+    [ "abc",
+      Method.abc
+          { AbcSettings.Default with
+              Budget = 2000 }
+      "pmc", Method.pmc PmcSettings.Default ]
+    |> List.map (fun (name, method) ->
+        tensorTest $"{name} finds no second peak where the estimate is the same and the field is not" (fun () ->
+            let mass, warnings = above 0.0 id method
+            Expect.isLessThan mass 0.02 "kept apart"
+            Expect.isFalse (List.contains "unlike-fiducial" warnings) "it is like the fiducial's"
+            let mass, _ = above 0.0 (fun c -> { c with Typical = None }) method
+            Expect.isGreaterThan mass 0.2 "planted: estimates alone"))
+
+let private unlike =
+    tensorTest "a field that is nothing like the fiducial's, though its estimate is there, is warned of" (fun () ->
+        let method = Method.gaussian
+        let _, warnings = above 1.2 id method
+        Expect.contains warnings "unlike-fiducial" "stripes higher than the noise"
+        let _, warnings = above 0.3 id method
+        Expect.isFalse (List.contains "unlike-fiducial" warnings) "not of such as there may be"
+        let _, warnings = above 1.2 (fun c -> { c with Typical = None }) method
+        Expect.isFalse (List.contains "unlike-fiducial" warnings) "planted: nothing known of what is typical")
+
 let tests =
     testList
         "models"
         [ yield! dependentPriors
           yield! ambiguous
+          yield! keptApart
+          unlike
 
           test "a prior whose draws and density disagree is refused, as is a density that is NaN" {
               let frame = [ "a", Uniform(0.0, 1.0) ]

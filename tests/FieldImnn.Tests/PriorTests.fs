@@ -185,4 +185,31 @@ let private errors =
               refuses<SettingException> [ "-5" ] (fun () -> Prior.sample 1 0L -5 prior |> ignore)
           } ]
 
-let tests = testList "prior" [ densities; draws; errors ]
+let private conditions =
+    testList
+        "conditions"
+        [ test "draws where a condition holds are those of the prior that meet it: a disc in a square" {
+              let square = Prior.uniform [ "A", -1.0, 1.0; "B", -1.0, 1.0 ]
+              let radius (t: float[]) = sqrt (t[0] * t[0] + t[1] * t[1])
+              let disc = Prior.where (fun t -> radius t <= 1.0) square
+              let draws = Prior.sample 3 0L 4000 disc
+              Expect.isTrue (draws |> Array.forall (Prior.contains disc)) "inside"
+              Expect.equal (Prior.sample 3 100L 5 disc) draws[100..104] "by seed and index alone"
+              // uniform in a disc: r² is uniform between 0 and 1, whose mean has an error of 0.29/√4000
+              let mean = draws |> Array.averageBy (fun t -> radius t ** 2.0)
+              Expect.isLessThan (abs (mean - 0.5)) (4.0 * 0.2887 / sqrt 4000.0) "r²"
+
+              let all =
+                  Prior.sample 3 0L 4000 square |> Array.averageBy (fun t -> radius t ** 2.0)
+
+              Expect.isGreaterThan (abs (all - 0.5)) (4.0 * 0.2887 / sqrt 4000.0) "planted: the square"
+              Expect.equal (Prior.logDensity disc [| 0.1; 0.2 |]) (Prior.logDensity square [| 0.1; 0.2 |]) "density"
+              Expect.equal (Prior.logDensity disc [| 0.9; 0.9 |]) -infinity "outside"
+          }
+
+          test "a condition that no draw meets" {
+              let prior = Prior.uniform [ "A", 0.0, 1.0 ] |> Prior.where (fun t -> t[0] > 2.0)
+              refuses<RangeException> [ "condition"; "none of" ] (fun () -> Prior.sample 1 0L 1 prior |> ignore)
+          } ]
+
+let tests = testList "prior" [ densities; draws; conditions; errors ]

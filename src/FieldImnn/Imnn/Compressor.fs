@@ -19,6 +19,8 @@ type Compressor =
         Fiducial: float[]
         /// What inference compares beside the estimates, if anything.
         Beside: Beside option
+        /// What features look like at the fiducial; a regression over a prior knows no such place.
+        Typical: TypicalFeatures option
         /// The closed-form last layer (features, summaries), if there is one.
         Linear: Matrix<float> option
         /// μ, C and μ, of the summaries, from simulations of their own (of stored ones, those that chose the weights): what the estimate
@@ -83,8 +85,8 @@ module Compressor =
     let internal statistics linear x dx =
         Fisher.statistics (project linear x) (project linear dx)
 
-    /// Summaries x (n, summaries), float64, on the compressor's device, of fields (n, shape…), in chunks.
-    let summaries compressor (fields: Tensor) : Tensor =
+    /// What is made of the features (n, k) of fields (n, shape…), in chunks.
+    let private ofFeatures (make: Tensor -> Tensor) compressor (fields: Tensor) : Tensor =
         Guard.Finite("fields", Guard.Batched("fields", fields, compressor.FieldShape))
         |> ignore
 
@@ -100,9 +102,13 @@ module Compressor =
                                 .narrow(0L, int64 start, int64 length)
                                 .``to``(torch.ScalarType.Float32, compressor.Device)
 
-                        project compressor.Linear (compressor.Network.Forward(Dual(chunk, null))).Primal))
+                        make (compressor.Network.Forward(Dual(chunk, null))).Primal))
 
             torch.cat (parts, 0L))
+
+    /// Summaries x (n, summaries), float64, on the compressor's device, of fields (n, shape…), in chunks.
+    let summaries compressor (fields: Tensor) : Tensor =
+        ofFeatures (project compressor.Linear) compressor fields
 
     /// θ̂ of summaries (n, summaries): rows of parameters.
     let estimateOfSummaries compressor (x: Tensor) : float[][] =
@@ -122,6 +128,22 @@ module Compressor =
     /// Score estimates θ̂ of fields (n, shape…): rows of parameters.
     let estimates compressor (fields: Tensor) : float[][] =
         Tensors.using (fun () -> estimateOfSummaries compressor (summaries compressor fields))
+
+    /// Score estimates of fields (n, shape…), and behind each how far the field lies beyond what looks like the fiducial's:
+    /// > 0 for one that is nothing like those.
+    let internal measured compressor (typical: TypicalFeatures) (fields: Tensor) : float[][] =
+        Tensors.using (fun () ->
+            let both (x: Tensor) =
+                let beyond = (TypicalFeatures.beyond typical x |> Tensors.ofVector).``to`` x.device
+                torch.cat ([| project compressor.Linear x; beyond.unsqueeze 1L |], 1L)
+
+            let made = ofFeatures both compressor fields
+            let s = made.shape[1] - 1L
+
+            Array.map2
+                (fun estimate beyond -> Array.append estimate [| beyond |])
+                (estimateOfSummaries compressor (made.narrow (1L, 0L, s)))
+                (made.select (1L, s) |> Tensors.toArray))
 
     /// The score estimate θ̂ of one field (shape…).
     let estimate compressor (field: Tensor) : float[] =

@@ -49,9 +49,10 @@ module internal FeatureDoor =
         |> Array.tryFind (snd >> Double.IsFinite >> not)
         |> Option.map (fun ((name, i, count), value) -> name, $"{value} in number {i} of {count}")
 
-    /// Estimates (rows) of fields (n, shape…) by a compressor; one that is NaN or infinite is an error that names the features.
-    let estimates (compressor: Compressor) (fields: Tensor) : float[][] =
-        let made = Compressor.estimates compressor fields
+    /// Estimates (rows) of fields (n, shape…) by a compressor, or what else is made of them with the estimates; one that is NaN or infinite is an
+    /// error that names the features.
+    let checkedBy (make: Compressor -> Tensor -> float[][]) (compressor: Compressor) (fields: Tensor) : float[][] =
+        let made = make compressor fields
 
         match made |> Array.tryFindIndex (Array.forall Double.IsFinite >> not) with
         | None -> made
@@ -123,6 +124,10 @@ module internal FeatureDoor =
                         said
                 )
             | _ -> ()
+
+    /// Estimates (rows) of fields (n, shape…).
+    let estimates compressor fields =
+        checkedBy Compressor.estimates compressor fields
 
     /// Estimates of observed fields (shape…), which are numbers.
     let observed (compressor: Compressor) (fields: Tensor list) =

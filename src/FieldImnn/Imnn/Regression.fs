@@ -178,6 +178,7 @@ module Regression =
           FieldShape = simulator.FieldShape
           Fiducial = Array.init p (fun k -> theta |> Array.averageBy (Array.item k))
           Beside = None
+          Typical = None
           Linear = Some weights
           Statistics =
             { Mean = (mean * weights).Row 0

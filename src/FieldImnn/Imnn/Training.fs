@@ -180,6 +180,7 @@ module Imnn =
           FieldShape = simulator.FieldShape
           Fiducial = fiducial
           Beside = None
+          Typical = Some(TypicalFeatures.fit fitX)
           Linear = linear
           Statistics = Compressor.statistics linear fitX fitDx
           Fisher = quoted.Fisher

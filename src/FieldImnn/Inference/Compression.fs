@@ -3,6 +3,16 @@ namespace FieldImnn
 open FieldImnn.Core.Random
 open MathNet.Numerics.LinearAlgebra
 
+/// How fields that are nothing like those where a compressor was trained are told from others.
+type Unlike =
+    {
+        /// Fields (n, shape…) → rows of θ̂ (p) and, last, how far the field lies beyond what looks like the fiducial's: > 0 for one that is nothing
+        /// like those.
+        Measured: Tensor -> float[][]
+        /// Whether inference keeps such fields apart: as long as no observed field is one of them.
+        KeptApart: bool
+    }
+
 /// What inference knows of a compressor: how fields become numbers, and how much these say where it was trained.
 type Compression =
     {
@@ -14,6 +24,9 @@ type Compression =
         Information: Matrix<float>
         /// Fields (n, shape…) → rows of θ̂ (p).
         Estimates: Tensor -> float[][]
+        /// An estimate is linear in the features: of a field that is nothing like those at the fiducial it can be anything, the observed field's as
+        /// well, and a posterior has a second peak then where no such field ever was. None where such fields are not told.
+        Unlike: Unlike option
         /// Further summaries to compare beside the estimates, fields (n, shape…) → (n, k), where there are any.
         Further: (Tensor -> Tensor) option
         /// Hard edges of the summaries, counted over all of them, the estimates first.
@@ -22,13 +35,67 @@ type Compression =
 
 /// Summaries of fields, and their distance.
 module Compression =
-    /// What is compared, fields (n, shape…) → rows: the estimates, then the further summaries.
-    let summaries compression (fields: Tensor) : float[][] =
-        let estimates = compression.Estimates fields
+    /// How many standard errors an estimate is moved away at the most.
+    let private apart = 30.0
 
-        match compression.Further with
+    /// The estimate of a measured row: where its field is nothing like the fiducial's, moved away from the fiducial, along the way that it is from
+    /// there.
+    let private moved compression (row: float[]) =
+        let p = compression.Fiducial.Length
+        let estimate, beyond = Array.truncate p row, row[p]
+        let way = Array.map2 (-) estimate compression.Fiducial
+        let step = Vector<float>.Build.DenseOfArray way
+        let errors = sqrt (step.DotProduct(compression.Information * step))
+
+        if beyond > 0.0 && errors > 0.0 then
+            let farther = 1.0 + apart * (1.0 - exp -beyond) / errors
+            Array.map2 (fun fiducial step -> fiducial + farther * step) compression.Fiducial way
+        else
+            estimate
+
+    let private append further (estimates: float[][]) (fields: Tensor) =
+        match further with
         | None -> estimates
         | Some further -> Tensors.using (fun () -> Array.map2 Array.append estimates (Tensors.toRows (further fields)))
+
+    /// All that is known of fields (n, shape…), rows: the estimates, how far the fields are from those at the fiducial, where that is told, and the
+    /// further summaries.
+    let internal known compression (fields: Tensor) : float[][] =
+        let rows =
+            match compression.Unlike with
+            | Some unlike -> unlike.Measured fields
+            | None -> compression.Estimates fields
+
+        append compression.Further rows fields
+
+    /// The compression for observed fields (shape…): those unlike the fiducial's are kept apart unless one of these is.
+    let about (fields: Tensor list) compression =
+        match compression.Unlike with
+        | None -> compression
+        | Some unlike ->
+            let like (field: Tensor) =
+                Tensors.using (fun () -> (unlike.Measured(field.unsqueeze 0L))[0] |> Array.last)
+                <= 0.0
+
+            { compression with
+                Unlike =
+                    Some
+                        { unlike with
+                            KeptApart = List.forall like fields } }
+
+    /// The compression by estimates alone: for likelihoods that are learned, which a ring of moved estimates costs simulations, from parameters among
+    /// which nothing is unlike the observed field.
+    let alone compression = { compression with Unlike = None }
+
+    /// What is compared, fields (n, shape…) → rows: the estimates, then the further summaries.
+    let summaries compression (fields: Tensor) : float[][] =
+        let estimates =
+            match compression.Unlike with
+            | Some { KeptApart = true
+                     Measured = measured } -> measured fields |> Array.map (moved compression)
+            | _ -> compression.Estimates fields
+
+        append compression.Further estimates fields
 
     /// The summaries of one field (shape…).
     let ofField compression (field: Tensor) : float[] =

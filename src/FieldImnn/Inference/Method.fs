@@ -3,6 +3,7 @@ namespace FieldImnn
 open System.IO
 open FieldImnn.Core
 open FieldImnn.Core.Random
+open MathNet.Numerics.LinearAlgebra
 
 /// What a method made of one field.
 type Inferred =
@@ -74,10 +75,28 @@ module Method =
                     Failed = result.Failed
                     Warnings = result.Warnings } ]
 
-    /// Half the width, in sds of a pilot's posterior, of the part of the prior in which DELFI looks for the posterior.
+    /// How far from a pilot's posterior, in its sds along any direction, DELFI looks for a posterior.
     let private reach = 8.0
 
-    /// The part of the prior that pilot posteriors reach.
+    /// The distance of θ from the nearest of posteriors, in their sds: √[(θ − mean)ᵀ C⁻¹ (θ − mean)].
+    let private distance (posteriors: Posterior list) =
+        let each =
+            [ for p in posteriors ->
+                  Vector<float>.Build.DenseOfArray(Posterior.mean p),
+                  Matrices.generalisedInverse "covariance of a pilot's posterior" (Posterior.covariance p) ]
+
+        fun (theta: float[]) ->
+            each
+            |> List.map (fun (mean, precision) ->
+                let away = Vector<float>.Build.DenseOfArray theta - mean
+                sqrt (max 0.0 (away.DotProduct(precision * away))))
+            |> List.min
+
+    /// Of so many draws of the box about the part that pilots reach, so many must lie in it for the part to be drawn from by rejection.
+    let private tried, least = 2000, 20
+
+    /// The part of the prior that pilot posteriors reach: within so many of their sds in every direction; where that is too little of the box
+    /// about it to be drawn from, as of many parameters, the box.
     let private around (prior: Prior) (pilots: Posterior list) =
         let ends pick extreme =
             pilots
@@ -86,19 +105,18 @@ module Method =
 
         let low = ends (fun m s -> m - reach * s) min
         let high = ends (fun m s -> m + reach * s) max
-        Prior.within (Array.zip low high) prior
+        let box = Prior.within (Array.zip low high) prior
+        let distance = distance pilots
+        let near theta = distance theta <= reach
+        let inside = Prior.sample 1 0L tried box |> Array.filter near
 
-    /// The part of a posterior's probability that lies near faces of its prior which are not faces of the whole one.
-    let private atFaces (prior: Prior) (part: Prior) (posterior: Posterior) =
-        let near (theta: float[]) =
-            Array.map3
-                (fun (lo, hi) (a, b) v -> (a > lo && v < a + 0.02 * (b - a)) || (b < hi && v > b - 0.02 * (b - a)))
-                (Prior.bounds prior)
-                (Prior.bounds part)
-                theta
-            |> Array.exists id
+        if inside.Length < least then box else Prior.where near box
 
-        Array.map2 (fun theta w -> if near theta then w else 0.0) posterior.Samples posterior.Weights
+    /// The part of a posterior's probability that lies near the end of the part of the prior in which it was looked for.
+    let private atEnd (pilots: Posterior list) (posterior: Posterior) =
+        let distance = distance pilots
+
+        Array.map2 (fun theta w -> if distance theta > 0.9 * reach then w else 0.0) posterior.Samples posterior.Weights
         |> Array.sum
 
     /// Settings of the pilot of field i: as many simulations as half a round of DELFI's. A field's pilots are its own, and are kept apart from those
@@ -140,35 +158,41 @@ module Method =
                         { settings.Estimator with
                             Edges = compression.Edges } }
 
-            let observed = fields |> List.map (Compression.ofField compression)
-
-            let run prior =
+            let run compression prior =
                 let found =
                     Delfi.run
                         settings
                         model.Simulator
                         (Compression.summaries compression)
                         prior
-                        (observed |> List.map Array.singleton |> Array.ofList)
+                        (fields
+                         |> List.map (Compression.ofField compression >> Array.singleton)
+                         |> Array.ofList)
 
                 (found.Likelihood :> System.IDisposable).Dispose()
                 found
 
-            let piloted = pilots settings model compression observed
+            let piloted =
+                fields
+                |> List.map (Compression.ofField compression)
+                |> pilots settings model compression
+
             let first = piloted |> List.collect snd
 
-            // a prior of dependent parameters has no draws of a part of its own
-            let part =
+            // a prior of dependent parameters has no draws of a part of its own; in a part is nothing unlike the observed fields
+            let found =
                 if model.Prior.Dependence.IsSome then
-                    model.Prior
+                    run compression model.Prior
                 else
-                    around model.Prior (List.map fst piloted)
-
-            let found = run part
+                    run (Compression.alone compression) (around model.Prior (List.map fst piloted))
 
             let runs =
-                if found.Posteriors |> Array.exists (fun p -> atFaces model.Prior part p > 0.01) then
-                    [ run model.Prior; found ]
+                if
+                    model.Prior.Dependence.IsNone
+                    && found.Posteriors
+                       |> Array.exists (fun p -> atEnd (List.map fst piloted) p > 0.01)
+                then
+                    [ run compression model.Prior; found ]
                 else
                     [ found ]
 

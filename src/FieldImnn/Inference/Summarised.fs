@@ -6,21 +6,24 @@ open TorchSharp
 
 /// Inference from summaries that are kept in place of fields: a simulator and a compression as one simulator, whose field is the summaries.
 module Summarised =
-    /// Numbers of the summaries of a field: of a simulated one, where the compression does not say it.
+    /// Numbers of the estimates, with how far a field is from those at the fiducial, where that is told.
+    let private estimates (compression: Compression) =
+        compression.Parameters.Length + (if compression.Unlike.IsSome then 1 else 0)
+
+    let private ofField compression (field: Tensor) =
+        Tensors.using (fun () -> (Compression.known compression (field.unsqueeze 0L))[0])
+
+    /// Numbers of what is known of a field: of a simulated one, where the compression does not say it.
     let private width (compression: Compression) simulator =
         match compression.Further with
-        | None -> compression.Parameters.Length
-        | Some _ ->
-            Tensors.using (fun () ->
-                (Simulator.field simulator compression.Fiducial 1UL
-                 |> Compression.ofField compression)
-                    .Length)
+        | None -> estimates compression
+        | Some _ -> (Simulator.field simulator compression.Fiducial 1UL |> ofField compression).Length
 
     /// The simulator of the summaries of a simulator's fields: θ → noise → (n, summaries), float64. Each field is compressed by itself: in a batch
     /// the last bits of single precision would depend on what else is in it. What is not finite, or is refused by the features, is NaN where failed
     /// simulations are left out.
     let simulator (compression: Compression) (simulator: Simulator) : Simulator =
-        let compress = Compression.summaries compression
+        let compress = Compression.known compression
         let width = width compression simulator
         let skips = (simulator.Failures <> StopAtFailure)
 
@@ -53,7 +56,7 @@ module Summarised =
     let method (store: Simulator -> Simulator) (inner: Method) : Method =
         fun model compression fields ->
             let summaries = simulator compression model.Simulator |> store
-            let p = compression.Parameters.Length
+            let p, known = compression.Parameters.Length, estimates compression
 
             let parts (rows: Tensor) first length =
                 Tensors.using (fun () -> rows.narrow (1L, int64 (first: int), int64 (length: int)) |> Tensors.toRows)
@@ -61,12 +64,16 @@ module Summarised =
             let already =
                 { compression with
                     Estimates = fun rows -> parts rows 0 p
+                    Unlike =
+                        compression.Unlike
+                        |> Option.map (fun unlike ->
+                            { unlike with
+                                Measured = fun rows -> parts rows 0 known })
                     Further =
                         compression.Further
                         |> Option.map (fun _ ->
-                            fun (rows: Tensor) -> rows.narrow (1L, int64 p, rows.shape[1] - int64 p)) }
+                            fun (rows: Tensor) -> rows.narrow (1L, int64 known, rows.shape[1] - int64 known)) }
 
-            let observed =
-                fields |> List.map (Compression.ofField compression >> Tensors.ofVector)
+            let observed = fields |> List.map (ofField compression >> Tensors.ofVector)
 
             inner { model with Simulator = summaries } already observed

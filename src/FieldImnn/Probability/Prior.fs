@@ -309,6 +309,29 @@ module Prior =
 
         Array.init n (fun i -> draw (start + int64 i))
 
+    /// Draws of a prior among which one must meet a condition.
+    let private mostRejected = 100000
+
+    /// The prior where a condition on θ holds: its density there, unnormalised, and those of its draws that meet it. For conditions that a good part of
+    /// the prior meets: a draw takes as many of the prior's as that makes it.
+    let where (holds: float[] -> bool) prior =
+        let density theta =
+            if holds theta then logDensity prior theta else -infinity
+
+        let draw (seed: int) index =
+            Seq.init mostRejected (fun again -> (sample (seed + 7919 * again) index 1 prior)[0])
+            |> Seq.tryFind holds
+            |> Option.defaultWith (fun () ->
+                raise (
+                    RangeException(
+                        "condition on a prior",
+                        "one that some of its draws meet",
+                        $"none of {mostRejected}"
+                    )
+                ))
+
+        dependent (List.ofArray (Array.zip prior.Names prior.Marginals)) density draw
+
     /// Draws whose median is that of dependent parameters.
     let private enough = 1001
 

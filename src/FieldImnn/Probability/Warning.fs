@@ -23,6 +23,9 @@ type Warning =
     | Unseen of parameters: string list
     /// The posterior's mean lies this many standard errors of one field from where the compressor was trained.
     | FarFromFiducial of errors: float
+    /// The field's features are, over all, this many times as unusual as those of one in a thousand simulations where the compressor was
+    /// trained, though the posterior lies there.
+    | UnlikeFiducial of times: float
     /// Parameters whose posterior is this many times as wide as the compressor's error where it was trained.
     | WiderThanErrors of widths: (string * float) list
 
@@ -36,6 +39,7 @@ type Warning =
         | Contradiction _ -> "posterior-and-likelihood-disagree"
         | Unseen _ -> "parameters-not-seen"
         | FarFromFiducial _ -> "far-from-fiducial"
+        | UnlikeFiducial _ -> "unlike-fiducial"
         | WiderThanErrors _ -> "wider-than-errors"
 
     /// The warning as a sentence.
@@ -67,6 +71,8 @@ type Warning =
 
         | FarFromFiducial errors ->
             $"The posterior lies {Warning.number errors} standard errors from where the compressor was trained: it may be wider than need be; train again there (more rounds)."
+        | UnlikeFiducial times ->
+            $"The field as a whole is unlike simulations where the posterior lies: its features are {Warning.number times} times as unusual as those of one in a thousand. The model is unlikely to have made it."
         | WiderThanErrors widths ->
             let list =
                 widths

@@ -13,7 +13,7 @@ open TorchSharp
 /// Compressors on disk: a zip of .npy arrays (weights in single, statistics in double precision) and a manifest in JSON.
 module CompressorFile =
     /// The format's version. A file of another one is refused, not guessed at.
-    let version = 2
+    let version = 3
 
     let private manifestName = "manifest.json"
 
@@ -89,6 +89,12 @@ module CompressorFile =
               "history", TrainingHistory.toNpy compressor.History
               match compressor.Linear with
               | Some layer -> "linear", ofMatrix layer
+              | None -> ()
+              match compressor.Typical with
+              | Some typical ->
+                  "typicalMean", Npy.vector typical.Mean
+                  "typicalSd", Npy.vector typical.Sd
+                  "typicalRare", Npy.vector [| typical.Rare |]
               | None -> ()
               match Features.owned (Features.ofDescription compressor.Network.Description) with
               | [] -> ()
@@ -280,12 +286,25 @@ module CompressorFile =
 
         let s = if linear.IsSome then p else features
 
+        let typical =
+            if file.Arrays.ContainsKey "typicalMean" then
+                let numbers name count =
+                    (finite path file name [| count |]).Data
+
+                Some
+                    { Mean = numbers "typicalMean" features
+                      Sd = numbers "typicalSd" features
+                      Rare = (numbers "typicalRare" 1)[0] }
+            else
+                None
+
         { Network = network
           Device = Device.cpu
           Parameters = parameters
           FieldShape = list path manifest "fieldShape"
           Fiducial = (finite path file "fiducial" [| p |]).Data
           Beside = besideOf path manifest
+          Typical = typical
           Linear = linear
           Statistics =
             { Mean = Vector<float>.Build.DenseOfArray (finite path file "mean" [| s |]).Data
@@ -330,7 +349,7 @@ module CompressorFile =
                 path
                 $"format version {version}"
                 (if found < version then
-                     $"version {found}, of before features were values: train it again"
+                     $"version {found}, of before it said what fields look like: train it again"
                  else
                      $"version {found}")
 
