@@ -8,7 +8,7 @@ open Plotly.NET.LayoutObjects
 /// Credible regions of two parameters in several panels; a name has the same colour in all of them.
 module internal Contours =
     let private side = 300.0
-    let private gapX, gapY = 92.0, 104.0
+    let private gapX, private gapY = 92.0, 104.0
     let private reach = 3.6
 
     /// Mean ± 3.6 sd of every layer, inside the bounds, with the truth in view.

@@ -30,7 +30,7 @@ module EnsembleTraining =
     let internal pick (data: Tensor) (rows: Tensor) : Tensor =
         data.index_select(0L, rows.flatten ()).view(rows.shape[0], rows.shape[1], data.shape[1])
 
-    let private beta1, beta2 = 0.9, 0.999
+    let private beta1, private beta2 = 0.9, 0.999
 
     /// One step with a learning rate for each member and clipped gradients.
     let private step (bank: WeightBank) clip adam (rates: float[]) (loss: Tensor) =

@@ -119,7 +119,7 @@ module ExactAnswer =
     let posteriorOn n exact (prior: Prior) (field: Tensor) =
         GridPosterior.compute n prior.Names (Prior.bounds prior) (logPosterior exact prior field)
 
-    let private seed, doublings = 1, 5
+    let private seed, private doublings = 1, 5
 
     /// The exact posterior of a field by the answer's sampler, and what must be known before it is trusted. `Suited`: one or two parameters
     /// on a grid (of 121 × 121 points about the peak) where one resolves them, else walkers until their moments are settled.

@@ -76,7 +76,7 @@ module TransformedFieldLikelihood =
                 torch.cat (parts, 0L))
 
     // places x of the trapezoidal rule in units of σ, which for a Gaussian times a function that is analytic near the real line is exact
-    let private step, reach = 0.005, 11.0
+    let private step, private reach = 0.005, 11.0
 
     /// E over g ~ N(0, σ²) of what u = ∂T⁻¹/∂θ_a at fixed d, as a function of g, is: for each of the transform's parameters the values of u
     /// and u′ at x (nodes), with the nodes' weights.

@@ -25,7 +25,7 @@ module PosteriorFile =
 
         found
 
-    let private namesText, provenanceText = "parameters.json", "provenance.json"
+    let private namesText, private provenanceText = "parameters.json", "provenance.json"
 
     let private writeNpz path provenance (posterior: Posterior) =
         Npz.write

@@ -195,7 +195,7 @@ module Regression =
           Notes = Map [ note ] }
 
     /// The part of the simulations that a second regression learns from, and the least number of them.
-    let private nearest, least = 0.3, 300
+    let private nearest, private least = 0.3, 300
 
     /// A compressor by regression for an observed field (shape…): a first one all over the prior, then one on the part of the simulations that it
     /// places nearest to the field. The best features of a field are others elsewhere; what is selected by features leaves the regression on

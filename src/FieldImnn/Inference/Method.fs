@@ -92,8 +92,10 @@ module Method =
                 sqrt (max 0.0 (away.DotProduct(precision * away))))
             |> List.min
 
-    /// Of so many draws of the box about the part that pilots reach, so many must lie in it for the part to be drawn from by rejection.
-    let private tried, least = 2000, 20
+    /// Draws of the box about the part that pilots reach, and how many of them must lie in it for the part to be drawn from by rejection.
+    let private tried = 2000
+
+    let private least = 20
 
     /// The part of the prior that pilot posteriors reach: within so many of their sds in every direction; where that is too little of the box
     /// about it to be drawn from, as of many parameters, the box.

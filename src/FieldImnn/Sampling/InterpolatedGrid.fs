@@ -6,7 +6,7 @@ open FieldImnn.Core
 /// Posteriors of one or two parameters whose log density takes long: some hundred evaluations in place of ten thousand.
 module internal InterpolatedGrid =
     // points of a side: of a look for the peak, of a check, of the grid that is returned
-    let private look, probes, points = 7, 4, 121
+    let private look, private probes, private points = 7, 4, 121
 
     /// Tolerance of ln p at points that were not used.
     let private tolerance = 0.01

@@ -256,7 +256,7 @@ module internal CampaignRecords =
             | :? UnauthorizedAccessException as fault -> unreadable campaign folder fault
 
     /// Looks that may find nothing before they become rarer, and how rare they become: listing the folder takes time where its disk is far away.
-    let private patience, rarest = 8, 63
+    let private patience, private rarest = 8, 63
 
     /// As refresh, but more and more rarely where nothing comes; what this process has written is read each time.
     let private refreshNowAndThen campaign =
