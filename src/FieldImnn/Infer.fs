@@ -242,6 +242,7 @@ module Infer =
     let locate seed (model: Model) (compressor: Compressor) (fields: Tensor) : float[][] =
         let each = fields.unbind 0L |> List.ofArray
         let compression = compressionOf model each compressor
+        each |> List.iter _.Dispose()
 
         let pilots () =
             pilots seed model compressor compression fields
