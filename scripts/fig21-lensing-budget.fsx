@@ -10,12 +10,7 @@ let options = StudyOptions.ofScript "artifacts/lensing" fsi.CommandLineArgs
 let progress = Study.progress options
 let study = LensingStudy.create options progress
 let field = LensingStudy.kept study "field"
-
-let compression =
-    LensingStudy.network study
-    |> Infer.compression [ study.Field ]
-    |> Compression.alone
-
+let compression = LensingStudy.network study |> Infer.compression
 let methods = LensingStudy.methods study
 let names = List.map fst methods
 

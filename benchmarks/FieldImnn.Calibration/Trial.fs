@@ -75,7 +75,7 @@ let exact subject field =
     ExactAnswer.posteriorOn points subject.Problem.Exact subject.Problem.Prior field
 
 let private posteriors (method: Method) subject compressor fields =
-    method subject.Problem.Model (Infer.compression fields compressor) fields
+    method subject.Problem.Model (Infer.compression compressor |> Compression.about fields) fields
 
 /// Fields a group at a time: each by itself, as a user's field would be, or some that share a run and a compressor.
 let sequential size subject methodOf (universe: (float[] * Tensor)[]) (exacts: Posterior[]) =

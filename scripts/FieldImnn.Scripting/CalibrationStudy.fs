@@ -103,7 +103,7 @@ module CalibrationStudy =
         let universe i =
             Simulator.field problem.Simulator truths[i] (NoiseKey.SeedFor(options.Seed, $"calibration field {i}"))
 
-        let compression = Infer.compression (List.init fields universe) compressor
+        let compression = Infer.compression compressor
 
         { Compress = Compression.summaries compression
           Simulating =

@@ -77,7 +77,7 @@ module SimulateCommand =
             |> Option.map (fun path ->
                 CompressorFile.loadOn device path
                 |> Cache.require command.Notes path
-                |> Infer.compression [])
+                |> Infer.compression)
 
         if kept.Summaries && compression.IsNone then
             raise (SettingException("--keep", "a --compressor whose summaries are kept", "none"))

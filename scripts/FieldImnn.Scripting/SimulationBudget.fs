@@ -121,7 +121,7 @@ module SimulationBudget =
 
     /// DELFI's run of a seed.
     let delfi settings (problem: Problem) compressor field seed =
-        let compression = Infer.compression [ field ] compressor |> Compression.alone
+        let compression = Infer.compression compressor
 
         Delfi.run
             { DelfiSettings.Default with
@@ -140,7 +140,7 @@ module SimulationBudget =
             raise (SettingException("simulation budget", "at least one budget and one seed", "none"))
 
         let exact = ExactAnswer.posterior problem.Exact problem.Prior field
-        let compression = Infer.compression [ field ] compressor
+        let compression = Infer.compression compressor |> Compression.about [ field ]
         let compress = Compression.summaries compression
 
         let metric seed =

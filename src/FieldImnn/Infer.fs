@@ -62,17 +62,16 @@ module Infer =
     let private measured typical compressor fields =
         Compressor.measured compressor typical fields
 
-    /// What inference of observed fields (shape…) knows of a compressor.
-    let compression (fields: Tensor list) (compressor: Compressor) : Compression =
-        known Compressor.estimates measured compressor |> Compression.about fields
+    /// What inference knows of a compressor, by its estimates alone: `Compression.about` observed fields keeps apart what is unlike the fiducial's.
+    let compression (compressor: Compressor) : Compression =
+        known Compressor.estimates measured compressor
 
-    /// What inference by a model knows of a compressor: where a failed simulation stops it, what fails has a name.
+    /// What inference of observed fields (shape…) by a model knows of a compressor: where a failed simulation stops it, what fails has a name.
     let private compressionOf (model: Model) fields compressor =
         match model.Simulator.Failures with
-        | SkipFailures _ -> compression fields compressor
-        | StopAtFailure ->
-            known FeatureDoor.estimates (measured >> FeatureDoor.checkedBy) compressor
-            |> Compression.about fields
+        | SkipFailures _ -> compression compressor
+        | StopAtFailure -> known FeatureDoor.estimates (measured >> FeatureDoor.checkedBy) compressor
+        |> Compression.about fields
 
     /// The exact answers for fields, and what the compressor keeps: before a simulation is spent, should they fail.
     let private exacts (model: Model) (compressor: Compressor) (fields: Tensor list) =
@@ -135,12 +134,8 @@ module Infer =
     let private unusual = 2.0
 
     /// A field that is nothing like those where the compressor was trained, though its posterior is there.
-    let private unlike (compressor: Compressor) (field: Tensor) posterior =
-        let beyond =
-            match compressor.Typical with
-            | None -> -infinity
-            | Some typical ->
-                Tensors.using (fun () -> (Compressor.measured compressor typical (field.unsqueeze 0L))[0] |> Array.last)
+    let private unlike (compressor: Compressor) compression (field: Tensor) posterior =
+        let beyond = Compression.beyond compression field
 
         if
             exp beyond > unusual
@@ -172,6 +167,7 @@ module Infer =
         FeatureDoor.observed compressor fields
         let exacts = exacts model compressor fields
         let unseen = unseen model compressor
+        let compression = compressionOf model fields compressor
 
         List.map3
             (fun field exact (found: Inferred) ->
@@ -185,13 +181,13 @@ module Infer =
                   Warnings =
                     unseen
                     @ far compressor found.Posterior
-                    @ unlike compressor field found.Posterior
+                    @ unlike compressor compression field found.Posterior
                     @ wide compressor found.Posterior
                     @ found.Warnings
                   Failed = found.Failed })
             fields
             exacts
-            (method (placed compressor model) (compressionOf model fields compressor) fields)
+            (method (placed compressor model) compression fields)
 
     /// The posterior of one field (shape…) by a method of a name: one of Method's, or your own.
     let by name method model compressor field =

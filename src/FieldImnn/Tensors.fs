@@ -179,6 +179,11 @@ module Tensors =
 
 /// Linear algebra with typed errors.
 module Matrices =
+    /// (a − b)ᵀ M (a − b).
+    let internal squaredDistance (metric: Matrix<float>) (a: float[]) (b: float[]) =
+        let away = Vector<float>.Build.DenseOfArray(Array.map2 (-) a b)
+        away.DotProduct(metric * away)
+
     let private failed name what =
         raise (SingularMatrixException(name, "a positive definite matrix", what))
 

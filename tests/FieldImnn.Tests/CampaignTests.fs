@@ -198,7 +198,7 @@ let private summaries =
           (fun () ->
               inFolder (fun folder ->
                   let compressor = Imnn.train settings universe (Prior.median prior)
-                  let compression = Infer.compression [] compressor
+                  let compression = Infer.compression compressor
 
                   let abc =
                       { AbcSettings.Default with

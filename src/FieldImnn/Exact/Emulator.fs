@@ -46,15 +46,17 @@ module internal Emulator =
             ))
             * reach.ToScalar()
 
+        let batches = u.split 8L
+
         let asked =
-            u.split 8L
+            batches
             |> Array.choose (fun rows ->
                 try
                     Some(Array.append [| rows |] (f rows))
                 with :? FieldImnnException ->
                     None)
 
-        if 2 * asked.Length < n / 8 then
+        if 2 * asked.Length < batches.Length then
             None
         else
             let joined i =

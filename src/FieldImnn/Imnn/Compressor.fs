@@ -48,10 +48,10 @@ module Compressor =
 
     /// How far θ lies from where the compressor was trained, in standard errors of one field: √[(θ − θ_fid)ᵀ F (θ − θ_fid)/p].
     let away compressor (theta: float[]) =
-        let step =
-            Array.map2 (-) theta compressor.Fiducial |> Vector<float>.Build.DenseOfArray
-
-        sqrt (step.DotProduct(compressor.Fisher * step) / float compressor.Fiducial.Length)
+        sqrt (
+            Matrices.squaredDistance compressor.Fisher theta compressor.Fiducial
+            / float compressor.Fiducial.Length
+        )
 
     /// The compressor on a device: itself if it is there, else one of the same weights and constants, and the old one stays as it is.
     let on (device: torch.Device) (compressor: Compressor) =
@@ -134,8 +134,11 @@ module Compressor =
     let internal measured compressor (typical: TypicalFeatures) (fields: Tensor) : float[][] =
         Tensors.using (fun () ->
             let both (x: Tensor) =
-                let beyond = (TypicalFeatures.beyond typical x |> Tensors.ofVector).``to`` x.device
-                torch.cat ([| project compressor.Linear x; beyond.unsqueeze 1L |], 1L)
+                torch.cat (
+                    [| project compressor.Linear x
+                       (TypicalFeatures.beyond typical x).unsqueeze 1L |],
+                    1L
+                )
 
             let made = ofFeatures both compressor fields
             let s = made.shape[1] - 1L

@@ -213,18 +213,14 @@ module Regression =
         if count < least then
             first
         else
-            let at = Compressor.estimate first observed |> Vector<float>.Build.DenseOfArray
-
-            let distance (estimate: float[]) =
-                let away = Vector<float>.Build.DenseOfArray estimate - at
-                away.DotProduct(first.Fisher * away)
+            let at = Compressor.estimate first observed
 
             let distances =
                 fields
                 |> Slices.pieces fields.Count
                 |> Array.collect (fun struct (start, length) ->
                     Tensors.using (fun () -> fields |> Slices.range start length |> Compressor.estimates first))
-                |> Array.map distance
+                |> Array.map (fun estimate -> Matrices.squaredDistance first.Fisher estimate at)
 
             (first.Network :> IDisposable).Dispose()
 

@@ -20,41 +20,30 @@ module internal TypicalFeatures =
 
     let private rare = 0.999
 
-    /// The mean of ln(1 + z²) of features (n, k).
-    let private far (mean: float[]) (sd: float[]) (x: Tensor) : float[] =
-        Tensors.using (fun () ->
-            let vary = [| 0 .. sd.Length - 1 |] |> Array.filter (fun j -> sd[j] > 0.0)
+    /// The mean of ln(1 + z²) over the features (n, k) that vary: (n).
+    let private far (mean: float[]) (sd: float[]) (x: Tensor) : Tensor =
+        let onDevice (values: float[]) =
+            (Tensors.ofVector values).``to`` x.device
 
-            if vary.Length = 0 then
-                Array.zeroCreate (int x.shape[0])
-            else
-                let pick (values: float[]) =
-                    (vary |> Array.map (fun j -> values[j]) |> Tensors.ofVector).``to`` x.device
-
-                let own =
-                    x
-                        .``to``(torch.ScalarType.Float64)
-                        .index_select(1L, torch.tensor(Array.map int64 vary).``to`` x.device)
-
-                ((own - pick mean) / pick sd).square().log1p().mean [| 1L |] |> Tensors.toArray)
+        let scale = sd |> Array.map (fun s -> if s > 0.0 then s else infinity)
+        let varying = sd |> Array.filter (fun s -> s > 0.0)
+        let z = (x.``to`` torch.ScalarType.Float64 - onDevice mean) / onDevice scale
+        z.square().log1p().sum(1L) / (float (max 1 varying.Length)).ToScalar()
 
     /// Of features (n, k) of fields at the fiducial.
     let fit (x: Tensor) : TypicalFeatures =
-        let mean, sd =
-            Tensors.using (fun () ->
-                let x = x.``to`` torch.ScalarType.Float64
-                let mean = x.mean [| 0L |]
-                let sd = (x - mean).square().mean([| 0L |]).sqrt()
-                Tensors.toArray mean, Tensors.toArray sd)
+        Tensors.using (fun () ->
+            let x = x.``to`` torch.ScalarType.Float64
+            let mean = x.mean [| 0L |]
+            let sd = (x - mean).square().mean([| 0L |]).sqrt()
+            let mean, sd = Tensors.toArray mean, Tensors.toArray sd
+            let sd = Array.map2 (fun m s -> if s > least * abs m then s else 0.0) mean sd
+            let found = far mean sd x |> Tensors.toArray |> Array.sort
 
-        let sd = Array.map2 (fun m s -> if s > least * abs m then s else 0.0) mean sd
+            { Mean = mean
+              Sd = sd
+              Rare = found[min (found.Length - 1) (int (rare * float found.Length))] })
 
-        let found = far mean sd x |> Array.sort
-
-        { Mean = mean
-          Sd = sd
-          Rare = found[min (found.Length - 1) (int (rare * float found.Length))] }
-
-    /// How far features (n, k) lie beyond what is rare: > 0 for those of a field that is nothing like those at the fiducial.
-    let beyond typical (x: Tensor) : float[] =
-        far typical.Mean typical.Sd x |> Array.map (fun value -> value - typical.Rare)
+    /// How far features (n, k) lie beyond what is rare, (n): > 0 for those of a field that is nothing like those at the fiducial.
+    let beyond typical (x: Tensor) : Tensor =
+        far typical.Mean typical.Sd x - typical.Rare.ToScalar()

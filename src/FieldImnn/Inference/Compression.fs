@@ -43,13 +43,13 @@ module Compression =
     let private moved compression (row: float[]) =
         let p = compression.Fiducial.Length
         let estimate, beyond = Array.truncate p row, row[p]
-        let way = Array.map2 (-) estimate compression.Fiducial
-        let step = Vector<float>.Build.DenseOfArray way
-        let errors = sqrt (step.DotProduct(compression.Information * step))
+
+        let errors =
+            sqrt (Matrices.squaredDistance compression.Information estimate compression.Fiducial)
 
         if beyond > 0.0 && errors > 0.0 then
             let farther = 1.0 + apart * (1.0 - exp -beyond) / errors
-            Array.map2 (fun fiducial step -> fiducial + farther * step) compression.Fiducial way
+            Array.map2 (fun fiducial own -> fiducial + farther * (own - fiducial)) compression.Fiducial estimate
         else
             estimate
 
@@ -68,24 +68,25 @@ module Compression =
 
         append compression.Further rows fields
 
+    /// How far a field (shape…) lies beyond what looks like the fiducial's; −∞ where that is not told.
+    let internal beyond compression (field: Tensor) =
+        match compression.Unlike with
+        | None -> -infinity
+        | Some unlike -> Tensors.using (fun () -> (unlike.Measured(field.unsqueeze 0L))[0] |> Array.last)
+
+    let private keepingApart kept compression =
+        { compression with
+            Unlike =
+                compression.Unlike
+                |> Option.map (fun unlike -> { unlike with KeptApart = kept }) }
+
     /// The compression for observed fields (shape…): those unlike the fiducial's are kept apart unless one of these is.
     let about (fields: Tensor list) compression =
-        match compression.Unlike with
-        | None -> compression
-        | Some unlike ->
-            let like (field: Tensor) =
-                Tensors.using (fun () -> (unlike.Measured(field.unsqueeze 0L))[0] |> Array.last)
-                <= 0.0
-
-            { compression with
-                Unlike =
-                    Some
-                        { unlike with
-                            KeptApart = List.forall like fields } }
+        keepingApart (fields |> List.forall (fun field -> beyond compression field <= 0.0)) compression
 
     /// The compression by estimates alone: for likelihoods that are learned, which a ring of moved estimates costs simulations, from parameters among
     /// which nothing is unlike the observed field.
-    let alone compression = { compression with Unlike = None }
+    let internal alone compression = keepingApart false compression
 
     /// What is compared, fields (n, shape…) → rows: the estimates, then the further summaries.
     let summaries compression (fields: Tensor) : float[][] =

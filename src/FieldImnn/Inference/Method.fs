@@ -3,7 +3,6 @@ namespace FieldImnn
 open System.IO
 open FieldImnn.Core
 open FieldImnn.Core.Random
-open MathNet.Numerics.LinearAlgebra
 
 /// What a method made of one field.
 type Inferred =
@@ -82,14 +81,12 @@ module Method =
     let private distance (posteriors: Posterior list) =
         let each =
             [ for p in posteriors ->
-                  Vector<float>.Build.DenseOfArray(Posterior.mean p),
+                  Posterior.mean p,
                   Matrices.generalisedInverse "covariance of a pilot's posterior" (Posterior.covariance p) ]
 
         fun (theta: float[]) ->
             each
-            |> List.map (fun (mean, precision) ->
-                let away = Vector<float>.Build.DenseOfArray theta - mean
-                sqrt (max 0.0 (away.DotProduct(precision * away))))
+            |> List.map (fun (mean, precision) -> sqrt (max 0.0 (Matrices.squaredDistance precision theta mean)))
             |> List.min
 
     /// Draws of the box about the part that pilots reach, and how many of them must lie in it for the part to be drawn from by rejection.

@@ -134,13 +134,10 @@ module Misfit =
         (fisher: MathNet.Numerics.LinearAlgebra.Matrix<float>)
         (posterior: Posterior)
         =
-        let at (t: float[]) =
-            let away =
-                MathNet.Numerics.LinearAlgebra.Vector<float>.Build.DenseOfArray(Array.map2 (-) t estimate)
-
-            away.DotProduct(fisher * away)
-
-        let least = posterior.Samples |> Array.map at |> Array.min
+        let least =
+            posterior.Samples
+            |> Array.map (fun theta -> Matrices.squaredDistance fisher theta estimate)
+            |> Array.min
 
         if not (least <= ChiSquared.InvCDF(float estimate.Length, 1.0 - falseAlarms)) then
             [ Outsider(sqrt least) ]

@@ -7,8 +7,7 @@ open MathNet.Numerics.LinearAlgebra
 module internal Rejection =
     /// The Fisher distance ρ = √((θ̂ − θ̂_obs)ᵀ F (θ̂ − θ̂_obs)).
     let distance (fisher: Matrix<float>) (observed: float[]) (estimate: float[]) =
-        let away = Vector<float>.Build.DenseOfArray(Array.map2 (-) estimate observed)
-        sqrt (away.DotProduct(fisher * away))
+        sqrt (Matrices.squaredDistance fisher estimate observed)
 
     /// The distance that this part of the distances does not exceed.
     let quantile part (distances: float[]) =
