@@ -40,7 +40,7 @@ type InferArguments =
             | Compressor _ ->
                 "a trained compressor to use instead of training one; must be of the same model (and problem, and modes)."
             | Rounds _ ->
-                "rounds of training at the most, each where the one before places the field; they end by themselves when that moves by less than its error."
+                "rounds of training at the most, each where the one before places the field; they end by themselves when that moves by less than its error (--quick: twice its error)."
             | Device _ -> "where fields and networks are: cpu (default), cuda, cuda:1, mps."
             | Skip_Failures _ ->
                 "leaves out simulations of the inference that are NaN or infinite, and counts them, up to this part of all, such as 0.05 (default: the first of them stops everything)."

@@ -256,8 +256,11 @@ module Infer =
             else
                 estimates
 
+    /// Of n simulations those that a round needs which only searches: a fifth, but ten for each of so many features.
+    let private fewer features n = max (n / 5) (min n (10 * features))
+
     /// The settings of a round of refitting: those of the recipe at its fiducial, after the first round, which hands on its weights, in
-    /// half as many steps. One that searches, with so many features, needs a fifth of the simulations, but ten for each of these.
+    /// half as many steps.
     let private round (recipe: Recipe) features searching (earlier: RefitRound list) fiducial =
         let settings = recipe.Training fiducial
 
@@ -265,11 +268,9 @@ module Infer =
             { settings with
                 Progress = Progress.labelled $"round {earlier.Length + 1}" settings.Progress }
 
-        let fewer n = max (n / 5) (min n (10 * features))
-
         if searching then
             { settings with
-                Fit = fewer settings.Fit
+                Fit = fewer features settings.Fit
                 MeasureDerivatives = max (min 400 settings.MeasureDerivatives) (settings.MeasureDerivatives / 5)
                 // of as many summaries as parameters, not of all features
                 Quote = max (features + 3) (settings.Quote / 5) }
@@ -293,10 +294,12 @@ module Infer =
             for features in settings.Features :: (recipe.Beside |> Option.map _.Features |> Option.toList) do
                 FeatureDoor.training simulator settings.Device features theta keys fields observed
 
-    /// How many features a recipe has, and whether it searches for the place of the fields with fewer simulations: features without weights do.
+    /// How many features a recipe has, and whether it searches for the place of the fields with fewer simulations: features without weights do,
+    /// where half as many serve.
     let private searching (model: Model) (settings: ImnnSettings) =
         use network = Imnn.network settings.Features model.Simulator settings.Seed
-        int network.Features, network.Parameters.Count = 0
+        let features = int network.Features
+        features, network.Parameters.Count = 0 && 2 * fewer features settings.Fit <= settings.Fit
 
     /// The simulations that the first round of training takes, wherever the fields turn out to be.
     let planned (model: Model) (recipe: Recipe) : PlannedSimulations list =
@@ -325,7 +328,16 @@ module Infer =
             make (round recipe features searching earlier fiducial) before fiducial
             |> Compressor.comparing recipe.Beside
 
-        Refit.run first.Progress search train located model.Prior (Recipe.fiducial model recipe) recipe.Rounds fields
+        Refit.run
+            first.Progress
+            search
+            recipe.Settled
+            train
+            located
+            model.Prior
+            (Recipe.fiducial model recipe)
+            recipe.Rounds
+            fields
 
     /// Rounds of training for observed fields (n, shape…) by a recipe; the compressor of the last is the one to infer with.
     let refit model recipe fields =

@@ -177,6 +177,35 @@ module Tensors =
     let chunks (size: int) (n: int) =
         [| for start in 0..size .. n - 1 -> struct (start, min size (n - start)) |]
 
+    /// Pixels in memory at a time, of all fields that are worked on together. More are no faster, since they do not fit into caches.
+    let internal pixelsAtOnce = 409_600L
+
+    /// Fields of a shape that are worked on together: 25 of 128², of large ones as many as there are threads that look at one each.
+    let internal fieldsAtOnce (shape: int64[]) =
+        int (max (int64 TorchRuntime.Threads) (pixelsAtOnce / Array.fold (*) 1L shape))
+
+    /// A tensor (n, …) of a function of its rows from a start and of a length, which takes each alone: so many rows at a time, on the CPU without a
+    /// graph, side by side on as many threads as tensors have.
+    let internal sideBySide (atOnce: int) (n: int) (make: int64 -> int64 -> Tensor) : Tensor =
+        let pieces = chunks atOnce n
+        let made: Tensor[] = Array.zeroCreate pieces.Length
+
+        try
+            TorchRuntime.SideBySide(
+                pieces.Length,
+                fun i ->
+                    use _ = torch.NewDisposeScope()
+                    let struct (start, length) = pieces[i]
+                    made[i] <- (make (int64 start) (int64 length)).DetachFromDisposeScope()
+            )
+
+            scoped (fun () -> torch.cat (made, 0L))
+        finally
+            // there are fewer where one failed
+            for part in made do
+                if not (isNull part) then
+                    part.Dispose()
+
 /// Linear algebra with typed errors.
 module Matrices =
     /// (a − b)ᵀ M (a − b).

@@ -247,6 +247,7 @@ let private priors =
           Refit.run
               Progress.silent
               true
+              1.0
               (fun _ _ _ -> failwith "not reached")
               Compressor.estimates
               prior

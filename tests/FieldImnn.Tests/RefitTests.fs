@@ -147,7 +147,16 @@ let tests =
                   Imnn.train settings p.Simulator fiducial
 
               let rounds =
-                  Refit.run Progress.silent false train Compressor.estimates p.Prior p.Fiducial 6 (field.unsqueeze 0L)
+                  Refit.run
+                      Progress.silent
+                      false
+                      1.0
+                      train
+                      Compressor.estimates
+                      p.Prior
+                      p.Fiducial
+                      6
+                      (field.unsqueeze 0L)
 
               let exact = ExactAnswer.posteriorOn 61 p.Exact p.Prior field
               let last = List.last rounds
@@ -166,6 +175,7 @@ let tests =
                   Refit.run
                       (progressOf true)
                       false
+                      1.0
                       train
                       Compressor.estimates
                       p.Prior
@@ -179,6 +189,7 @@ let tests =
                   Refit.run
                       Progress.silent
                       false
+                      1.0
                       train
                       Compressor.estimates
                       p.Prior
@@ -240,7 +251,7 @@ let tests =
                   information.Clear()
                   let field = (Simulator.field p.Simulator [| 1.0; 0.5 |] 2UL).unsqueeze 0L
 
-                  Refit.run Progress.silent false train (fun _ _ -> [| estimate |]) prior [| 1.0; 0.5 |] 2 field
+                  Refit.run Progress.silent false 1.0 train (fun _ _ -> [| estimate |]) prior [| 1.0; 0.5 |] 2 field
                   |> ignore
 
                   places[1]
@@ -280,6 +291,7 @@ let tests =
                   Refit.run
                       Progress.silent
                       false
+                      1.0
                       train
                       (fun _ _ -> [| [| -30.0; 0.42 |] |])
                       prior
@@ -320,7 +332,7 @@ let tests =
 
               let place (prior: Prior) =
                   let estimate _ _ = [| [| 1.1; 0.5 |] |]
-                  (Refit.run Progress.silent false train estimate prior [| 1.0; 0.5 |] 1 field).Head.Place
+                  (Refit.run Progress.silent false 1.0 train estimate prior [| 1.0; 0.5 |] 1 field).Head.Place
 
               Expect.isLessThan (abs ((place dependent)[0] - 1.1)) 1e-9 "where the field is"
               // planted: the frame for the prior
@@ -346,6 +358,7 @@ let tests =
                   Refit.run
                       Progress.silent
                       search
+                      1.0
                       train
                       Compressor.estimates
                       p.Prior
@@ -367,6 +380,47 @@ let tests =
               Expect.sequenceEqual asked [ false ] "one round is in full"
               moved false 2 |> ignore
               Expect.sequenceEqual asked [ false; false ] "no search is wanted")
+
+          tensorTest "a field that two fiducials place at each other: rounds end between them" (fun () ->
+              let p = PowerLaw.create 16 ModeConvention.Ideal
+              let field = (Simulator.field p.Simulator [| 1.0; 0.5 |] 2UL).unsqueeze 0L
+
+              let made =
+                  lazy
+                      Imnn.train
+                          { quick with
+                              Features = Features.bandPower 4 }
+                          p.Simulator
+                          [| 1.0; 0.5 |]
+
+              let train _ _ fiducial =
+                  { made.Value with
+                      Fiducial = fiducial
+                      Fisher = Matrix<float>.Build.DenseOfDiagonalArray [| 1e4; 1e4 |] }
+
+              let fiducials settled slope =
+                  // from the fiducial, so many times the way to where the field is
+                  let place (compressor: Compressor) _ =
+                      [| Array.map2 (fun truth at -> at + slope * (truth - at)) [| 0.9; 0.6 |] compressor.Fiducial |]
+
+                  let rounds =
+                      Refit.run Progress.silent false settled train place p.Prior [| 0.95; 0.53 |] 6 field
+
+                  rounds |> List.map _.Compressor.Fiducial, (List.last rounds).Moved
+
+              for slope in [ 2.0; 2.4 ] do
+                  let at, moved = fiducials 1.0 slope
+                  Expect.isLessThan moved 1e-6 $"it stands, after %A{at}"
+                  Expect.equal at.Length 3 "where two steps say"
+
+              // planted: a step that does not turn back is taken in full
+              let at, _ = fiducials 1.0 0.5
+              let third = at[2]
+              Expect.floatClose Accuracy.medium third[0] 0.9125 "half of what is left, each time"
+              // 1.5 errors away after the second
+              let at, moved = fiducials 2.0 0.5
+              Expect.equal at.Length 2 "settled within two errors"
+              Expect.isTrue (moved > 1.0 && moved < 2.0) $"{moved} errors away")
 
           tensorTest
               "training goes on from the weights of an earlier compressor of the same network, and of no other"

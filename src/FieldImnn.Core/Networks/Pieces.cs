@@ -1,7 +1,5 @@
 using System;
 using System.Linq;
-using System.Runtime.ExceptionServices;
-using System.Threading.Tasks;
 using FieldImnn.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -19,11 +17,10 @@ internal static class Pieces
         if (n <= at)
             return function(x).MoveToOuterDisposeScope();
         var parts = new Dual[(n + at - 1) / at];
-        var threads = x.Primal.device.type == DeviceType.CPU && !is_grad_enabled() ? TorchRuntime.Threads : 1;
         try
         {
-            if (threads > 1)
-                Concurrently(parts.Length, threads, Make);
+            if (x.Primal.device.type == DeviceType.CPU && !is_grad_enabled())
+                TorchRuntime.SideBySide(parts.Length, Make);
             else
                 for (var i = 0; i < parts.Length; i++)
                     Make(i);
@@ -46,27 +43,6 @@ internal static class Pieces
             parts[i] = function(new Dual(x.Primal.narrow(0, from, length), x.Tangent?.narrow(0, from * p, length * p)));
             parts[i].Primal.DetachFromDisposeScope();
             parts[i].Tangent?.DetachFromDisposeScope();
-        }
-    }
-
-    /// <summary>
-    /// Work on several threads without a graph, each with one thread for its tensors: of many small operations on two cores a quarter of
-    /// the time that two threads for each operation take.
-    /// </summary>
-    private static void Concurrently(int count, int threads, Action<int> work)
-    {
-        try
-        {
-            Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = threads }, i => TorchRuntime.OnOneThread(() =>
-            {
-                using var noGrad = no_grad();
-                work(i);
-                return true;
-            }));
-        }
-        catch (AggregateException error)
-        {
-            ExceptionDispatchInfo.Throw(error.InnerExceptions[0]);
         }
     }
 

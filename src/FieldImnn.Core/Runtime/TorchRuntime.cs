@@ -1,7 +1,9 @@
 using System;
 using System.Runtime;
+using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using System.Threading;
+using System.Threading.Tasks;
 using TorchSharp;
 
 namespace FieldImnn.Core.Runtime;
@@ -79,6 +81,36 @@ public static partial class TorchRuntime
                     Threads = threadsBefore;
                     alone--;
                 }
+        }
+    }
+
+    /// <summary>
+    /// Does pieces 0, 1, … of work without a graph, as many at a time as tensor operations have threads, each with one thread for its own:
+    /// of many small operations on two cores a quarter of the time that two threads for each operation take. A fault comes as it was raised.
+    /// </summary>
+    public static void SideBySide(int count, Action<int> work)
+    {
+        ArgumentNullException.ThrowIfNull(work);
+        var threads = Threads;
+        if (threads == 1)
+        {
+            using var noGrad = torch.no_grad();
+            for (var i = 0; i < count; i++)
+                work(i);
+            return;
+        }
+        try
+        {
+            Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = threads }, i => OnOneThread(() =>
+            {
+                using var noGrad = torch.no_grad();
+                work(i);
+                return true;
+            }));
+        }
+        catch (AggregateException error)
+        {
+            ExceptionDispatchInfo.Throw(error.InnerExceptions[0]);
         }
     }
 

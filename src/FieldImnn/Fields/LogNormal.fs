@@ -68,18 +68,17 @@ module LogNormalModel =
                 let struct (lnP, sigma2, slopes, sigma2Slopes) = spectrumWithSlopes model theta
                 [| lnP; sigma2; slopes; sigma2Slopes |])
 
-        let row =
-            Remembered.lastRow (fun theta ->
-                let struct (lnP, sigma2) = spectrum model theta
-                [| lnP; sigma2 |])
+        let own theta =
+            let struct (lnP, sigma2) = spectrum model theta
+            [| lnP; sigma2 |]
+
+        let field (made: Tensor[]) noise =
+            let g = SpectrumField.synthesise model.Gaussian made[0] noise
+            let struct (contrast, _) = model.Map.Contrast(g, made[1])
+            contrast
 
         { SpectrumField.simulator name model.Gaussian with
-            Field =
-                fun theta noise ->
-                    let made = row (theta.cpu ())
-                    let g = SpectrumField.synthesise model.Gaussian made[0] noise
-                    let struct (contrast, _) = model.Map.Contrast(g, made[1])
-                    contrast
+            Field = ByRow.fields model.Gaussian.Field.Grid.Pixels own field
             Tangents =
                 Some(fun theta noise ->
                     let made = remembered (theta.cpu ())

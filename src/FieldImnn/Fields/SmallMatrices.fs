@@ -134,14 +134,14 @@ module internal Mixing =
         (expand: Tensor -> Tensor -> Tensor[])
         (tangents: Tensor[] -> Tensor -> struct (Tensor * Tensor))
         : Simulator =
-        let row, expanded = Remembered.lastRow factor, Remembered.lastBeside expand
+        let expanded = Remembered.lastBeside expand
 
         { Name = name
           Parameters = parameters
           FieldShape = shape
           Channels = maps
           DrawNoise = fun keys -> Noise.Normal(keys, shape)
-          Field = fun theta noise -> Tensors.scoped (fun () -> fields (row (theta.cpu ())) noise)
+          Field = ByRow.fields (Array.fold (*) 1L shape) factor fields
           Tangents = Some(fun theta noise -> tangents (expanded theta noise) noise)
           Failures = StopAtFailure
           Reason = fun _ _ -> None }

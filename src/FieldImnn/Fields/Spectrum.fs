@@ -88,6 +88,32 @@ module internal Remembered =
                 lock gate (fun () -> held.Value <- struct (at, made))
                 made
 
+/// Fields of several θ at a time, each by what hangs on its own.
+module internal ByRow =
+    /// Pixels that one thread makes at a time: with what is made on the way, a few megabytes, which stay in its caches.
+    let private pixelsAtOnce = 1L <<< 18
+
+    /// A simulator's function θ (1 or n, p) → noise (n, …) → fields (n, …) of so many pixels, of what `compute` makes of θ (b, p), on the CPU, and
+    /// of what `fields` makes of that and noise. Of one θ it is remembered; of several, rows are made side by side, unless in a graph.
+    let fields
+        (pixels: int64)
+        (compute: Tensor -> Tensor[])
+        (fields: Tensor[] -> Tensor -> Tensor)
+        : Tensor -> Tensor -> Tensor =
+        let remembered = Remembered.lastRow compute
+        let atOnce = int (max 1L (pixelsAtOnce / pixels))
+
+        fun theta noise ->
+            let theta = theta.cpu ()
+            let rows = theta.shape[0]
+            let inGraph = theta.requires_grad || noise.requires_grad
+
+            if rows = 1L || inGraph || noise.device.``type`` <> DeviceType.CPU then
+                Tensors.scoped (fun () -> fields (remembered theta) noise)
+            else
+                Tensors.sideBySide atOnce (int rows) (fun start length ->
+                    fields (compute (theta.narrow (0L, start, length))) (noise.narrow (0L, start, length)))
+
 /// Random fields of a parametrised power spectrum.
 module SpectrumField =
     /// Wavenumbers at which a spectrum is evaluated: the origin, where P is zero by convention or the power of the box's mean, takes
@@ -178,14 +204,14 @@ module SpectrumField =
                 let lnP, slopes = logPowerWithSlopes model theta
                 [| lnP; slopes |])
 
-        let power = Remembered.lastRow (fun theta -> [| logPower model theta |])
-
         { Name = name
           Parameters = model.Parameters
           FieldShape = model.Field.Grid.Shape
           Channels = 1
           DrawNoise = fun keys -> model.Field.DrawNoise keys
-          Field = fun theta noise -> synthesise model (power (theta.cpu ()) |> Array.head) noise
+          Field =
+            ByRow.fields model.Field.Grid.Pixels (fun theta -> [| logPower model theta |]) (fun made ->
+                synthesise model made[0])
           Tangents =
             Some(fun theta noise ->
                 let made = spectrum (theta.cpu ())

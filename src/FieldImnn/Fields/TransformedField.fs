@@ -43,10 +43,13 @@ module TransformedField =
 
         model.Places |> Array.map (fun a -> theta.select(1L, int64 a).reshape shape)
 
-    let private field model (theta: Tensor) (noise: Tensor) =
-        let lnP = SpectrumField.logPower model.Gaussian (ofSpectrum model (theta.cpu ()))
-        let g = SpectrumField.synthesise model.Gaussian lnP noise
-        model.Transform.Forward (ofTransform model (theta.``to`` (noise.dtype, noise.device))) g
+    let private field model =
+        let own theta =
+            [| SpectrumField.logPower model.Gaussian (ofSpectrum model theta); theta |]
+
+        ByRow.fields model.Gaussian.Field.Grid.Pixels own (fun made noise ->
+            let g = SpectrumField.synthesise model.Gaussian made[0] noise
+            model.Transform.Forward (ofTransform model (made[1].``to``(noise.dtype, noise.device))) g)
 
     /// d and the derivatives of its pixels by g and by the transform's parameters, all as g (n, …), from θ (p): every pixel has a copy of the
     /// parameters, so that one backward pass gives all.

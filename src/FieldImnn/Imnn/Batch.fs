@@ -3,7 +3,6 @@ namespace FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Networks
 open FieldImnn.Core.Random
-open FieldImnn.Core.Runtime
 open TorchSharp
 
 /// What simulations are for. No two parts share one but, of stored simulations, those that choose the weights and those that fit.
@@ -174,14 +173,8 @@ module internal Batch =
                     let able = window |> Array.filter (Stored.hasDerivative heldOut)
                     take heldOut window able.Length }
 
-    /// Pixels in memory at a time, all fields of a chunk together: 25 of 128², or so many fields as there are threads that look at one each. More
-    /// are no faster, since they do not fit into caches.
-    let private mostPixels = 409_600L
-
     let private chunkOf settings (simulator: Simulator) =
-        let pixels = Array.fold (*) 1L simulator.FieldShape
-        let fields = max (int64 TorchRuntime.Threads) (mostPixels / pixels)
-        int (min (int64 settings.Chunk) fields)
+        min settings.Chunk (Tensors.fieldsAtOnce simulator.FieldShape)
 
     /// The source of simulations that the settings ask for.
     let source network settings (simulator: Simulator) (fiducial: float[]) =
@@ -260,7 +253,7 @@ module internal Batch =
         let n, p = chunk.Primal.shape[0], int64 chunk.Parameters
         let numbers = max 1L (chunk.Primal.numel () / n)
 
-        Tensors.chunks (int (max 1L (mostPixels / numbers))) (int n)
+        Tensors.chunks (int (max 1L (Tensors.pixelsAtOnce / numbers))) (int n)
         |> Array.map (fun struct (start, length) ->
             let start, length = int64 start, int64 length
 

@@ -94,7 +94,7 @@ module Compressor =
             use _ = torch.no_grad ()
 
             let parts =
-                Tensors.chunks 100 (int fields.shape[0])
+                Tensors.chunks (Tensors.fieldsAtOnce compressor.FieldShape) (int fields.shape[0])
                 |> Array.map (fun struct (start, length) ->
                     Tensors.scoped (fun () ->
                         let chunk =

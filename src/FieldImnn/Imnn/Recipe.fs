@@ -10,8 +10,10 @@ type Recipe =
         Training: float[] -> ImnnSettings
         /// Where the first round is trained; the median of the prior if none is given.
         Fiducial: float[] option
-        /// Rounds of training at the most, each where the one before places the fields; they end when that moves by less than its error.
+        /// Rounds of training at the most, each where the one before places the fields; they end where that is settled.
         Rounds: int
+        /// Within how many standard errors of the fiducial a place is settled.
+        Settled: float
         /// Further summaries, where the estimates alone do not hold enough: a hard edge for one.
         Beside: Beside option
     }
@@ -21,6 +23,7 @@ type Recipe =
         { Training = fun _ -> ImnnSettings.Default
           Fiducial = None
           Rounds = 6
+          Settled = 1.0
           Beside = None }
 
 /// Changing recipes, and following them.
@@ -51,10 +54,11 @@ module Recipe =
     let on device recipe =
         recipe |> map (fun s -> { s with Device = device })
 
-    /// A shorter training in at most four rounds, for a first look.
+    /// A shorter training in at most four rounds, settled within two standard errors, for a first look.
     let quick (recipe: Recipe) =
         { recipe with
-            Rounds = min 4 recipe.Rounds }
+            Rounds = min 4 recipe.Rounds
+            Settled = max 2.0 recipe.Settled }
         |> map (fun s ->
             { s with
                 MaxIterations = min 60 s.MaxIterations

@@ -20,7 +20,7 @@ type RefitRound =
 
 /// Training where the data are: a network is best, and its estimate unbiased, at its fiducial point, so one is trained again at the
 /// estimate (Makinen et al. 2021, §4.2). Each round is a step of Fisher scoring, towards the mode of the posterior: an estimate alone knows nothing
-/// of the prior, and of a parameter that the fields hardly see it is anywhere.
+/// of the prior, and of a parameter that the fields hardly see it is anywhere. A step that turns back ends where the secant does.
 module Refit =
     /// Between which a next fiducial may be: all of what the prior has between borders, and of what it does not end all but a thousandth.
     let private believed (marginal: Marginal) =
@@ -118,6 +118,29 @@ module Refit =
             |> Seq.tryFind (Prior.contains prior)
             |> Option.defaultValue fiducial
 
+    /// Less than the way to the place, if it turns back on the way that led to the fiducial: each of two fiducials may place a field at the
+    /// other, and steps in full never end between them. Where the two steps, drawn out in a line, say that neither is wanted: the secant.
+    let private shortened (prior: Prior) (earlier: RefitRound list) (compressor: Compressor) (place: float[]) =
+        let vector (a: float[]) (b: float[]) =
+            Vector<float>.Build.DenseOfArray(Array.map2 (-) a b)
+
+        let part (before: RefitRound) =
+            let came = vector compressor.Fiducial before.Compressor.Fiducial
+            let along = (compressor.Fisher + snd (normal prior)) * came
+            let step = along.DotProduct(vector place compressor.Fiducial)
+            let wanted = along.DotProduct(vector before.Place before.Compressor.Fiducial)
+
+            if step < 0.0 then
+                min 1.0 (along.DotProduct came / (wanted - step))
+            else
+                1.0
+
+        match earlier with
+        | [] -> place
+        | before :: _ ->
+            let part = part before
+            Array.map2 (fun from towards -> from + part * (towards - from)) compressor.Fiducial place
+
     /// Tells those who watch what a round came to: where it was trained, what it estimates (the mean of the fields), and where the next would be.
     let private tell progress number (compressor: Compressor) mean place moved =
         let at = Simulator.named "G4" compressor.Parameters
@@ -138,14 +161,15 @@ module Refit =
     /// How far from its fiducial a compressor is still itself, in standard errors of a field: rounds only look for the place until it is nearer.
     let internal near = 3.0
 
-    /// Rounds for observed fields (n, shape…), until where they and the prior place θ lies within one standard error of the fiducial it was made
-    /// at, or there have been as many as allowed, or the work is cancelled. Progress is told of each round's end. `train` makes a compressor
+    /// Rounds for observed fields (n, shape…), until where they and the prior place θ lies within so many standard errors, `settled`, of the fiducial
+    /// it was made at, or there have been as many as allowed, or the work is cancelled. Progress is told of each round's end. `train` makes a compressor
     /// at a fiducial point, given whether it is only to find the place (which no last round is, and none if `search` is false) and the
     /// rounds before, the latest first; `locate` says where it places the fields, (n, parameters): Compressor.estimates, or what serves
     /// better far from the fiducial.
     let run
         progress
         search
+        settled
         (train: bool -> RefitRound list -> float[] -> Compressor)
         (locate: Compressor -> Tensor -> float[][])
         prior
@@ -154,6 +178,10 @@ module Refit =
         (fields: Tensor)
         : RefitRound list =
         Guard.AtLeast("rounds", 1L, int64 rounds) |> ignore
+
+        Guard.Positive("standard errors within which a place is settled", settled)
+        |> ignore
+
         Prior.require "fiducial parameters" prior fiducial |> ignore
 
         let rec go fiducial (earlier: RefitRound list) =
@@ -178,9 +206,12 @@ module Refit =
             let stopped =
                 progress.Cancellation.IsCancellationRequested || compressor.Interrupted
 
-            if moved < 1.0 && not searching || made.Length = rounds || stopped then
+            if moved < settled && not searching || made.Length = rounds || stopped then
                 List.rev made
             else
-                go (within prior fiducial place) made
+                place
+                |> shortened prior earlier compressor
+                |> within prior fiducial
+                |> fun next -> go next made
 
         go fiducial []

@@ -187,52 +187,79 @@ module Simulations =
                 let none = Array.create (defaultArg width 1) nan
                 found |> Array.map (Result.defaultValue none)
 
-    /// Simulates and compresses rows of θ with their keys; fingerprints the fields of some of them.
-    let private simulate settings simulator compress (keys: NoiseKey[]) (rows: float[][]) (probes: int[]) =
+    /// Fields of rows of θ with their keys, and the summaries of each, empty where it failed.
+    let private simulateAtOnce
+        (simulator: Simulator)
+        compress
+        (keys: NoiseKey[])
+        (rows: float[][])
+        : Tensor * float[][] =
+        let struct (fields, finite) = Simulator.attempt simulator (Tensors.ofRows rows) keys
+        let stops = (simulator.Failures = StopAtFailure)
+
+        let refuse what where =
+            if stops then
+                Simulator.refuseNonFinite
+                    simulator
+                    what
+                    $"finite numbers in every simulation ({Simulator.skipping})"
+                    rows
+                    keys
+                    where
+
+        refuse "fields" finite
+        let good = [| 0 .. rows.Length - 1 |] |> Array.filter (fun i -> finite[i])
+        let pick (all: 'v[]) = good |> Array.map (fun i -> all[i])
+
+        let made: float[][] =
+            if good.Length = 0 then
+                [||]
+            else
+                (if good.Length = rows.Length then
+                     fields
+                 else
+                     Tensors.rows good fields)
+                |> compressed simulator compress (pick rows) (pick keys)
+                |> requireRows good.Length
+
+        let x = Array.create rows.Length [||]
+
+        Array.iter2
+            (fun i row ->
+                if Array.forall Double.IsFinite row then
+                    x[i] <- row)
+            good
+            made
+
+        x |> Array.map (fun row -> row.Length > 0) |> refuse "summaries of fields"
+        fields, x
+
+    /// Simulates and compresses rows of θ with their keys, as many at a time as fit into memory; fingerprints the fields of some of them.
+    let private simulate settings (simulator: Simulator) compress (keys: NoiseKey[]) (rows: float[][]) (probes: int[]) =
         Tensors.using (fun () ->
-            let struct (fields, finite) = Simulator.attempt simulator (Tensors.ofRows rows) keys
-            let stops = (simulator.Failures = StopAtFailure)
+            let probed = if settings.Folder.IsSome then probes else [||]
 
-            let refuse what where =
-                if stops then
-                    Simulator.refuseNonFinite
-                        simulator
-                        what
-                        $"finite numbers in every simulation ({Simulator.skipping})"
-                        rows
-                        keys
-                        where
+            let made =
+                Tensors.chunks (Tensors.fieldsAtOnce simulator.FieldShape) rows.Length
+                |> Array.map (fun struct (start, length) ->
+                    use _ = Tensors.scope ()
+                    let last = start + length - 1
 
-            refuse "fields" finite
-            let good = [| 0 .. rows.Length - 1 |] |> Array.filter (fun i -> finite[i])
-            let pick (all: 'v[]) = good |> Array.map (fun i -> all[i])
+                    let fields, x =
+                        simulateAtOnce simulator compress keys[start..last] rows[start..last]
 
-            let made: float[][] =
-                if good.Length = 0 then
-                    [||]
-                else
-                    (if good.Length = rows.Length then
-                         fields
-                     else
-                         Tensors.rows good fields)
-                    |> compressed simulator compress (pick rows) (pick keys)
-                    |> requireRows good.Length
+                    let own =
+                        probed
+                        |> Array.filter (fun i -> i >= start && i <= last)
+                        |> Array.map (fun i -> i - start)
 
-            let x = Array.create rows.Length [||]
+                    struct (x, (Tensors.rows own fields).MoveToOuterDisposeScope()))
 
-            Array.iter2
-                (fun i row ->
-                    if Array.forall Double.IsFinite row then
-                        x[i] <- row)
-                good
-                made
-
-            x |> Array.map (fun row -> row.Length > 0) |> refuse "summaries of fields"
-
-            { X = x
+            { X = made |> Array.collect (fun struct (x, _) -> x)
               Fingerprint =
-                if settings.Folder.IsSome then
-                    Fingerprint.ofRows fields probes
+                if probed.Length > 0 then
+                    let fields = torch.cat (made |> Array.map (fun struct (_, own) -> own), 0L)
+                    Fingerprint.ofRows fields [| 0 .. probed.Length - 1 |]
                 else
                     "" })
 
