@@ -1,4 +1,4 @@
-// Figure 8: four observed universes and their posteriors: exact, by density estimation from two numbers a field, and Gaussian.
+// Figure 8: four observed universes (--quick: two) and their posteriors: exact, by density estimation from two numbers a field, and Gaussian.
 // dotnet fsi scripts/fig08-dark-matter-posteriors.fsx [--out FOLDER] [--modes ideal|published] [--seed N] [--targets FOLDER] [--quick]
 // --targets FOLDER: stored fields target_field_planck_*.npy, made by the original code (--modes published), before simulated ones.
 #load "load.fsx"
@@ -9,7 +9,8 @@ open FieldImnn.Plots
 let options = StudyOptions.ofScript "artifacts/dark-matter" fsi.CommandLineArgs
 let problem = Study.problem options "dark-matter"
 let progress = Study.progress options
-let observed = Study.observed options "target_field_planck" 4 problem
+let fields = if options.Quick then 2 else 4
+let observed = Study.observed options "target_field_planck" fields problem
 
 let rounds =
     observed
@@ -50,7 +51,7 @@ Plot.targets
     (Some problem.Example)
     [ ("last fiducial", compressor.Fiducial) ]
 |> Plot.withCaption
-    $"ln(1 + δ) of four fields at (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Example} (cross), {options.ModesName} modes, and their posteriors; contours hold 68 %% and 95 %%. The features are fitted at {at rounds.Head.Compressor.Fiducial}, then at the mean estimate {at compressor.Fiducial} (diamond), and compress each field to two numbers. Area of the DELFI posterior over the exact one, from left to right: {ratios} (published: 6.4 to 9.1 for the original networks). The Gaussian approximation has the width of the fiducial, wherever the field lies."
+    $"ln(1 + δ) of {fields} fields at (Ω<sub>c</sub>, σ<sub>8</sub>) = {at problem.Example} (cross), {options.ModesName} modes, and their posteriors; contours hold 68 %% and 95 %%. The features are fitted at {at rounds.Head.Compressor.Fiducial}, then at the mean estimate {at compressor.Fiducial} (diamond), and compress each field to two numbers. Area of the DELFI posterior over the exact one, from left to right: {ratios} (published: 6.4 to 9.1 for the original networks). The Gaussian approximation has the width of the fiducial, wherever the field lies."
 |> Export.figure options.Out "fig08-posteriors"
 
 /// How far apart two posteriors' means are, in exact standard deviations.

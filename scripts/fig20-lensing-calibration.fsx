@@ -9,7 +9,7 @@ let options = StudyOptions.ofScript "artifacts/lensing" fsi.CommandLineArgs
 let progress = Study.progress options
 let study = LensingStudy.create options progress
 let compressor = Study.compressor options progress study.Problem
-let simulations, fields = if options.Quick then 2000, 60 else 10000, 200
+let simulations, fields = if options.Quick then 1000, 60 else 10000, 200
 
 let result =
     CalibrationStudy.ofNeuralPosterior options progress study.Problem compressor simulations fields

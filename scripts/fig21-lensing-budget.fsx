@@ -16,7 +16,7 @@ let names = List.map fst methods
 
 let budgets, seeds, samples =
     if options.Quick then
-        [ 200; 1000 ], [ options.Seed ], 200
+        [ 200; 600 ], [ options.Seed ], 200
     else
         [ 200; 500; 1000; 2000 ], [ options.Seed; options.Seed + 1UL ], 2000
 

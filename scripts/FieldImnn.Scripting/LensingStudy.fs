@@ -76,7 +76,7 @@ module LensingStudy =
     let delfi study purpose compressor : InferenceResult =
         Infer.delfi
             { DelfiSettings.Default with
-                Rounds = List.replicate 4 (if study.Options.Quick then 400 else 2500)
+                Rounds = List.replicate 4 (if study.Options.Quick then 300 else 2500)
                 Simulations = simulating study $"lensing-{purpose}"
                 Seed = study.Options.Seed }
             study.Problem.Model
@@ -87,8 +87,8 @@ module LensingStudy =
     let chains (options: StudyOptions) progress =
         { HmcSettings.Default with
             Chains = (if options.Quick then 4 else 8)
-            Warmup = (if options.Quick then 60 else 200)
-            Draws = (if options.Quick then 60 else 1000)
+            Warmup = (if options.Quick then 40 else 200)
+            Draws = (if options.Quick then 40 else 1000)
             LeapfrogSteps = 16
             Seed = options.Seed
             Progress = progress

@@ -4,9 +4,11 @@ module Report
 #load "Benchmarks.fsx"
 
 open System
+open System.Collections
 open System.Diagnostics
 open System.IO
 open System.Text.Json.Nodes
+open System.Threading.Tasks
 open Building
 open Steps
 open Studies
@@ -89,17 +91,49 @@ let private lacking work =
     work.Inputs
     |> List.filter (fun input -> not (Directory.Exists(at input) || File.Exists(at input)))
 
+/// Makes works side by side, for a first look, whose times nobody quotes: as many at a time as there are cores, up to four.
+let private makeAside (works: Work list) =
+    let lanes = min 4 Environment.ProcessorCount
+    // the longest first, so that none is left alone at the end
+    let waiting = Concurrent.ConcurrentQueue(List.rev works)
+    let stopped = Concurrent.ConcurrentQueue<exn>()
+
+    let rec lane () =
+        match waiting.TryDequeue() with
+        | true, work when stopped.IsEmpty ->
+            try
+                let own =
+                    { Name = work.Name
+                      Cores = max 1 (Environment.ProcessorCount / lanes) }
+
+                doAside own (fun () -> make true work)
+            with Stop(text, code) ->
+                stopped.Enqueue(Stop($"{text}\nWhat it said: {shown (logFile work.Name)}", code))
+
+            lane ()
+        | _ -> ()
+
+    [ for _ in 1..lanes -> Task.Factory.StartNew(lane, TaskCreationOptions.LongRunning) ]
+    |> List.iter _.GetAwaiter().GetResult()
+
+    match stopped.TryPeek() with
+    | true, first -> raise first
+    | _ -> ()
+
 let private remake quick (wanted: Work -> bool) =
     perform [ restoring; building ]
 
-    for work in all |> List.filter wanted do
-        match state root quick (kept quick "results") work, lacking work with
-        | (Current | Record), _ -> ()
-        | _ when work.Making = Kept -> ()
-        | _, [] -> make quick work
-        | _, inputs ->
-            let inputs = String.Join(", ", inputs)
-            printfn $"{work.Name} is not made again: there is no {inputs}."
+    let due =
+        [ for work in all |> List.filter wanted do
+              match state root quick (kept quick "results") work, lacking work with
+              | (Current | Record), _ -> ()
+              | _ when work.Making = Kept -> ()
+              | _, [] -> work
+              | _, inputs ->
+                  let inputs = String.Join(", ", inputs)
+                  printfn $"{work.Name} is not made again: there is no {inputs}." ]
+
+    if quick then makeAside due else List.iter (make quick) due
 
 /// The names after --only, each of a work; the other arguments.
 let rec private only =

@@ -117,27 +117,56 @@ let ended (child: Process) =
     lock running (fun () -> running.Remove child |> ignore)
     child.ExitCode
 
-/// Runs a program on this terminal (progress bars work) and returns its exit code.
-let stream program arguments =
-    use child = launch program arguments false
+/// The file of a log.
+let logFile name =
+    Directory.CreateDirectory(artifacts "logs") |> ignore
+    artifacts $"logs/{name}.log"
+
+/// Runs a program whose output `hear` is told, a line at a time, and returns its exit code.
+let listening variables program arguments (hear: string -> unit) =
+    use child = launchWith variables program arguments true
+    let gate = obj ()
+
+    let told (event: DataReceivedEventArgs) =
+        if not (isNull event.Data) then
+            lock gate (fun () -> hear event.Data)
+
+    child.OutputDataReceived.Add told
+    child.ErrorDataReceived.Add told
+    child.BeginOutputReadLine()
+    child.BeginErrorReadLine()
     ended child
+
+/// Work that is done beside other work: its name, and the cores that its programs have. What these print is in the log of that name.
+type Aside = { Name: string; Cores: int }
+
+let private aside = new ThreadLocal<Aside option>(fun () -> None)
+
+/// Does work on this thread beside that of others.
+let doAside own work =
+    aside.Value <- Some own
+    File.Delete(logFile own.Name)
+
+    try
+        work ()
+    finally
+        aside.Value <- None
+
+/// Runs a program on this terminal (progress bars work), or aside, and returns its exit code.
+let stream program arguments =
+    match aside.Value with
+    | None ->
+        use child = launch program arguments false
+        ended child
+    | Some own ->
+        use log = File.AppendText(logFile own.Name)
+        listening (List.singleton ("OMP_NUM_THREADS", string own.Cores)) program arguments log.WriteLine
 
 /// Runs dotnet with its output in artifacts/logs; a failure shows the errors in it.
 let dotnet log arguments =
-    let path = artifacts $"logs/{log}.log"
-    Directory.CreateDirectory(Path.GetDirectoryName path) |> ignore
-    use child = launch "dotnet" arguments true
+    let path = logFile log
     let lines = ResizeArray<string>()
-
-    let keep (event: DataReceivedEventArgs) =
-        if not (isNull event.Data) then
-            lock lines (fun () -> lines.Add event.Data)
-
-    child.OutputDataReceived.Add keep
-    child.ErrorDataReceived.Add keep
-    child.BeginOutputReadLine()
-    child.BeginErrorReadLine()
-    let code = ended child
+    let code = listening [] "dotnet" arguments lines.Add
     File.WriteAllLines(path, lines)
 
     if code <> 0 then
@@ -183,7 +212,10 @@ let perform (steps: Step list) =
         let heading = $"[{number + 1}/{steps.Length}] {step.Title} …"
         let seconds () = $"{clock.Elapsed.TotalSeconds:F1} s"
 
-        if step.Streams then
+        if aside.Value.IsSome then
+            step.Work()
+            printfn $"{aside.Value.Value.Name} {heading} {seconds ()}"
+        elif step.Streams then
             printfn $"{heading}"
             step.Work()
             printfn $"[{number + 1}/{steps.Length}] {step.Title}: {seconds ()}"

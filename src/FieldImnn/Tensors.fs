@@ -187,7 +187,8 @@ module Tensors =
     /// A tensor (n, …) of a function of its rows from a start and of a length, which takes each alone: so many rows at a time, on the CPU without a
     /// graph, side by side on as many threads as tensors have.
     let internal sideBySide (atOnce: int) (n: int) (make: int64 -> int64 -> Tensor) : Tensor =
-        let pieces = chunks atOnce n
+        let share = (n + TorchRuntime.Threads - 1) / TorchRuntime.Threads
+        let pieces = chunks (min atOnce share) n
         let made: Tensor[] = Array.zeroCreate pieces.Length
 
         try

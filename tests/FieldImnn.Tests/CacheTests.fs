@@ -9,6 +9,7 @@ open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Fields
 open FieldImnn.Core.Random
+open FieldImnn.Core.Runtime
 open DoorTests
 open TestSupport
 open TorchSharp
@@ -123,6 +124,42 @@ let private fingerprints =
                   |> ignore
 
                   Expect.equal (files folder) expected "files"))
+
+      testCase "fields too large for a chunk of them are made and compressed a few at a time, to the same" (fun () ->
+          inFolder (fun folder ->
+              let most, all = ref 0L, ref 0L
+
+              let simulator =
+                  Simulator.create "large" [ "a" ] [ 700; 700 ] [ 700; 700 ] (fun t z -> t.unsqueeze -1L + 1e-6 * z)
+
+              let compress (fields: Tensor) =
+                  most.Value <- max most.Value fields.shape[0]
+                  all.Value <- all.Value + fields.shape[0]
+                  fields.flatten(1L).narrow(1L, 0L, 3L) |> Tensors.toRows
+
+              let theta = Array.init 7 (fun i -> [| float i |])
+
+              let run () =
+                  Simulations.run
+                      { SimulationSettings.Default with
+                          Chunk = 7
+                          Folder = Some folder }
+                      simulator
+                      compress
+                      1UL
+                      "test"
+                      theta
+
+              let made = run ()
+              Expect.isLessThanOrEqual most.Value (max 2L (int64 TorchRuntime.Threads)) "fields at a time"
+
+              for i in 0..6 do
+                  let own = made.Summaries[i]
+                  Expect.isLessThan (abs (own[0] - float i)) 1e-4 "its own θ"
+
+              // what is read again is compared with the probes' fields
+              Expect.equal (run ()).Summaries made.Summaries "kept"
+              Expect.equal all.Value (7L + 2L) "and not made again, but for two probes"))
 
       testCase "chunks of simulations: a change anywhere in the chunk's range of θ is seen, however small" (fun () ->
           inFolder (fun folder ->

@@ -147,6 +147,34 @@ let private threads =
 
               Expect.equal TorchRuntime.Threads before "given back after an error")
 
+          testCase
+              "work side by side: each piece once, on one thread of tensors, without a graph; a fault as it was raised"
+          <| onThree (fun () ->
+              let before = TorchRuntime.Threads
+              let seen: (int * int * bool)[] = Array.create 20 (0, 0, true)
+
+              TorchRuntime.SideBySide(
+                  seen.Length,
+                  fun i ->
+                      let times, _, _ = seen[i]
+                      seen[i] <- times + 1, TorchRuntime.Threads, torch.is_grad_enabled ()
+              )
+
+              Expect.allEqual seen (1, 1, false) "times, threads, graph"
+              Expect.equal TorchRuntime.Threads before "given back"
+
+              Expect.throwsT<InvalidOperationException>
+                  (fun () ->
+                      TorchRuntime.SideBySide(
+                          5,
+                          fun i ->
+                              if i = 3 then
+                                  raise (InvalidOperationException())
+                      ))
+                  "not in a bundle"
+
+              Expect.equal TorchRuntime.Threads before "given back after an error")
+
           testCase "two at a time leave the number that there was"
           <| onThree (fun () ->
               let before = TorchRuntime.Threads

@@ -1,10 +1,11 @@
 using System;
+using FieldImnn.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace FieldImnn.Core.Fields;
 
-/// <summary>Fields of noise, made a few at a time, so that they stay in the processor's caches on the way.</summary>
+/// <summary>Fields of noise, made a few at a time and side by side, so that they stay in the processor's caches on the way.</summary>
 internal static class FieldPieces
 {
     private const long PixelsAtATime = 1 << 17; // with the modes and the derivatives by two parameters, 5 MB
@@ -21,12 +22,19 @@ internal static class FieldPieces
         if (n <= step || perRow.requires_grad || noise.requires_grad)
             return piece(noise, perRow).contiguous().MoveToOuterDisposeScope();
         var made = empty([n, .. shape], noise.dtype, noise.device);
-        for (var from = 0L; from < n; from += step)
+        if (noise.device.type == DeviceType.CPU)
+            TorchRuntime.SideBySide((int)((n + step - 1) / step), Fill);
+        else
+            for (var i = 0; i < (n + step - 1) / step; i++)
+                Fill(i);
+        return made.MoveToOuterDisposeScope();
+
+        void Fill(int i)
         {
             using var pieceScope = NewDisposeScope();
+            var from = i * step;
             var length = Math.Min(step, n - from);
             made.narrow(0, from, length).copy_(piece(noise.narrow(0, from, length), own ? perRow.narrow(0, from, length) : perRow));
         }
-        return made.MoveToOuterDisposeScope();
     }
 }

@@ -2,6 +2,7 @@ namespace FieldImnn
 
 open FieldImnn.Core
 open FieldImnn.Core.Fields
+open FieldImnn.Core.Runtime
 open TorchSharp
 
 /// Several correlated log-normal maps on one periodic grid, fields of as many channels: κ_i = λ_i (exp(g_i − σ_i²/2) − 1) of Gaussian maps g
@@ -209,8 +210,8 @@ module LogNormalMaps =
         tangent.select(2L, i).copy_(change.mul_(lambda).addcmul_(contrast.unsqueeze 1L, slopes, 1.0.ToScalar()))
         |> ignore
 
-    /// Maps (n, shape…) and their derivatives (n, p, shape…) from noise and what `expand` made of θ; one simulation at a time, which stays in
-    /// the processor's caches on the way.
+    /// Maps (n, shape…) and their derivatives (n, p, shape…) from noise and what `expand` made of θ; one simulation at a time on each thread,
+    /// which stays in the processor's caches on the way.
     let private tangents model (made: Tensor[]) (noise: Tensor) =
         Tensors.scoped2 (fun () ->
             let grid, c = model.Transform.Grid, int64 model.Maps
@@ -221,12 +222,17 @@ module LogNormalMaps =
 
             let maps, slopes = place [| n; c |], place [| n; p; c |]
 
-            for k in 0L .. n - 1L do
+            let simulate (k: int64) =
                 use _ = torch.NewDisposeScope()
                 let g = mix model (noise.narrow (0L, k, 1L)) made[0]
 
                 for i in 0L .. c - 1L do
                     finish model made g (maps.narrow (0L, k, 1L)) (slopes.narrow (0L, k, 1L)) i
+
+            if noise.device.``type`` = DeviceType.CPU then
+                TorchRuntime.SideBySide(int n, (fun k -> simulate (int64 k)))
+            else
+                Seq.iter simulate (seq { 0L .. n - 1L })
 
             struct (maps.reshape (Array.append [| n |] (shape model)),
                     slopes.reshape (Array.append [| n; p |] (shape model))))
