@@ -131,7 +131,13 @@ let all =
           [ "information" ]
       work
           "posteriors"
-          (Benchmark("posteriors", "FieldImnn.Information", [ [] ]))
+          (Benchmark(
+              "posteriors",
+              "FieldImnn.Information",
+              [ []
+                [ "--only"; "two slopes"; "--methods"; "delfi" ]
+                [ "--only"; "sharp slopes"; "--methods"; "delfi" ] ]
+          ))
           [ "--only"; "correlated log-normal"; "--fields"; "2" ]
           []
       work "information-ablation" ablation (quickInformation @ [ "--change"; "bins=11" ]) []

@@ -91,9 +91,8 @@ let private lacking work =
     work.Inputs
     |> List.filter (fun input -> not (Directory.Exists(at input) || File.Exists(at input)))
 
-/// Makes works side by side, for a first look, whose times nobody quotes: as many at a time as there are cores, up to four.
+/// Makes works side by side, for a first look, whose times nobody quotes: as many at a time as `processes`.
 let private makeAside (works: Work list) =
-    let lanes = min 4 Environment.ProcessorCount
     // the longest first, so that none is left alone at the end
     let waiting = Concurrent.ConcurrentQueue(List.rev works)
     let stopped = Concurrent.ConcurrentQueue<exn>()
@@ -102,18 +101,14 @@ let private makeAside (works: Work list) =
         match waiting.TryDequeue() with
         | true, work when stopped.IsEmpty ->
             try
-                let own =
-                    { Name = work.Name
-                      Cores = max 1 (Environment.ProcessorCount / lanes) }
-
-                doAside own (fun () -> make true work)
+                doAside work.Name (fun () -> make true work)
             with Stop(text, code) ->
                 stopped.Enqueue(Stop($"{text}\nWhat it said: {shown (logFile work.Name)}", code))
 
             lane ()
         | _ -> ()
 
-    [ for _ in 1..lanes -> Task.Factory.StartNew(lane, TaskCreationOptions.LongRunning) ]
+    [ for _ in 1..processes -> Task.Factory.StartNew(lane, TaskCreationOptions.LongRunning) ]
     |> List.iter _.GetAwaiter().GetResult()
 
     match stopped.TryPeek() with

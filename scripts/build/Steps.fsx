@@ -137,15 +137,23 @@ let listening variables program arguments (hear: string -> unit) =
     child.BeginErrorReadLine()
     ended child
 
-/// Work that is done beside other work: its name, and the cores that its programs have. What these print is in the log of that name.
-type Aside = { Name: string; Cores: int }
+/// How many programs run at a time where several do.
+let processes = min 4 Environment.ProcessorCount
 
-let private aside = new ThreadLocal<Aside option>(fun () -> None)
+/// The cores of each of these, unless the user has set their number.
+let threads () =
+    if isNull (Environment.GetEnvironmentVariable "OMP_NUM_THREADS") then
+        List.singleton ("OMP_NUM_THREADS", string (max 1 (Environment.ProcessorCount / processes)))
+    else
+        []
 
-/// Does work on this thread beside that of others.
-let doAside own work =
-    aside.Value <- Some own
-    File.Delete(logFile own.Name)
+/// The name of the work that this thread does beside that of others.
+let private aside = new ThreadLocal<string option>(fun () -> None)
+
+/// Does work on this thread beside that of others. What its programs print is in the log of its name.
+let doAside name work =
+    aside.Value <- Some name
+    File.Delete(logFile name)
 
     try
         work ()
@@ -158,9 +166,9 @@ let stream program arguments =
     | None ->
         use child = launch program arguments false
         ended child
-    | Some own ->
-        use log = File.AppendText(logFile own.Name)
-        listening (List.singleton ("OMP_NUM_THREADS", string own.Cores)) program arguments log.WriteLine
+    | Some name ->
+        use log = File.AppendText(logFile name)
+        listening (threads ()) program arguments log.WriteLine
 
 /// Runs dotnet with its output in artifacts/logs; a failure shows the errors in it.
 let dotnet log arguments =
@@ -212,14 +220,15 @@ let perform (steps: Step list) =
         let heading = $"[{number + 1}/{steps.Length}] {step.Title} …"
         let seconds () = $"{clock.Elapsed.TotalSeconds:F1} s"
 
-        if aside.Value.IsSome then
+        match aside.Value with
+        | Some name ->
             step.Work()
-            printfn $"{aside.Value.Value.Name} {heading} {seconds ()}"
-        elif step.Streams then
+            printfn $"{name} {heading} {seconds ()}"
+        | None when step.Streams ->
             printfn $"{heading}"
             step.Work()
             printfn $"[{number + 1}/{steps.Length}] {step.Title}: {seconds ()}"
-        else
+        | None ->
             printf $"{heading} "
             let tick _ = printf $"\r{heading} {seconds ()}"
 

@@ -23,9 +23,6 @@ let shares = artifacts "tests"
 /// Stands behind the output of each list, at the end of a line: Sharing.fs of the tests.
 let endOfList = '\u0017'
 
-/// How many processes share the tests.
-let processes = min 4 Environment.ProcessorCount
-
 /// Whoever prints holds this.
 let printer = obj ()
 
@@ -92,35 +89,23 @@ let mergeReports () =
 
 // ------------------------------------------------------------------------------------------------------------- processes
 
-/// Prints what a program says, list by list, so that lists of several programs do not mix.
-let printing (child: Process) =
+/// Runs a program that has its share of the cores, and prints what it says, list by list, so that lists of several programs do not mix.
+let printing program arguments =
     let lines = List<string>()
 
     let print () =
         lock printer (fun () -> lines |> Seq.iter (fun line -> printfn $"{line}"))
         lines.Clear()
 
-    let hear (event: DataReceivedEventArgs) =
-        lock lines (fun () ->
-            match event.Data with
-            | null -> print () // the end of its output
-            | line ->
-                lines.Add(line.TrimEnd endOfList)
+    let hear (line: string) =
+        lines.Add(line.TrimEnd endOfList)
 
-                if line.EndsWith endOfList then
-                    print ())
+        if line.EndsWith endOfList then
+            print ()
 
-    child.OutputDataReceived.Add hear
-    child.ErrorDataReceived.Add hear
-    child.BeginOutputReadLine()
-    child.BeginErrorReadLine()
-
-/// The cores of each process, unless the user has set their number.
-let threads () =
-    if isNull (Environment.GetEnvironmentVariable "OMP_NUM_THREADS") then
-        List.singleton ("OMP_NUM_THREADS", string (max 1 (Environment.ProcessorCount / processes)))
-    else
-        []
+    let code = listening (threads ()) program arguments hear
+    print ()
+    code
 
 /// Runs the tests in several processes: the exit code has the bits of each one's.
 let shared () =
@@ -130,10 +115,7 @@ let shared () =
     Directory.CreateDirectory shares |> ignore
     let arguments = program tests :: "--share" :: shares :: "--no-spinner" :: reporting
 
-    let one () =
-        use child = launchWith (threads ()) "dotnet" arguments true
-        printing child
-        ended child
+    let one () = printing "dotnet" arguments
 
     let codes =
         [ for _ in 1..processes -> Task.Factory.StartNew(one, TaskCreationOptions.LongRunning) ]

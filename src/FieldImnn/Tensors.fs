@@ -193,6 +193,7 @@ module Tensors =
 
         try
             TorchRuntime.SideBySide(
+                Device.cpu,
                 pieces.Length,
                 fun i ->
                     use _ = torch.NewDisposeScope()

@@ -8,6 +8,7 @@ open System.Runtime
 open System.Threading
 open Expecto
 open FieldImnn.Core
+open FieldImnn
 open FieldImnn.Core.Runtime
 open TestSupport
 open TorchSharp
@@ -154,6 +155,7 @@ let private threads =
               let seen: (int * int * bool)[] = Array.create 20 (0, 0, true)
 
               TorchRuntime.SideBySide(
+                  Device.cpu,
                   seen.Length,
                   fun i ->
                       let times, _, _ = seen[i]
@@ -166,6 +168,7 @@ let private threads =
               Expect.throwsT<InvalidOperationException>
                   (fun () ->
                       TorchRuntime.SideBySide(
+                          Device.cpu,
                           5,
                           fun i ->
                               if i = 3 then

@@ -146,17 +146,10 @@ let tests =
               let train _ _ fiducial =
                   Imnn.train settings p.Simulator fiducial
 
-              let rounds =
-                  Refit.run
-                      Progress.silent
-                      false
-                      1.0
-                      train
-                      Compressor.estimates
-                      p.Prior
-                      p.Fiducial
-                      6
-                      (field.unsqueeze 0L)
+              let refit progress fiducial rounds =
+                  Refit.run progress false 1.0 train Compressor.estimates p.Prior fiducial rounds (field.unsqueeze 0L)
+
+              let rounds = refit Progress.silent p.Fiducial 6
 
               let exact = ExactAnswer.posteriorOn 61 p.Exact p.Prior field
               let last = List.last rounds
@@ -171,32 +164,10 @@ let tests =
               // the maximum of the likelihood and the posterior's mean differ by less than a deviation
               Expect.isLessThan (away last.Estimates[0]) 1.0 "estimate against the exact posterior"
 
-              let cancelled =
-                  Refit.run
-                      (progressOf true)
-                      false
-                      1.0
-                      train
-                      Compressor.estimates
-                      p.Prior
-                      p.Fiducial
-                      6
-                      (field.unsqueeze 0L)
-
+              let cancelled = refit (progressOf true) p.Fiducial 6
               Expect.equal cancelled.Length 1 "a cancelled run keeps what it has"
 
-              refuses<RangeException> [ "fiducial" ] (fun () ->
-                  Refit.run
-                      Progress.silent
-                      false
-                      1.0
-                      train
-                      Compressor.estimates
-                      p.Prior
-                      [| 5.0; 0.5 |]
-                      2
-                      (field.unsqueeze 0L)
-                  |> ignore))
+              refuses<RangeException> [ "fiducial" ] (fun () -> refit Progress.silent [| 5.0; 0.5 |] 2 |> ignore))
 
           tensorTest
               "a field too far for an estimate is placed by what simulates like it; one that is near by its estimate"

@@ -22,11 +22,7 @@ internal static class FieldPieces
         if (n <= step || perRow.requires_grad || noise.requires_grad)
             return piece(noise, perRow).contiguous().MoveToOuterDisposeScope();
         var made = empty([n, .. shape], noise.dtype, noise.device);
-        if (noise.device.type == DeviceType.CPU)
-            TorchRuntime.SideBySide((int)((n + step - 1) / step), Fill);
-        else
-            for (var i = 0; i < (n + step - 1) / step; i++)
-                Fill(i);
+        TorchRuntime.SideBySide(noise.device, (int)((n + step - 1) / step), Fill);
         return made.MoveToOuterDisposeScope();
 
         void Fill(int i)

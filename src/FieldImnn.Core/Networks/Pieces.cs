@@ -19,11 +19,11 @@ internal static class Pieces
         var parts = new Dual[(n + at - 1) / at];
         try
         {
-            if (x.Primal.device.type == DeviceType.CPU && !is_grad_enabled())
-                TorchRuntime.SideBySide(parts.Length, Make);
-            else
+            if (is_grad_enabled())
                 for (var i = 0; i < parts.Length; i++)
                     Make(i);
+            else
+                TorchRuntime.SideBySide(x.Primal.device, parts.Length, Make);
             return new Dual(cat([.. parts.Select(p => p.Primal)]), x.Tangent is null ? null : cat([.. parts.Select(p => p.Tangent!)])).MoveToOuterDisposeScope();
         }
         finally

@@ -85,13 +85,14 @@ public static partial class TorchRuntime
     }
 
     /// <summary>
-    /// Does pieces 0, 1, … of work without a graph, as many at a time as tensor operations have threads, each with one thread for its own:
+    /// Does pieces 0, 1, … of work without a graph, on the CPU as many at a time as tensor operations have threads, each with one thread for its own:
     /// of many small operations on two cores a quarter of the time that two threads for each operation take. A fault comes as it was raised.
     /// </summary>
-    public static void SideBySide(int count, Action<int> work)
+    public static void SideBySide(torch.Device device, int count, Action<int> work)
     {
+        ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(work);
-        var threads = Threads;
+        var threads = device.type == DeviceType.CPU ? Threads : 1;
         if (threads == 1)
         {
             using var noGrad = torch.no_grad();

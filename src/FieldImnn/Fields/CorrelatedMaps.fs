@@ -6,7 +6,8 @@ open FieldImnn.Core.Fields
 open TorchSharp
 
 /// The auto- and cross-spectra of several maps: wavenumbers k (m) > 0 → θ (b, p) → C (b, maps, maps, m), float64, differentiable in θ,
-/// symmetric, and positive definite once noise is added. What the wavenumbers alone decide is done when they are given, once.
+/// symmetric, and positive definite once noise is added. What the wavenumbers alone decide is done when they are given, once. Maps of
+/// many θ are made on several threads, which ask at the same time.
 type MapSpectra =
     { Parameters: string[]
       Maps: int

@@ -4,7 +4,7 @@ open FieldImnn.Core
 open TorchSharp
 
 /// A monotone function of every pixel by itself, d = T_θ(g). Parameters come in order, each as a tensor of the pixels' own number of axes
-/// that broadcasts against them; all functions are differentiable in θ and in the pixels.
+/// that broadcasts against them; all functions are differentiable in θ and in the pixels. Several threads may call them at the same time.
 type LocalTransform =
     {
         Parameters: string[]

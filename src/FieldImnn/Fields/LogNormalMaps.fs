@@ -229,10 +229,7 @@ module LogNormalMaps =
                 for i in 0L .. c - 1L do
                     finish model made g (maps.narrow (0L, k, 1L)) (slopes.narrow (0L, k, 1L)) i
 
-            if noise.device.``type`` = DeviceType.CPU then
-                TorchRuntime.SideBySide(int n, (fun k -> simulate (int64 k)))
-            else
-                Seq.iter simulate (seq { 0L .. n - 1L })
+            TorchRuntime.SideBySide(noise.device, int n, (fun k -> simulate (int64 k)))
 
             struct (maps.reshape (Array.append [| n |] (shape model)),
                     slopes.reshape (Array.append [| n; p |] (shape model))))

@@ -6,7 +6,7 @@ open FieldImnn.Core.Fields
 open TorchSharp
 
 /// A power spectrum with parameters: wavenumbers k (m) > 0 → θ (b, p) → ln P (b, m), float64, differentiable in θ. What the
-/// wavenumbers alone decide is done when they are given, once.
+/// wavenumbers alone decide is done when they are given, once. Fields of many θ are made on several threads, which ask at the same time.
 type Spectrum =
     { Parameters: string[]
       LogPower: Tensor -> Tensor -> Tensor }

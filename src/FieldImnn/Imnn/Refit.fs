@@ -121,25 +121,22 @@ module Refit =
     /// Less than the way to the place, if it turns back on the way that led to the fiducial: each of two fiducials may place a field at the
     /// other, and steps in full never end between them. Where the two steps, drawn out in a line, say that neither is wanted: the secant.
     let private shortened (prior: Prior) (earlier: RefitRound list) (compressor: Compressor) (place: float[]) =
-        let vector (a: float[]) (b: float[]) =
-            Vector<float>.Build.DenseOfArray(Array.map2 (-) a b)
-
-        let part (before: RefitRound) =
-            let came = vector compressor.Fiducial before.Compressor.Fiducial
-            let along = (compressor.Fisher + snd (normal prior)) * came
-            let step = along.DotProduct(vector place compressor.Fiducial)
-            let wanted = along.DotProduct(vector before.Place before.Compressor.Fiducial)
-
-            if step < 0.0 then
-                min 1.0 (along.DotProduct came / (wanted - step))
-            else
-                1.0
-
         match earlier with
         | [] -> place
         | before :: _ ->
-            let part = part before
-            Array.map2 (fun from towards -> from + part * (towards - from)) compressor.Fiducial place
+            let way (from: float[]) (towards: float[]) =
+                Vector<float>.Build.DenseOfArray(Array.map2 (-) towards from)
+
+            let came = way before.Compressor.Fiducial compressor.Fiducial
+            let along = (compressor.Fisher + snd (normal prior)) * came
+            let step = along.DotProduct(way compressor.Fiducial place)
+            let wanted = along.DotProduct(way before.Compressor.Fiducial before.Place)
+
+            if step >= 0.0 then
+                place
+            else
+                let part = min 1.0 (along.DotProduct came / (wanted - step))
+                Array.map2 (fun from towards -> from + part * (towards - from)) compressor.Fiducial place
 
     /// Tells those who watch what a round came to: where it was trained, what it estimates (the mean of the fields), and where the next would be.
     let private tell progress number (compressor: Compressor) mean place moved =
@@ -209,9 +206,6 @@ module Refit =
             if moved < settled && not searching || made.Length = rounds || stopped then
                 List.rev made
             else
-                place
-                |> shortened prior earlier compressor
-                |> within prior fiducial
-                |> fun next -> go next made
+                go (place |> shortened prior earlier compressor |> within prior fiducial) made
 
         go fiducial []
