@@ -17,7 +17,13 @@ type Target =
 /// Observed fields in a row, and under each its posteriors, on axes that all of them share.
 module internal Targets =
     let private side = 250.0
-    let private gapX, gapY = 44.0, 92.0
+    let private gapX = 44.0
+
+    /// Between the rows: the titles of the upper one's axes, and a legend of these names in as many lines as n panels are wide.
+    let private gapY n names =
+        let across = float n * side + float (n - 1) * gapX
+        let lines = ceil ((names |> List.sumBy Style.entryWidth) / across)
+        69.0 + 23.0 * lines
 
     /// What all layers of all targets cover, with the marks in view.
     let private range (targets: Target list) (marks: float[] list) i =
@@ -65,6 +71,8 @@ module internal Targets =
                 if l.Names.Length <> 2 then
                     raise (ShapeException("layers", "posteriors of 2 parameters", $"{l.Names.Length}"))
 
+    let private truthName = "truth"
+
     let private symbols =
         [ StyleParam.MarkerSymbol.Diamond
           StyleParam.MarkerSymbol.Square
@@ -76,7 +84,7 @@ module internal Targets =
               yield! Corner.regions panel (q = 0) (colour name) name (Posterior.density 0 1 Corner.resolution l)
 
           for theta in Option.toList truth do
-              mark panel (k = 0) "truth" StyleParam.MarkerSymbol.X theta
+              mark panel (k = 0) truthName StyleParam.MarkerSymbol.X theta
 
           for q, (name, theta) in List.indexed fiducials do
               mark panel (k = 0) name symbols[q % symbols.Length] theta ]
@@ -107,7 +115,14 @@ module internal Targets =
     let chart (targets: Target list) (truth: float[] option) (fiducials: (string * float[]) list) =
         check targets
         let n = targets.Length
-        let frame, place = Style.grid n (2 * n) (side, side) (gapX, gapY) 46
+
+        let names =
+            targets |> List.collect (fun t -> List.map fst t.Layers) |> List.distinct
+
+        let marked = List.replicate (Option.count truth) truthName @ List.map fst fiducials
+
+        let frame, place =
+            Style.grid n (2 * n) (side, side) (gapX, gapY n (names @ marked)) 46
 
         let frame =
             { frame with
@@ -117,10 +132,6 @@ module internal Targets =
         let panel row k = place (row * n + k)
         let marks = Option.toList truth @ List.map snd fiducials
         let ranges = Array.init 2 (range targets marks)
-
-        let names =
-            targets |> List.collect (fun t -> List.map fst t.Layers) |> List.distinct
-
         let colour name = List.findIndex ((=) name) names
         let limits = Field.shared Sequential (targets |> List.map _.Field)
 

@@ -366,6 +366,25 @@ let private curves =
               TestSupport.refuses<SettingException> [] (fun () -> Plot.targets [] None [] |> ignore)
           }
 
+          test "targets: a legend of two lines has its room between the rows" {
+              let layers =
+                  [ for name in [ "exact"; "DELFI"; "Gaussian approximation" ] -> name, gaussian 0.5 ]
+
+              let height n =
+                  let targets =
+                      [ for k in 1..n ->
+                            { Title = string k
+                              Field = pixels
+                              Layers = layers } ]
+
+                  Plot.targets targets (Some [| 1.0; 2.0 |]) [ "last fiducial", [| 1.2; 2.1 |] ]
+                  |> Plot.size
+                  |> snd
+
+              Expect.isGreaterThan (height 2) (height 4 + 20) "two panels are narrower than five entries"
+              Expect.equal (height 5) (height 4) "four are not"
+          }
+
           test "what follows an underscore in a parameter's name is a subscript" {
               let named =
                   { gaussian 0.5 with
