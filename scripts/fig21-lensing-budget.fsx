@@ -10,7 +10,12 @@ let options = StudyOptions.ofScript "artifacts/lensing" fsi.CommandLineArgs
 let progress = Study.progress options
 let study = LensingStudy.create options progress
 let field = LensingStudy.kept study "field"
-let compression = LensingStudy.network study |> Infer.compression
+
+let compression =
+    LensingStudy.network study
+    |> Infer.compression
+    |> Compression.about [ study.Field ]
+
 let methods = LensingStudy.methods study
 let names = List.map fst methods
 
@@ -18,7 +23,7 @@ let budgets, seeds, samples =
     if options.Quick then
         [ 200; 600 ], [ options.Seed ], 200
     else
-        [ 200; 500; 1000; 2000 ], [ options.Seed; options.Seed + 1UL ], 2000
+        [ 200; 500; 1000; 2000; 10000 ], [ options.Seed; options.Seed + 1UL ], 2000
 
 let points =
     [ for seed in seeds do

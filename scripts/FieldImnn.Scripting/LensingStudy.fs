@@ -72,11 +72,14 @@ module LensingStudy =
             Folder = Some(Study.simulations study.Options purpose)
             Progress = study.Progress }
 
+    /// Rounds of sequential neural likelihood, whose pilot takes as many simulations as one of them, for a budget.
+    let private rounds budget = List.replicate 4 (budget / 5)
+
     /// The field's posterior from a compressor, by sequential neural likelihood. The purpose names what is kept of it.
     let delfi study purpose compressor : InferenceResult =
         Infer.delfi
             { DelfiSettings.Default with
-                Rounds = List.replicate 4 (if study.Options.Quick then 300 else 2500)
+                Rounds = rounds (if study.Options.Quick then 1500 else 10000)
                 Simulations = simulating study $"lensing-{purpose}"
                 Seed = study.Options.Seed }
             study.Problem.Model
@@ -88,7 +91,7 @@ module LensingStudy =
         { HmcSettings.Default with
             Chains = (if options.Quick then 4 else 8)
             Warmup = (if options.Quick then 40 else 200)
-            Draws = (if options.Quick then 40 else 1000)
+            Draws = (if options.Quick then 40 else 2500)
             LeapfrogSteps = 16
             Seed = options.Seed
             Progress = progress
@@ -167,13 +170,12 @@ module LensingStudy =
 
         learned.Simulations, NeuralPosterior.posterior learned (Compression.ofField compression study.Field)
 
-    let private neuralLikelihood study compression purpose rounds seed =
+    let private neuralLikelihood study compression n seed =
         let found =
             Delfi.run
                 { DelfiSettings.Default with
-                    Rounds = rounds
-                    Settled = 0.0
-                    Simulations = simulating study purpose
+                    Rounds = [ n ]
+                    Simulations = simulating study $"budget-{seed}"
                     Seed = seed }
                 study.Problem.Simulator
                 (Compression.summaries compression)
@@ -182,11 +184,23 @@ module LensingStudy =
 
         found.Simulations, found.Posteriors[0]
 
+    let private sequential study compression n seed =
+        let settings =
+            { DelfiSettings.Default with
+                Rounds = rounds n
+                Settled = 0.0
+                Simulations = simulating study $"budget-{seed}-{n}"
+                Seed = seed }
+
+        let found =
+            Method.delfi settings study.Problem.Model compression [ study.Field ]
+            |> List.head
+
+        found.Simulations, found.Posterior
+
     /// Methods by name, in the order of their curves: what is known of a compressor → n → seed → simulations made beyond the compressor's, about
     /// n, and the field's posterior. Of those from the prior the fewer are the beginning of the more.
     let methods study : (string * (Compression -> int -> uint64 -> int * Posterior)) list =
         [ "neural posterior", neuralPosterior study
-          "neural likelihood", fun compression n seed -> neuralLikelihood study compression $"budget-{seed}" [ n ] seed
-          "sequential neural likelihood",
-          fun compression n seed ->
-              neuralLikelihood study compression $"budget-{seed}-{n}" (DelfiSettings.RoundsOf n) seed ]
+          "neural likelihood", neuralLikelihood study
+          "sequential neural likelihood", sequential study ]

@@ -225,4 +225,56 @@ let private fields =
         judge "PMC" 0.35 pmc.Posterior
         judge "DELFI" 0.3 sequential.Posteriors[0])
 
-let tests = testSequenced <| testList "delfi" [ neural; fields ]
+/// Six parameters of normal priors of one sd, of which x = θ + noise says much, and of the last two next to nothing: what a survey leaves to its
+/// nuisance parameters. The posterior is a product of normals.
+let private nuisances =
+    testCase "of six parameters, two known by the prior alone, few simulations find the posterior in one run" (fun () ->
+        let names = [ "a"; "b"; "c"; "d"; "e"; "f" ]
+        let errors = [| 0.1; 0.1; 0.2; 0.2; 6.0; 6.0 |]
+        let prior = Prior.create [ for name in names -> name, Normal(0.0, 1.0) ]
+
+        let simulator =
+            let scale = Tensors.ofVector errors |> Tensors.keep
+
+            Simulator.create "nuisances" names [ 6 ] [ 6 ] (fun theta noise ->
+                theta + scale * noise.``to`` torch.float64)
+
+        let observed = [| 0.9; -0.5; 0.3; 1.2; 2.0; -3.0 |]
+
+        let settings =
+            { delfi with
+                Rounds = List.replicate 4 120
+                Sampler = Suited }
+
+        let found information =
+            let compression =
+                { Parameters = prior.Names
+                  Fiducial = Array.zeroCreate 6
+                  Information =
+                    MathNet.Numerics.LinearAlgebra.Matrix<float>.Build.DenseOfDiagonalArray(
+                        errors |> Array.map (fun e -> information / (e * e))
+                    )
+                  Estimates = Tensors.toRows
+                  Unlike = None
+                  Further = None
+                  Edges = [] }
+
+            (Method.delfi settings (Model.create simulator prior) compression [ Tensors.ofVector observed ]).Head
+
+        let true' = found 1.0
+        // four rounds, and a pilot of as many as one
+        Expect.equal true'.Simulations 600 "one run"
+        let variance = errors |> Array.map (fun e -> 1.0 / (1.0 + 1.0 / (e * e)))
+
+        for k in 0..5 do
+            let sd, mean = sqrt variance[k], observed[k] * variance[k] / (errors[k] * errors[k])
+            let shift = abs ((Posterior.mean true'.Posterior)[k] - mean) / sd
+            let width = (Posterior.sd true'.Posterior)[k] / sd
+            Expect.isLessThan shift 0.3 $"{names[k]}: mean off by {shift:F2} sds"
+            Expect.isTrue (width > 0.8 && width < 1.25) $"{names[k]}: {width:F2} times as wide"
+
+        // planted: an information that leaves the pilot's few draws to say how far to look
+        let claimed = found 1e8
+        Expect.isGreaterThan claimed.Simulations 600 "planted: looked for once more in the whole prior")
+
+let tests = testSequenced <| testList "delfi" [ neural; nuisances; fields ]

@@ -127,6 +127,11 @@ module Abc =
 
             draws |> Array.map fst, draws |> Array.map (fun (theta, tail) -> tail + Prior.logDensity prior theta)
 
+    /// n parameters about a centre and a covariance, from the tailed distribution that ABC draws from.
+    let internal about seed prior n (centre: float[]) covariance =
+        propose seed prior n (Some(Vector<float>.Build.DenseOfArray centre, covariance))
+        |> fst
+
     /// The proposals of a round.
     let private proposals settings prior purpose n about =
         propose (NoiseKey.IntSeedFor(settings.Seed, $"abc parameters {purpose}")) prior n about

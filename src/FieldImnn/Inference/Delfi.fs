@@ -122,22 +122,23 @@ module Delfi =
     /// truth lies, and nothing drawn from it would ever say so.
     let private defensive = 0.2
 
-    /// n parameters of a round: from the prior at first, then an equal share of every target's posterior beside the defensive part.
-    let private draws (settings: DelfiSettings) (prior: Prior) round n (posteriors: Posterior[]) =
+    /// The same of the first round, where it is known roughly beforehand where the posteriors are.
+    let private defensiveFirst = 0.5
+
+    /// n parameters of a round: from the prior, and an equal share of each place, seed → n → rows of θ, beside the defensive part.
+    let private draws (settings: DelfiSettings) (prior: Prior) round n (places: (int -> int -> float[][])[]) =
         let seed = NoiseKey.IntSeedFor(settings.Seed, $"parameters of round {round}")
 
-        if posteriors.Length = 0 then
+        if places.Length = 0 then
             Prior.sample seed 0L n prior
         else
-            let safe = int (defensive * float n)
+            let safe = int ((if round = 1 then defensiveFirst else defensive) * float n)
             let left = n - safe
 
-            posteriors
-            |> Array.mapi (fun i p ->
-                let share =
-                    left / posteriors.Length + (if i < left % posteriors.Length then 1 else 0)
-
-                Posterior.resample (seed + i) share p)
+            places
+            |> Array.mapi (fun i place ->
+                let share = left / places.Length + (if i < left % places.Length then 1 else 0)
+                place (seed + i) share)
             |> Array.concat
             |> Array.append (Prior.sample seed 0L safe prior)
 
@@ -148,6 +149,8 @@ module Delfi =
             /// Simulations of a purpose at rows of θ.
             Make: string -> float[][] -> Simulated
             Prior: Prior
+            /// Where the posteriors are roughly, seed → n → rows of θ for each target; none if that is not known.
+            Rough: (int -> int -> float[][])[]
             Targets: float[][][]
             /// Draws of the prior that samplers start from.
             Candidates: float[][]
@@ -254,8 +257,14 @@ module Delfi =
             |> Option.map _.Posteriors
             |> Option.defaultValue [||]
 
+        let places =
+            if state.Round = 1 then
+                task.Rough
+            else
+                before |> Array.map (fun p seed n -> Posterior.resample seed n p)
+
         let made =
-            draws task.Settings task.Prior state.Round n before
+            draws task.Settings task.Prior state.Round n places
             |> task.Make $"DELFI round {state.Round}"
 
         let state =
@@ -289,7 +298,7 @@ module Delfi =
                     Chosen = chosen }
                 rest
 
-    let private start (settings: DelfiSettings) make (prior: Prior) targets =
+    let private start (settings: DelfiSettings) make (prior: Prior) rough targets =
         validate settings prior targets
         let seed = NoiseKey.IntSeedFor(settings.Seed, "candidates")
 
@@ -297,6 +306,7 @@ module Delfi =
             { Settings = settings
               Make = make
               Prior = prior
+              Rough = rough
               Targets = targets
               Candidates = Prior.sample seed 0L (PosteriorSampling.candidatesOf settings.Sampler) prior }
             { Round = 1
@@ -307,6 +317,12 @@ module Delfi =
               Failed = 0 }
             settings.Rounds
 
+    /// Runs DELFI as `run` does, half of the first round drawn from where the posteriors are roughly, seed → n → rows of θ for each target.
+    let internal runAbout rough (settings: DelfiSettings) simulator compress prior targets : DelfiResult =
+        validate settings prior targets
+        Door.inference simulator prior settings.Seed
+        start settings (Simulations.run settings.Simulations simulator compress settings.Seed) prior rough targets
+
     /// Runs DELFI for targets: each is a set of observed summaries (m, d) that share one θ, so one observed field is a set of one. All
     /// targets share all simulations. The simulator's fields (n, shape…) become summaries (rows) by `compress`.
     let run
@@ -316,9 +332,7 @@ module Delfi =
         (prior: Prior)
         (targets: float[][][])
         : DelfiResult =
-        validate settings prior targets
-        Door.inference simulator prior settings.Seed
-        start settings (Simulations.run settings.Simulations simulator compress settings.Seed) prior targets
+        runAbout [||] settings simulator compress prior targets
 
     /// One round of DELFI with simulations (θ, summaries), wherever they come from: the likelihood does not ask how θ was drawn, only that it
     /// fills the prior.
@@ -327,4 +341,4 @@ module Delfi =
             { settings with
                 Rounds = [ made.Theta.Length ] }
 
-        start settings (fun _ _ -> made) prior targets
+        start settings (fun _ _ -> made) prior [||] targets
