@@ -51,6 +51,7 @@ let private lists =
           NetworkTests.tests
           ImnnTests.tests
           LinearLayerTests.tests
+          CountsTests.tests
           SelectionTests.tests
           DoorTests.tests
           FailureTests.tests

@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Linq;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -27,7 +28,10 @@ internal static class Gaussianisation
         double[] reach = [4, 3.5, 3, 2.5, 2, 1.5, 1];
         var largest = reach.First(r => r == 1 || values.Length * (1 - Normal(r)) >= 20);
         var z = Enumerable.Range(0, Knots).Select(i => largest * (2.0 * i / (Knots - 1) - 1)).ToArray();
-        var q = z.Select(score => Quantile(values, Normal(score))).ToArray();
+        var below = z.Select(Normal).ToArray();
+        var q = below.Select(p => Quantile(values, p)).ToArray();
+        if (q.Zip(q.Skip(1)).Any(pair => pair.First == pair.Second))
+            q = Mid(values, below);
         Separate(q);
         return tensor([.. q, .. z, .. Slopes(q, z)]).reshape(3, Knots);
     }
@@ -103,7 +107,31 @@ internal static class Gaussianisation
         return i < 0 ? sorted[0] : sorted[i] + (at - i) * (sorted[i + 1] - sorted[i]);
     }
 
-    /// <summary>Makes q rise everywhere: where many pixels have one value, the function is steep.</summary>
+    /// <summary>
+    /// Quantiles of values that repeat, as counts do: through each value at the middle of its ranks, so that it becomes the score of its
+    /// median, and on in a line beyond the first and the last. Where no value repeats, these are the quantiles.
+    /// </summary>
+    private static double[] Mid(double[] sorted, double[] probabilities)
+    {
+        var (values, ranks) = (new List<double>(), new List<double>());
+        for (var (i, next) = (0, 0); i < sorted.Length; i = next)
+        {
+            for (next = i; next < sorted.Length && sorted[next] == sorted[i]; next++)
+                ;
+            values.Add(sorted[i]);
+            ranks.Add(0.5 * (i + next) / sorted.Length);
+        }
+        if (values.Count == 1)
+            return [.. probabilities.Select(_ => values[0])];
+        return [.. probabilities.Select(p =>
+        {
+            var found = ranks.BinarySearch(p);
+            var i = Math.Clamp((found >= 0 ? found : ~found) - 1, 0, ranks.Count - 2);
+            return values[i] + (p - ranks[i]) * (values[i + 1] - values[i]) / (ranks[i + 1] - ranks[i]);
+        })];
+    }
+
+    /// <summary>Makes q rise everywhere, should a difference be lost in rounding.</summary>
     private static void Separate(double[] q)
     {
         var least = Math.Max(1e-5 * (q[^1] - q[0]), 1e-6 * Math.Max(Math.Abs(q[0]), 1e-12));

@@ -45,6 +45,21 @@ module internal Batch =
 
         network.Prepare(Dual(single fields, tangent))
 
+    /// What a network prepares of the fields at either side of a step, in double precision where it takes that: the difference of two sums in single
+    /// precision loses what a small step changes.
+    let private prepared (device: torch.Device) (network: SummaryNetwork) (fields: Tensor) : Tensor =
+        let fields = fields.``to`` device
+
+        try
+            (network.Prepare(Dual fields)).Primal
+        with fault when fields.dtype <> torch.ScalarType.Float32 && not (fault :? FieldImnnException) ->
+            (network.Prepare(Dual(fields.``to`` torch.ScalarType.Float32))).Primal
+
+    /// Fields and differences (n, p, …) of what is prepared of them, as a chunk.
+    let private differenced (device: torch.Device) (network: SummaryNetwork) (fields: Tensor) (differences: Tensor) =
+        let single = differences.``to`` (torch.ScalarType.Float32, device)
+        Dual((dual device network fields None).Primal, single.flatten (0L, 1L))
+
     let private freed (make: unit -> Dual) =
         use _ = Tensors.scope ()
         use _ = torch.no_grad ()
@@ -106,13 +121,21 @@ module internal Batch =
                     freed (fun () ->
                         let keys = NoiseKey.Range(seed, first + uint64 start, length)
 
-                        if differentiate then
-                            let struct (d, t) =
-                                Simulator.withDerivatives simulator settings.Derivatives theta keys
+                        match settings.Derivatives with
+                        | _ when not differentiate -> dual (Simulator.fields simulator theta keys) None
+                        | FiniteDifference step ->
+                            let struct (d, differences) =
+                                Simulator.withDifferencesOf
+                                    (prepared settings.Device network)
+                                    simulator
+                                    step
+                                    theta
+                                    keys
 
-                            dual d (Some t)
-                        else
-                            dual (Simulator.fields simulator theta keys) None)) }
+                            differenced settings.Device network d differences
+                        | rule ->
+                            let struct (d, t) = Simulator.withDerivatives simulator rule theta keys
+                            dual d (Some t))) }
 
     /// Stored simulations that choose the weights, at the most: they stay in memory, with their derivatives, 512 MB of them, or as many as the
     /// features need, and 200, where these are more.

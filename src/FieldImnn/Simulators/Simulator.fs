@@ -328,7 +328,8 @@ module Simulator =
 
         struct (side 1.0, side -1.0)
 
-    let private differences simulator (step: float[]) (theta: Tensor) (noise: Tensor) =
+    /// Fields, and the differences of what is made of the fields at either side.
+    let private differences (make: Tensor -> Tensor) simulator (step: float[]) (theta: Tensor) (noise: Tensor) =
         checkSteps simulator step
         let d = simulator.Field (theta.unsqueeze 0L) noise
 
@@ -337,7 +338,7 @@ module Simulator =
             |> Array.mapi (fun a h ->
                 Tensors.scoped (fun () ->
                     let struct (above, below) = bothSides simulator theta noise a h
-                    ((above - below) / (2.0 * h).ToScalar()).``to`` d.dtype))
+                    ((make above - make below) / (2.0 * h).ToScalar()).``to`` d.dtype))
 
         struct (d, torch.stack (derivatives, 1L))
 
@@ -352,19 +353,7 @@ module Simulator =
             struct (d.detach (), jacobian.detach().movedim([| -1L |], [| 1L |]))
 
     let private checkTangents simulator (theta: Tensor) (keys: NoiseKey[]) (d: Tensor) (tangents: Tensor) =
-        checkMade simulator keys d
         let p = simulator.Parameters.Length
-        let expected = Array.append [| int64 keys.Length; int64 p |] simulator.FieldShape
-
-        if tangents.shape <> expected then
-            raise (
-                ShapeException(
-                    $"derivatives of {simulator.Name}",
-                    $"shape {Guard.Describe expected}",
-                    Guard.Describe tangents.shape
-                )
-            )
-
         let rows = lazy [| Tensors.toArray theta |]
         let finite = Tensors.finiteRows d
 
@@ -382,6 +371,32 @@ module Simulator =
 
             refuseNonFinite simulator $"derivatives by {by}" everySimulation rows.Value keys finite
 
+    let private checkShape simulator (keys: NoiseKey[]) (tangents: Tensor) =
+        let expected =
+            Array.append [| int64 keys.Length; int64 simulator.Parameters.Length |] simulator.FieldShape
+
+        if tangents.shape <> expected then
+            raise (
+                ShapeException(
+                    $"derivatives of {simulator.Name}",
+                    $"shape {Guard.Describe expected}",
+                    Guard.Describe tangents.shape
+                )
+            )
+
+    /// Fields (n, shape…) at θ (p) and (f(d(θ + h)) − f(d(θ − h)))/2h (n, p, …) of what f makes of fields, same noise for all. Of a field that
+    /// jumps, as counts do, its statistics have derivatives on average, and not by way of derivatives of pixels.
+    let internal withDifferencesOf (make: Tensor -> Tensor) simulator step (theta: Tensor) (keys: NoiseKey[]) =
+        checkParameters simulator theta
+
+        Tensors.scoped2 (fun () ->
+            let noise = simulator.DrawNoise keys
+            let theta = beside noise theta
+            let struct (d, tangents) = differences make simulator step theta noise
+            checkMade simulator keys d
+            checkTangents simulator theta keys d tangents
+            struct (d, tangents))
+
     /// Fields (n, shape…) and their derivatives ∂d/∂θ (n, p, shape…) at θ (p), same noise for both. All finite: an error names the
     /// parameter, θ and the key of the first simulation that is not.
     let withDerivatives simulator derivatives (theta: Tensor) (keys: NoiseKey[]) =
@@ -393,13 +408,15 @@ module Simulator =
 
             let struct (d, tangents) =
                 match derivatives with
-                | FiniteDifference step -> differences simulator step theta noise
+                | FiniteDifference step -> differences id simulator step theta noise
                 | Autodiff -> automatic simulator theta noise
                 | Precomputed _ ->
                     raise (
                         SettingException("derivatives", "Autodiff or FiniteDifference to simulate with", "Precomputed")
                     )
 
+            checkMade simulator keys d
+            checkShape simulator keys tangents
             checkTangents simulator theta keys d tangents
             struct (d, tangents))
 

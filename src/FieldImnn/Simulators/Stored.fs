@@ -251,6 +251,27 @@ module internal Stored =
         { Fields = own name set.Fields
           FieldDerivatives = own $"derivatives of {name}" set.FieldDerivatives }
 
+    /// Values of pixels that vary, at the most, and the part of these that are different ones where fields do not jump.
+    let private looked, private different = 1 <<< 16, 0.01
+
+    /// Refuses derivatives of fields of few different values, as counts are: a pixel jumps where θ changes, and its derivative, pushed through a
+    /// histogram or any other function, is not that of the statistic.
+    let private smooth name (set: StoredSimulations) =
+        use _ = torch.NewDisposeScope()
+        let some = Slices.rows (Slices.spread probed set.Fields) set.Fields
+        let varying = (some.amax [| 0L |]).ne(some.amin [| 0L |])
+        let values = some.masked_select varying |> Tensors.toArray |> Array.truncate looked
+        let distinct = (Array.distinct values).Length
+
+        if values.Length >= 1000 && float distinct < different * float values.Length then
+            raise (
+                SimulatorException(
+                    $"derivatives of {name}",
+                    "fields that change smoothly with θ; of counts, features have derivatives and pixels have none: a simulator with FiniteDifference, or simulations of the prior without derivatives",
+                    $"{distinct} different values in {values.Length} pixels, as of whole numbers"
+                )
+            )
+
     /// The sets, if they can be trained on: shapes, finite numbers, derivatives (in the set held out, four: two for each half) that belong
     /// to their fields.
     let check simulator training heldOut =
@@ -258,5 +279,6 @@ module internal Stored =
         let heldOut = called "stored simulations held out" heldOut
         shapes simulator "stored simulations" 1 training
         shapes simulator "stored simulations held out" 4 heldOut
+        smooth "stored simulations" training
         pairing simulator training heldOut
         training, heldOut
