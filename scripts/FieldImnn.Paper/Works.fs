@@ -53,7 +53,8 @@ let studies =
            [ "fig16-lensing-maps"
              "fig19-lensing-posterior"
              "fig20-lensing-calibration"
-             "fig21-lensing-budget" ]) ]
+             "fig21-lensing-budget" ])
+          ("lensing-survey", [ "fig22-lensing-survey" ]) ]
 
 let private work name making quick figures =
     { Name = name
@@ -119,6 +120,7 @@ let all =
           Mark = "-published"
           Inputs = [ targets ] }
       study "simulation-budget" [ "fig12"; "fig13"; "fig14"; "fig15" ]
+      study "lensing-survey" [ "fig22" ]
       study "lensing" [ "fig16"; "fig17"; "fig18"; "fig19"; "fig20"; "fig21" ]
       work
           "information"
