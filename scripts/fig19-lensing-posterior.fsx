@@ -43,20 +43,14 @@ Plot.corner
 let numbers name (posterior: Posterior) more =
     name,
     Report.fields (
-        [ "mean", Report.numbers (Posterior.mean posterior)
-          "sd", Report.numbers (Posterior.sd posterior)
-          "figuresOfMerit", Report.numbers (LensingStudy.merits posterior |> Array.ofList)
-          "widthRatio", Report.value (perParameter posterior) ]
+        LensingStudy.described posterior
+        @ [ "widthRatio", Report.value (perParameter posterior) ]
         @ more
     )
 
 let inferred (result: InferenceResult) (point: BudgetPoint) =
-    [ "c2st", Report.value point.C2st
-      "shift", Report.value point.Shift
-      "estimate", Report.numbers result.Estimate
-      "simulations", Report.value result.Simulations
-      "fisherErrors", Report.numbers (Matrices.errors result.Fisher)
-      "warnings", Report.value (result.Warnings |> List.map _.Message |> String.concat " ") ]
+    [ "c2st", Report.value point.C2st; "shift", Report.value point.Shift ]
+    @ LensingStudy.accounted result
 
 Report.fields
     [ "theta", Report.numbers WeakLensing.fiducial

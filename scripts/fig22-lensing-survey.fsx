@@ -9,21 +9,7 @@ let options = StudyOptions.ofScript "artifacts/lensing-survey" fsi.CommandLineAr
 
 let progress = Study.progress options
 let pixels = if options.Quick then 64 else 256
-
-/// The study of few pixels, on many.
-let study =
-    let few = LensingStudy.create options progress
-    let survey = WeakLensing.survey pixels
-
-    let problem =
-        LensingStudy.shift options
-        |> WeakLensing.create survey options.Modes
-        |> Study.withCampaign options
-
-    { few with
-        Survey = survey
-        Problem = problem
-        Field = Study.example options problem }
+let study = LensingStudy.ofPixels pixels options progress
 
 let compressor = LensingStudy.network study
 let network = LensingStudy.delfi study "network" compressor
@@ -47,15 +33,11 @@ Plot.corner [ "power spectra", power.Posterior; "network", network.Posterior ] (
 
 let numbers name (result: InferenceResult) =
     name,
-    Report.fields
-        [ "mean", Report.numbers (Posterior.mean result.Posterior)
-          "sd", Report.numbers (Posterior.sd result.Posterior)
-          "figuresOfMerit", Report.numbers (Array.ofList (merits result))
-          "fiducial", Report.numbers result.Fiducial
-          "estimate", Report.numbers result.Estimate
-          "fisherErrors", Report.numbers (Matrices.errors result.Fisher)
-          "simulations", Report.value result.Simulations
-          "warnings", Report.value (result.Warnings |> List.map _.Message |> String.concat " ") ]
+    Report.fields (
+        LensingStudy.described result.Posterior
+        @ [ "fiducial", Report.numbers result.Fiducial ]
+        @ LensingStudy.accounted result
+    )
 
 Report.fields
     [ "theta", Report.numbers WeakLensing.fiducial

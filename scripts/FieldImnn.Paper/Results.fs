@@ -197,6 +197,7 @@ let private functions: Map<string, float list -> float> =
           "max", List.max
           "median", MathNet.Numerics.Statistics.Statistics.Median
           "count", List.length >> float
+          "last", List.last
           "largest", List.map abs >> List.max
           "rms", List.averageBy (fun x -> x * x) >> sqrt ]
 

@@ -33,9 +33,9 @@ module LensingStudy =
             raise (SettingException("modes", "--targets FOLDER with lognormal_shifts.npy, or ideal ones", "published"))
         | None -> EmptyBeam
 
-    /// The observed field and its problem.
-    let create (options: StudyOptions) progress : LensingStudy =
-        let survey = WeakLensing.survey (pixels options)
+    /// The observed field on so many pixels a side, and its problem.
+    let ofPixels pixels (options: StudyOptions) progress : LensingStudy =
+        let survey = WeakLensing.survey pixels
 
         let problem =
             WeakLensing.create survey options.Modes (shift options)
@@ -46,6 +46,10 @@ module LensingStudy =
           Survey = survey
           Problem = problem
           Field = Study.example options problem }
+
+    /// The same on pixels so few that the field's own posterior can be sampled.
+    let create options progress =
+        ofPixels (pixels options) options progress
 
     /// Multipole bands of the power spectra's analysis.
     let bands = 12
@@ -151,6 +155,19 @@ module LensingStudy =
     /// Figures of merit of a posterior.
     let merits posterior =
         [ for i, j in pairs -> Posterior.figureOfMerit i j posterior ]
+
+    /// Moments and figures of merit of a posterior, for results.
+    let described posterior =
+        [ "mean", Report.numbers (Posterior.mean posterior)
+          "sd", Report.numbers (Posterior.sd posterior)
+          "figuresOfMerit", Report.numbers (merits posterior |> Array.ofList) ]
+
+    /// What came beside the posterior of an inference, for results.
+    let accounted (result: InferenceResult) =
+        [ "estimate", Report.numbers result.Estimate
+          "simulations", Report.value result.Simulations
+          "fisherErrors", Report.numbers (Matrices.errors result.Fisher)
+          "warnings", Report.value (result.Warnings |> List.map _.Message |> String.concat " ") ]
 
     /// The p-th root of a posterior's volume over that of another: how much wider it is a parameter.
     let width reference posterior =

@@ -137,6 +137,11 @@ let private layer =
         Expect.equal (found.SubMatrix(0, 3, 0, 1)) without "the others'"
         Expect.equal found[3, 0] 0.0 "none"
 
+        // a bin that is empty in all simulations, and not in one at θ + h
+        let seldom = torch.zeros (400L, 1L, 1L, dtype = torch.float64)
+        seldom[7, 0, 0] <- (1.0).ToTensor()
+        Expect.equal (LinearLayer.fit (beside constant x) (beside seldom dx)) found "nor for one that seldom does"
+
         refuses<SingularMatrixException> [ "feature 4 of 4"; "changes with θ" ] (fun () ->
             LinearLayer.fit (beside constant x) (beside constant dx) |> ignore))
 
@@ -152,5 +157,25 @@ let private sets =
                 [| at |]
             |> ignore))
 
+let private trained =
+    tensorTest "a network that is trained beside the default features serves counts, too" (fun () ->
+        let compressor =
+            Imnn.train
+                { settings with
+                    Features = Features.beside [ Features.localStatistics; Features.filterBank 4 3 2 ]
+                    HeldOut = 400
+                    MinIterations = 2
+                    MaxIterations = 2
+                    EvaluateEvery = 1
+                    MeasureDerivatives = 400
+                    Simulations = 250
+                    DerivativeSimulations = 250 }
+                poisson
+                [| at |]
+
+        let quoted = compressor.Fisher[0, 0] / exact
+        Expect.isTrue (quoted > 0.9 && quoted < 1.1) $"quoted {quoted:F3} of N/m")
+
 let tests =
-    testSequenced <| testList "counts" [ information; distributions; layer; sets ]
+    testSequenced
+    <| testList "counts" [ information; distributions; layer; trained; sets ]

@@ -62,6 +62,7 @@ let private references =
                         "mean('b.c'.run*.kept)", "F3", "0.625"
                         "max('b.c'.run*.kept)", "F2", "0.75"
                         "[universe=power law 128², ideal & features=bins=11].kept", "F1", "0.4"
+                        "last([*].kept)", "F1", "0.4"
                         "count([*].kept)", "F0", "2"
                         "a.x / tiny", "E0", "8 · 10¹⁴"
                         "a.x / example: tiny", "E0", "8 · 10¹⁴"

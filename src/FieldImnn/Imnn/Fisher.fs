@@ -55,14 +55,57 @@ module Fisher =
     /// What is added to the variances of features that follow from each other, as a part of them.
     let private ridge = 1e-6
 
-    /// The same of features, some of which may be combinations of others and then add nothing.
+    /// The features, of x (n, s) and derivatives dx (m, p, s), that differ between simulations: one that does not, as the part of counts between
+    /// two whole numbers, says nothing. One that in most simulations changes with θ nevertheless says everything, and is refused.
+    let private varying (x: Tensor) (dx: Tensor) : int[] =
+        let still, changing =
+            Tensors.using (fun () ->
+                let x, dx = x.detach (), dx.detach ()
+                let still = (x.amax [| 0L |]).eq(x.amin [| 0L |])
+                let moved = (dx.ne (0.0.ToScalar())).any(1L).``to`` torch.ScalarType.Float64
+                let most = (moved.mean [| 0L |]).gt(0.5.ToScalar())
+                still.cpu().data<bool>().ToArray(), most.cpu().data<bool>().ToArray())
+
+        match Array.map2 (&&) still changing |> Array.tryFindIndex id with
+        | Some i ->
+            raise (
+                SingularMatrixException(
+                    "covariance of the features",
+                    "a positive definite matrix",
+                    $"feature {i + 1} of {still.Length} the same in all {x.shape[0]} simulations, though it changes with θ"
+                )
+            )
+        | None ->
+            [| for i in 0 .. still.Length - 1 do
+                   if not still[i] then
+                       i |]
+
+    /// Features and derivatives of those of some numbers; all of them as they are.
+    let private columns (numbers: int[]) (x: Tensor) (dx: Tensor) =
+        if numbers.Length = int x.shape[1] then
+            x, dx
+        else
+            use places = torch.tensor(numbers |> Array.map int64).``to`` x.device
+            x.index_select (1L, places), dx.index_select (2L, places)
+
+    /// The same of features, some of which may be combinations of others, or never differ, and then add nothing.
     let internal ofFeatures x dx =
-        byFactor
-            (fun c ->
-                tryFactor c
-                |> Option.orElseWith (fun () -> tryFactor (c + torch.diag (c.diagonal () * ridge))))
-            x
-            dx
+        columns (varying x dx) x dx
+        ||> byFactor (fun c ->
+            tryFactor c
+            |> Option.orElseWith (fun () -> tryFactor (c + torch.diag (c.diagonal () * ridge))))
+
+    /// What fits a layer to features and derivatives, fitted to those that vary: the others have no weight in it.
+    let internal layerOfVarying fit (x: Tensor) (dx: Tensor) : Matrix<float> =
+        let numbers = varying x dx
+        let layer: Matrix<float> = Tensors.using (fun () -> columns numbers x dx ||> fit)
+
+        if numbers.Length = int x.shape[1] then
+            layer
+        else
+            let all = Matrix<float>.Build.Dense(int x.shape[1], layer.ColumnCount)
+            numbers |> Array.iteri (fun row i -> all.SetRow(i, layer.Row row))
+            all
 
     let private statisticsBy (invert: string -> Matrix<float> -> Matrix<float>) (x: Tensor) (dx: Tensor) =
         let n, s = int x.shape[0], int x.shape[1]

@@ -171,42 +171,5 @@ module internal LinearLayer =
                 |> Option.defaultWith plain)
 
     /// The layer (s, p) that keeps most of F: C⁻¹ μ,ᵀ of features x (n, s) and derivatives dx (m, p, s), with C shrunk by as much as
-    /// cross-validation says. Without shrinkage it loses about s/n of the information of each parameter. A feature that is the same in all fields
-    /// and with any θ, as the part of counts between two whole numbers, has no weight.
-    let fit (x: Tensor) (dx: Tensor) : Matrix<float> =
-        let numbers (t: Tensor) =
-            t.``to`` (torch.ScalarType.Float64, Device.cpu) |> Tensors.toArray
-
-        let still, unchanged =
-            Tensors.using (fun () ->
-                let still = (x.amax [| 0L |]).eq(x.amin [| 0L |])
-                let unchanged = dx.eq(0.0.ToScalar()).flatten(0L, 1L).all 0L
-                numbers still, numbers unchanged)
-
-        let idle = Array.map2 (*) still unchanged
-
-        match Array.map2 (-) still idle |> Array.tryFindIndex ((<) 0.0) with
-        | Some i ->
-            raise (
-                SingularMatrixException(
-                    "covariance of the features",
-                    "a positive definite matrix",
-                    $"feature {i + 1} of {still.Length} the same in all {x.shape[0]} simulations, though it changes with θ"
-                )
-            )
-        | None -> ()
-
-        let varying =
-            [| for i in 0 .. idle.Length - 1 do
-                   if idle[i] = 0.0 then
-                       i |]
-
-        if varying.Length = idle.Length || varying.Length = 0 then
-            fitVarying x dx
-        else
-            Tensors.using (fun () ->
-                let places = torch.tensor(varying |> Array.map int64).``to`` x.device
-                let layer = fitVarying (x.index_select (1L, places)) (dx.index_select (2L, places))
-                let all = Matrix<float>.Build.Dense(idle.Length, layer.ColumnCount)
-                varying |> Array.iteri (fun row i -> all.SetRow(i, layer.Row row))
-                all)
+    /// cross-validation says. Without shrinkage it loses about s/n of the information of each parameter. A feature that never differs has no weight.
+    let fit x dx = Fisher.layerOfVarying fitVarying x dx

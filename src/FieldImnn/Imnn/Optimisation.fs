@@ -91,8 +91,11 @@ module internal Optimisation =
             | ClosedForm ->
                 let x1, x2 = halves x
                 let dx1, dx2 = halves dx
-                let linear = Some(Fisher.bestLinear (Fisher.featureStatistics x1 dx1))
-                (Compressor.statistics linear x2 dx2).Fisher)
+
+                let plain x dx =
+                    Fisher.bestLinear (Fisher.featureStatistics x dx)
+
+                (Compressor.statistics (Some(Fisher.layerOfVarying plain x1 dx1)) x2 dx2).Fisher)
 
     /// The rate of a step: constant over the first half, then falling linearly to 2 %.
     let private rate settings iteration =

@@ -352,25 +352,6 @@ module Simulator =
 
             struct (d.detach (), jacobian.detach().movedim([| -1L |], [| 1L |]))
 
-    let private checkTangents simulator (theta: Tensor) (keys: NoiseKey[]) (d: Tensor) (tangents: Tensor) =
-        let p = simulator.Parameters.Length
-        let rows = lazy [| Tensors.toArray theta |]
-        let finite = Tensors.finiteRows d
-
-        if Array.contains false finite then
-            refuseNonFinite simulator "fields" everySimulation rows.Value keys finite
-
-        let finite = Tensors.finiteRows tangents
-
-        if Array.contains false finite then
-            let by =
-                [ for a in 0 .. p - 1 do
-                      if Array.contains false (Tensors.finiteRows (tangents.select (1L, int64 a))) then
-                          parameter simulator a ]
-                |> String.concat ", "
-
-            refuseNonFinite simulator $"derivatives by {by}" everySimulation rows.Value keys finite
-
     let private checkShape simulator (keys: NoiseKey[]) (tangents: Tensor) =
         let expected =
             Array.append [| int64 keys.Length; int64 simulator.Parameters.Length |] simulator.FieldShape
@@ -384,41 +365,53 @@ module Simulator =
                 )
             )
 
-    /// Fields (n, shape…) at θ (p) and (f(d(θ + h)) − f(d(θ − h)))/2h (n, p, …) of what f makes of fields, same noise for all. Of a field that
-    /// jumps, as counts do, its statistics have derivatives on average, and not by way of derivatives of pixels.
-    let internal withDifferencesOf (make: Tensor -> Tensor) simulator step (theta: Tensor) (keys: NoiseKey[]) =
+    let private checkFinite simulator (theta: Tensor) (keys: NoiseKey[]) (d: Tensor) (tangents: Tensor) =
+        let rows = lazy [| Tensors.toArray theta |]
+        let finite = Tensors.finiteRows d
+
+        if Array.contains false finite then
+            refuseNonFinite simulator "fields" everySimulation rows.Value keys finite
+
+        let finite = Tensors.finiteRows tangents
+
+        if Array.contains false finite then
+            let by =
+                [ for a in 0 .. simulator.Parameters.Length - 1 do
+                      if Array.contains false (Tensors.finiteRows (tangents.select (1L, int64 a))) then
+                          parameter simulator a ]
+                |> String.concat ", "
+
+            refuseNonFinite simulator $"derivatives by {by}" everySimulation rows.Value keys finite
+
+    /// Fields, and the derivatives that `derive` makes beside them of θ and noise, checked.
+    let private deriving simulator check derive (theta: Tensor) (keys: NoiseKey[]) : struct (Tensor * Tensor) =
         checkParameters simulator theta
 
         Tensors.scoped2 (fun () ->
             let noise = simulator.DrawNoise keys
             let theta = beside noise theta
-            let struct (d, tangents) = differences make simulator step theta noise
+            let struct (d: Tensor, tangents: Tensor) = derive theta noise
             checkMade simulator keys d
-            checkTangents simulator theta keys d tangents
+            check tangents
+            checkFinite simulator theta keys d tangents
             struct (d, tangents))
+
+    /// Fields (n, shape…) at θ (p) and (f(d(θ + h)) − f(d(θ − h)))/2h (n, p, …) of what f makes of fields, same noise for all. Of a field that
+    /// jumps, as counts do, its statistics have derivatives on average, and not by way of derivatives of pixels.
+    let internal withDifferencesOf (make: Tensor -> Tensor) simulator step theta keys =
+        deriving simulator ignore (differences make simulator step) theta keys
 
     /// Fields (n, shape…) and their derivatives ∂d/∂θ (n, p, shape…) at θ (p), same noise for both. All finite: an error names the
     /// parameter, θ and the key of the first simulation that is not.
     let withDerivatives simulator derivatives (theta: Tensor) (keys: NoiseKey[]) =
-        checkParameters simulator theta
+        let derive =
+            match derivatives with
+            | FiniteDifference step -> differences id simulator step
+            | Autodiff -> automatic simulator
+            | Precomputed _ ->
+                raise (SettingException("derivatives", "Autodiff or FiniteDifference to simulate with", "Precomputed"))
 
-        Tensors.scoped2 (fun () ->
-            let noise = simulator.DrawNoise keys
-            let theta = beside noise theta
-
-            let struct (d, tangents) =
-                match derivatives with
-                | FiniteDifference step -> differences id simulator step theta noise
-                | Autodiff -> automatic simulator theta noise
-                | Precomputed _ ->
-                    raise (
-                        SettingException("derivatives", "Autodiff or FiniteDifference to simulate with", "Precomputed")
-                    )
-
-            checkMade simulator keys d
-            checkShape simulator keys tangents
-            checkTangents simulator theta keys d tangents
-            struct (d, tangents))
+        deriving simulator (checkShape simulator keys) derive theta keys
 
     /// One field (shape…) at θ, simulation 0 of a seed, and its derivative by each parameter (p tensors, shape…).
     let fieldWithDerivatives simulator derivatives (theta: float[]) (seed: uint64) : Tensor * Tensor[] =
