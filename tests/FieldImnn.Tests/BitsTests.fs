@@ -20,6 +20,9 @@ let argument = "--universes"
 /// What the argument is followed by where the planted faults are to be printed.
 let private planted = "planted"
 
+/// What the argument is followed by where a compressor's hashes are to be printed.
+let private compressor = "compressor"
+
 /// Fields, or derivatives, of θ (n, p) and their keys (n).
 type private Universe =
     { Name: string
@@ -157,10 +160,40 @@ let private print universe =
               "in threes", every |> Array.chunkBySize 3 |> Array.collect rows ] do
             Console.Out.WriteLine(String.Join('\t', universe.Name, $"{threads} threads, {grouping}", hash parts))
 
+/// Hashes of a compressor: its layer, F and an estimate, one line for each number of threads.
+let private printCompressor () =
+    let simulator = gaussian 2 16 ModeConvention.Ideal
+    let fiducial = [| 1.0; 0.5 |]
+
+    for threads in [ 1; 2; 3 ] do
+        TorchRuntime.Threads <- threads
+
+        let made =
+            Imnn.train
+                { ImnnSettings.Default with
+                    Fit = 20000
+                    Quote = 4000 }
+                simulator
+                fiducial
+
+        let estimates =
+            Simulator.fields simulator (Tensors.ofVector fiducial) (NoiseKey.Range(3UL, 0UL, 500))
+            |> Compressor.estimates made
+
+        for name, numbers in
+            [ "layer", made.Linear.Value.ToRowArrays()
+              "F", made.Fisher.ToRowArrays()
+              "estimates", estimates ] do
+            let parts = [| bytes (Tensors.ofRows numbers) |]
+            Console.Out.WriteLine(String.Join('\t', name, $"{threads} threads", hash parts))
+
 /// What the test program does with the argument: its exit code.
 let printAll (rest: string[]) =
-    for universe in (if Array.contains planted rest then faults else universes) do
-        print universe
+    if Array.contains compressor rest then
+        printCompressor ()
+    else
+        for universe in (if Array.contains planted rest then faults else universes) do
+            print universe
 
     0
 
@@ -222,6 +255,11 @@ let tests =
                   Expect.isEmpty (differing lines) "universes whose bits depend on threads, batch or order"
                   let hashes = lines |> List.map (snd >> snd) |> List.distinct
                   Expect.isGreaterThan hashes.Length (universes.Length - 4) "different universes, different hashes")
+
+          testCase "a compressor is the same by one, two and three threads" (fun () ->
+              let lines = child [] [ compressor ]
+              Expect.hasLength lines 9 "layer, F and estimates × threads"
+              Expect.isEmpty (differing lines) "what depends on threads")
 
           testCase "a transform split by thread, a sum over neighbours and a place in the batch are seen" (fun () ->
               let seen = differing (child [] [ planted ]) |> List.map fst

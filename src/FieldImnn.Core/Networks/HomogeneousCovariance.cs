@@ -2,6 +2,7 @@ using System;
 using System.Collections.Generic;
 using System.Linq;
 using FieldImnn.Core.Fields;
+using FieldImnn.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -62,7 +63,7 @@ internal sealed class HomogeneousCovariance : IDisposable
             positions = seen.flatten().nonzero().squeeze(1).DetachFromDisposeScope();
             inverse = Invert(Matrix(p, positions)).to_type(ScalarType.Float32).DetachFromDisposeScope();
         }
-        wiener = new(Wiener);
+        wiener = new(() => TorchRuntime.OnOneThread(Wiener));
     }
 
     /// <summary>Sides of the torus.</summary>

@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Linq;
+using FieldImnn.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -91,7 +92,7 @@ internal sealed class LocalScale : IDisposable
         var fitted = stack([.. Enumerable.Range(0, (int)pairs.Channels).Select(c => Knots(x.select(1, c), seen[c]))]).to_type(ScalarType.Float32);
         var fittedTables = stack([.. fitted.unbind(0).Select(Gaussianisation.Tables)]);
         var u = Pieces.Map(new Dual(x), LocalStatisticsNetwork.PixelsAtOnce, piece => Gaussian(piece, fittedTables, seen)).Primal;
-        var (sides, power) = HomogeneousCovariance.Fit(u, seen.to_type(ScalarType.Float64));
+        var (sides, power) = TorchRuntime.OnOneThread(() => HomogeneousCovariance.Fit(u, seen.to_type(ScalarType.Float64)));
         Replace(fitted, seen, tensor(sides), power);
     }
 
@@ -278,7 +279,7 @@ internal sealed class LocalScale : IDisposable
         var lengths = torus.data<long>().ToArray();
         Complete = !mask.eq(0).any().ToBoolean();
         var each = knots.unbind(0).Select(Gaussianisation.Tables).ToArray();
-        return (stack(each).DetachFromDisposeScope(), new(spectrum, lengths, mask), new(Sides, lengths, settings.Bands), new(Sides, lengths, settings.CrossBands));
+        return (stack(each).DetachFromDisposeScope(), TorchRuntime.OnOneThread(() => new HomogeneousCovariance(spectrum, lengths, mask)), new(Sides, lengths, settings.Bands), new(Sides, lengths, settings.CrossBands));
     }
 
     private void Keep()

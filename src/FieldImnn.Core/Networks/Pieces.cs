@@ -9,12 +9,15 @@ namespace FieldImnn.Core.Networks;
 /// <summary>Work on so many fields at a time that their pixels, and what is made of them on the way, fit into memory.</summary>
 internal static class Pieces
 {
-    /// <summary>A function of each row alone, of rows x (n, …): piece by piece; on the CPU as many at a time as tensors have threads.</summary>
+    /// <summary>
+    /// A function of each row alone, of rows x (n, …): piece by piece; on the CPU as many at a time as tensors have threads, each on one, a single
+    /// piece, too, so that its sums do not depend on their number.
+    /// </summary>
     internal static Dual Map(Dual x, long pixels, Func<Dual, Dual> function)
     {
         using var scope = NewDisposeScope();
         var (n, at) = (x.Primal.shape[0], Rows(x.Primal, pixels));
-        if (n <= at)
+        if (n <= at && is_grad_enabled())
             return function(x).MoveToOuterDisposeScope();
         var parts = new Dual[(n + at - 1) / at];
         try

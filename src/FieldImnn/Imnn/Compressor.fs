@@ -3,6 +3,7 @@ namespace FieldImnn
 open System
 open FieldImnn.Core
 open FieldImnn.Core.Networks
+open FieldImnn.Core.Runtime
 open MathNet.Numerics.LinearAlgebra
 open TorchSharp
 
@@ -78,7 +79,7 @@ module Compressor =
         let x = features.``to`` torch.ScalarType.Float64
 
         match linear with
-        | Some layer -> x.matmul ((Tensors.ofMatrix layer).``to`` x.device)
+        | Some layer -> TorchRuntime.OnOneThread(fun () -> x.matmul ((Tensors.ofMatrix layer).``to`` x.device))
         | None -> x
 
     /// Statistics of the summaries of features x (n, s) and derivatives dx (m, p, s).

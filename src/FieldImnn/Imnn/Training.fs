@@ -4,6 +4,7 @@ open System
 open System.Diagnostics
 open FieldImnn.Core
 open FieldImnn.Core.Networks
+open FieldImnn.Core.Runtime
 open FieldImnn.Core.Random
 open MathNet.Numerics.Distributions
 open MathNet.Numerics.LinearAlgebra
@@ -167,29 +168,31 @@ module Imnn =
         let struct (quoteX, quoteDx) = measure Quoting "quote"
         let measured = int (fitX.shape[0] + quoteX.shape[0])
         let differentiated = int (fitDx.shape[0] + quoteDx.shape[0])
-        let linear = closedForm settings simulator network fitX fitDx
-        let quoted = Compressor.statistics linear quoteX quoteDx
+        // sums in one order, whatever the number of threads
+        TorchRuntime.OnOneThread(fun () ->
+            let linear = closedForm settings simulator network fitX fitDx
+            let quoted = Compressor.statistics linear quoteX quoteDx
 
-        match settings.Derivatives with
-        | Precomputed _ -> requireInformation simulator (Compressor.project linear quoteDx)
-        | _ -> ()
+            match settings.Derivatives with
+            | Precomputed _ -> requireInformation simulator (Compressor.project linear quoteDx)
+            | _ -> ()
 
-        { Network = network
-          Device = settings.Device
-          Parameters = simulator.Parameters
-          FieldShape = simulator.FieldShape
-          Fiducial = fiducial
-          Beside = None
-          Typical = Some(TypicalFeatures.fit fitX)
-          Linear = linear
-          Statistics = Compressor.statistics linear fitX fitDx
-          Fisher = quoted.Fisher
-          QuotedOn = quoted.Simulations
-          History = [||]
-          Simulations = source.Runs measured differentiated
-          Interrupted = measured < source.Count Fitting + source.Count Quoting
-          Seconds = 0.0
-          Notes = Map.empty }
+            { Network = network
+              Device = settings.Device
+              Parameters = simulator.Parameters
+              FieldShape = simulator.FieldShape
+              Fiducial = fiducial
+              Beside = None
+              Typical = Some(TypicalFeatures.fit fitX)
+              Linear = linear
+              Statistics = Compressor.statistics linear fitX fitDx
+              Fisher = quoted.Fisher
+              QuotedOn = quoted.Simulations
+              History = [||]
+              Simulations = source.Runs measured differentiated
+              Interrupted = measured < source.Count Fitting + source.Count Quoting
+              Seconds = 0.0
+              Notes = Map.empty })
 
     /// Trains a network at the fiducial parameters and fits the score estimate, from the weights of an earlier compressor of the same
     /// network where there is one (at another fiducial point nearby, say). The best weights are those of the highest held-out det F;
