@@ -143,7 +143,10 @@ let private layer =
         Expect.equal (LinearLayer.fit (beside constant x) (beside seldom dx)) found "nor for one that seldom does"
 
         refuses<SingularMatrixException> [ "feature 4 of 4"; "changes with θ" ] (fun () ->
-            LinearLayer.fit (beside constant x) (beside constant dx) |> ignore))
+            LinearLayer.fit (beside constant x) (beside constant dx) |> ignore)
+
+        refuses<SingularMatrixException> [ "all 3 features the same" ] (fun () ->
+            LinearLayer.fit (torch.ones_like x) (torch.zeros_like dx) |> ignore))
 
 let private sets =
     tensorTest "stored derivatives of counts are refused" (fun () ->

@@ -66,15 +66,15 @@ module Fisher =
                 let most = (moved.mean [| 0L |]).gt(0.5.ToScalar())
                 still.cpu().data<bool>().ToArray(), most.cpu().data<bool>().ToArray())
 
+        let refuse came =
+            raise (SingularMatrixException("covariance of the features", "a positive definite matrix", came))
+
         match Array.map2 (&&) still changing |> Array.tryFindIndex id with
         | Some i ->
-            raise (
-                SingularMatrixException(
-                    "covariance of the features",
-                    "a positive definite matrix",
-                    $"feature {i + 1} of {still.Length} the same in all {x.shape[0]} simulations, though it changes with θ"
-                )
-            )
+            refuse
+                $"feature {i + 1} of {still.Length} the same in all {x.shape[0]} simulations, though it changes with θ"
+        | None when Array.forall id still ->
+            refuse $"all {still.Length} features the same in all {x.shape[0]} simulations"
         | None ->
             [| for i in 0 .. still.Length - 1 do
                    if not still[i] then
