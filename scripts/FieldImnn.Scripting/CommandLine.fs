@@ -28,8 +28,7 @@ type InferArguments =
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
-            | Field _ ->
-                "the observed field, .npy, float32 or float64, of the simulator's shape; without it a field is simulated."
+            | Field _ -> "the observed field, .npy, of the simulator's shape; without it a field is simulated."
             | Theta _ ->
                 "parameters of the field to simulate when there is no --field, with commas between them; within the prior (default: the model's example, or the prior's median)."
             | Out _ ->
@@ -118,6 +117,8 @@ module CommandLine =
 
         let field, truth =
             match arguments.TryGetResult Field with
+            | Some _ when arguments.Contains Theta ->
+                raise (SettingException("--theta", "no --field beside it: it is where a field is simulated", "both"))
             | Some path ->
                 ObservedField.read path (simulator.FieldShape |> Array.map int)
                 |> ObservedField.toTensor,
@@ -139,6 +140,20 @@ module CommandLine =
             |> ignore)
 
         field, truth
+
+    /// Asks whether a short first axis is that of several maps of one sky.
+    let private tellMaps (simulator: Simulator) =
+        let shape = simulator.FieldShape
+
+        if
+            simulator.Channels = 1
+            && shape.Length > 1
+            && Array.forall (fun n -> n >= 4L * shape[0]) shape[1..]
+        then
+            let sides = Guard.Describe shape
+
+            printfn
+                $"note: fields of shape {sides} are compressed as one field of {shape.Length} axes; several maps of one sky are channels: simulator |> Simulator.withChannels."
 
     let private device (arguments: ParseResults<InferArguments>) =
         Device.named (arguments.GetResult(Device, "cpu"))
@@ -282,6 +297,7 @@ module CommandLine =
         let given = given command arguments
         Files.ensureWritableFolder out
         Outcome.writeField out field
+        tellMaps command.Model.Simulator
 
         let compressor, rounds =
             match given with
@@ -313,7 +329,8 @@ module CommandLine =
             printfn $"{help.Message}"
             0
         | :? ArguParseException as fault ->
-            eprintfn $"{fault.Message}"
+            let told = fault.Message.Split("USAGE:")[0]
+            eprintfn $"{told.Trim()}\n--help lists the options (of a script: -- --help)."
             2
         | :? FieldImnnException as error ->
             ConsoleProgress.finish ()

@@ -54,7 +54,7 @@ module Outcome =
 
     /// θ by name: "A = 0.9, B = 0.6".
     let at (model: Model) theta =
-        Simulator.named "G4" model.Simulator.Parameters theta
+        Simulator.named model.Simulator.Parameters theta
 
     /// What summary.json says of failures that are left out.
     let failures (model: Model) =
@@ -82,7 +82,7 @@ module Outcome =
     let print (model: Model) (result: InferenceResult) =
         let errors =
             Array.map2
-                (fun name error -> $"{name} ± {error:G3}")
+                (fun name error -> $"{name} ± {Numerals.rounded 3 error}")
                 model.Simulator.Parameters
                 (Matrices.errors result.Fisher)
             |> String.concat ", "

@@ -130,20 +130,27 @@ module Infer =
         else
             [ FarFromFiducial errors ]
 
-    /// How many times as unusual as one in a thousand of its like a field may be: where its posterior is, they are not quite the fiducial's.
+    /// How many times as unusual as one in a thousand of its like a field's features may be, over all: where its posterior is, they are not
+    /// quite the fiducial's.
     let private unusual = 2.0
 
-    /// A field that is nothing like those where the compressor was trained, though its posterior is there.
+    /// A field that is nothing like those where the compressor was trained, though its posterior is there: by all features together, or by what
+    /// anybody would look at first. A regression knows fields of all the prior.
     let private unlike (compressor: Compressor) compression (field: Tensor) posterior =
-        let beyond = Compression.beyond compression field
-
         if
-            exp beyond > unusual
-            && Compressor.away compressor (Posterior.mean posterior) <= Refit.near
+            Compressor.away compressor (Posterior.mean posterior) > Refit.near
+            && not (Regression.isOne compressor)
         then
-            [ UnlikeFiducial(exp beyond) ]
-        else
             []
+        else
+            let times = exp (Compression.beyond compression field)
+
+            [ struct (times, times / unusual, "features, taken together,")
+              yield! Compressor.looks compressor field |> Option.toList ]
+            |> List.filter (fun struct (_, allowed, _) -> allowed > 1.0)
+            |> List.sortByDescending (fun struct (_, allowed, _) -> allowed)
+            |> List.truncate 1
+            |> List.map (fun struct (times, _, what) -> UnlikeFiducial(what, times))
 
     /// How many times as wide as the compressor's error a posterior may be.
     let private widest = 3.0
@@ -289,6 +296,7 @@ module Infer =
         | _ ->
             use _ = torch.NewDisposeScope()
             let simulator = Simulator.on settings.Device model.Simulator
+            Progress.report settings.Progress "trying the simulator over the prior" 0 1 [] ""
             let theta, keys, fields = Door.fields simulator model.Prior settings.Seed
 
             for features in settings.Features :: (recipe.Beside |> Option.map _.Features |> Option.toList) do

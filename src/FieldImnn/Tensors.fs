@@ -22,19 +22,22 @@ module Device =
     let named (name: string) : torch.Device =
         TorchRuntime.Load()
 
-        let refuse () =
-            raise (SettingException("device", "cpu, or one that this machine has: cuda, cuda:1, mps", name))
+        let refuse (came: string) =
+            raise (SettingException("device", "cpu, cuda, cuda:1 or mps, where this machine has it", came))
+
+        let missing () =
+            refuse $"{name}, which this machine, or the TorchSharp that is installed, has not"
 
         try
             let device = torch.device name
             use there = torch.ones ([| 1L |], device = device)
             use back = there.cpu ()
-            if back.item<float32>() = 1.0f then device else refuse ()
+            if back.item<float32>() = 1.0f then device else missing ()
         with
-        | :? ArgumentException
+        | :? ArgumentException -> refuse name
         | :? InvalidOperationException
         | :? NotSupportedException
-        | :? ExternalException -> refuse ()
+        | :? ExternalException -> missing ()
 
 /// Lifetimes of tensors, and the way between tensors and arrays.
 module Tensors =

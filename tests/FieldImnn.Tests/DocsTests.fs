@@ -93,6 +93,8 @@ let private everyWarning =
                          box 5.0
                      elif field.PropertyType = typeof<int> then
                          box 5
+                     elif field.PropertyType = typeof<string> then
+                         box "mean"
                      elif field.PropertyType = typeof<int list> then
                          box [ 1 ]
                      elif field.PropertyType = typeof<(string * float) list> then

@@ -236,7 +236,7 @@ let private failing =
               [ $"no field from {odd |> Array.filter id |> Array.length} of {n}"
                 "exit code 7"
                 "no convergence at seed"
-                Simulator.named "R" [| "a"; "b" |] rows[first] ]
+                Simulator.exactly [| "a"; "b" |] rows[first] ]
               (fun () -> run simulator |> ignore)
 
           let made = run (Simulator.skippingFailures 0.9 simulator)

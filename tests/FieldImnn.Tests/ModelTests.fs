@@ -240,7 +240,10 @@ let private unlike =
         Expect.contains warnings "unlike-fiducial" "stripes higher than the noise"
         let _, warnings = above 0.3 id method
         Expect.isFalse (List.contains "unlike-fiducial" warnings) "not of such as there may be"
-        let _, warnings = above 1.2 (fun c -> { c with Typical = None }) method
+
+        let _, warnings =
+            above 1.2 (fun c -> { c with Typical = None; Plain = None }) method
+
         Expect.isFalse (List.contains "unlike-fiducial" warnings) "planted: nothing known of what is typical")
 
 let tests =

@@ -52,6 +52,7 @@ let private lists =
           ImnnTests.tests
           LinearLayerTests.tests
           CountsTests.tests
+          LooksTests.tests
           SelectionTests.tests
           DoorTests.tests
           FailureTests.tests

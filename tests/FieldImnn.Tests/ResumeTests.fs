@@ -61,7 +61,7 @@ let private watched stopAt (settings: ImnnSettings) =
     let report (r: ProgressReport) =
         if r.Stage = "checkpoint" then
             notes.Add r.Note
-        else
+        elif not (r.Stage.StartsWith("trying", StringComparison.Ordinal)) then
             reports.Add r.Stage
 
         if reports.Count = stopAt then

@@ -89,6 +89,40 @@ let private reading =
               Expect.equal (other.Shape, other.Data) ([| 2 |], [| 1.0; 2.0 |]) "other spelling"
           } ]
 
+/// What NumPy writes of [[1, 0], [0, 1]] by dtype: bytes of the elements.
+let private others =
+    test "integers of every size, halves and truth values are read, in either order of bytes and axes" {
+        for descr, one in
+            [ "|b1", [| 1uy |]
+              "|u1", [| 1uy |]
+              "|i1", [| 1uy |]
+              "<i2", [| 1uy; 0uy |]
+              ">i4", [| 0uy; 0uy; 0uy; 1uy |]
+              "<u8", [| 1uy; 0uy; 0uy; 0uy; 0uy; 0uy; 0uy; 0uy |]
+              "<f2", [| 0uy; 0x3Cuy |]
+              ">f4", [| 0x3Fuy; 0x80uy; 0uy; 0uy |] ] do
+            let none = Array.zeroCreate<byte> one.Length
+
+            for order in [ "False"; "True" ] do
+                let found =
+                    Array.concat [ one; none; none; none; one; none ]
+                    |> npy 1uy (header $"'{descr}'" order "(2, 3)")
+                    |> Npy.ofBytes "array"
+
+                let wanted =
+                    if order = "False" then
+                        [| 1.0; 0.0; 0.0; 0.0; 1.0; 0.0 |]
+                    else
+                        [| 1.0; 0.0; 1.0; 0.0; 0.0; 0.0 |]
+
+                Expect.equal found.Data wanted $"{descr}, Fortran order {order}"
+
+        let negative =
+            Npy.ofBytes "array" (npy 1uy (header "'<i2'" "False" "(1,)") [| 0xFEuy; 0xFFuy |])
+
+        Expect.equal negative.Data [| -2.0 |] "a sign"
+    }
+
 let private damaged =
     let good = npy 1uy (header "'<f8'" "False" "(2, 3)") (doubles six)
 
@@ -98,18 +132,15 @@ let private damaged =
               [ "|O", "pickled"
                 "<c8", "complex"
                 "<c16", "complex"
-                "<i8", "integer"
-                "|u1", "unsigned integer"
-                "|b1", "bool"
+                "<i3", "integer"
                 "<U5", "string"
                 "|S3", "string"
                 "<M8[ns]", "date"
-                "<f2", "floating point"
                 "<f16", "floating point"
                 "", "unknown" ] do
               test $"dtype '{descr}'" {
                   npy 1uy (header $"'{descr}'" "False" "(2, 3)") (doubles six)
-                  |> refusesBytes [ "float32 or float64"; $"'{descr}'"; words ]
+                  |> refusesBytes [ "float32, float64, integers"; $"'{descr}'"; words ]
               }
 
           test "structured dtype" {
@@ -257,7 +288,7 @@ let private npz =
               refusesArchive [ "zip" ] weights
               let whole = archive [ "w.npy", weights ]
               refusesArchive [ "zip" ] (Array.truncate (whole.Length / 2) whole)
-              refusesArchive [ "w.npy"; "integer" ] (archive [ "w.npy", npy 1uy (header "'<i8'" "False" "(6,)") [||] ])
+              refusesArchive [ "w.npy"; "complex" ] (archive [ "w.npy", npy 1uy (header "'<c8'" "False" "(6,)") [||] ])
               refusesArchive [ "two entries" ] (archive [ "w.npy", weights; "w.npy", weights ])
               refusesArchive [ "UTF-8" ] (archive [ "t.txt", [| 0xFFuy; 0xFEuy; 0xC0uy |] ])
               // one bit of the last number, which is stored uncompressed, before the archive's directory
@@ -368,4 +399,5 @@ let private observed =
                       Expect.equal (Npy.toBytes field) bytes "NumPy's own bytes, written again")
           } ]
 
-let tests = testList "store" [ reading; damaged; writing; npz; files; observed ]
+let tests =
+    testList "store" [ reading; others; damaged; writing; npz; files; observed ]

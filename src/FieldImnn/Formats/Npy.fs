@@ -124,15 +124,16 @@ module Npy =
         let header = NpyHeader.parse name (int64 Array.MaxLength) text
         let elements = int header.Count
 
-        let size, element =
-            match header.Descr with
-            | "<f4" -> 4, (fun at -> float (BinaryPrimitives.ReadSingleLittleEndian(ReadOnlySpan(bytes, at, 4))))
-            | ">f4" -> 4, (fun at -> float (BinaryPrimitives.ReadSingleBigEndian(ReadOnlySpan(bytes, at, 4))))
-            | "<f8" -> 8, (fun at -> BinaryPrimitives.ReadDoubleLittleEndian(ReadOnlySpan(bytes, at, 8)))
-            | ">f8" -> 8, (fun at -> BinaryPrimitives.ReadDoubleBigEndian(ReadOnlySpan(bytes, at, 8)))
-            | other -> NpyHeader.refuse name "float32 or float64 (<f4, <f8, >f4 or >f8)" (NpyHeader.describe other)
+        let element =
+            match Elements.tryOfDescr header.Descr with
+            | Some element -> element
+            | None ->
+                NpyHeader.refuse
+                    name
+                    "numbers: float16, float32, float64, integers or bool (<f4, >f8, <i2, |u1 …)"
+                    (NpyHeader.describe header.Descr)
 
-        let needed = int64 size * header.Count
+        let needed = int64 element.Size * header.Count
         let came = int64 (bytes.Length - start)
 
         if came <> needed then
@@ -140,14 +141,15 @@ module Npy =
             let fault = if came < needed then "truncated" else "trailing bytes"
             NpyHeader.refuse name $"{needed} bytes of data for '{header.Descr}' of shape {shape}" $"{came} ({fault})"
 
+        let stored = bytes[start..] |> Elements.toDouble element
+
         let data =
             if header.FortranOrder && header.Shape.Length > 1 then
-                fortranPlaces header.Shape elements
-                |> Array.map (fun place -> element (start + size * place))
+                fortranPlaces header.Shape elements |> Array.map (fun place -> stored[place])
             else
-                Array.init elements (fun i -> element (start + size * i))
+                stored
 
-        create header.Shape data (size = 4)
+        create header.Shape data (Elements.isSingle element)
 
     /// An array from a .npy file.
     let read (path: string) = ofBytes path (Files.readAllBytes path)

@@ -17,6 +17,8 @@ type internal Part =
     | Quoting
     /// The choice between compressors that are trained.
     | Choosing
+    /// What fields look like.
+    | Looking
 
 /// Where training takes its simulations from: a number of them, some with derivatives, in chunks that fit into memory.
 /// A chunk is a Dual of the network's statistics; without derivatives its tangent is null.
@@ -89,6 +91,7 @@ module internal Batch =
         | Fitting -> "statistics"
         | Quoting -> "quote"
         | Choosing -> "choice"
+        | Looking -> "looks"
         |> fun name -> NoiseKey.SeedFor(settings.Seed, name)
 
     /// How many simulations a part has, where they are made now.
@@ -99,6 +102,11 @@ module internal Batch =
         | Choosing -> settings.HeldOut
         | Fitting -> settings.Fit
         | Quoting -> settings.Quote
+        | Looking ->
+            if settings.Quote < PlainStatistics.fewest then
+                0
+            else
+                PlainStatistics.fewest
 
     /// The seed of the simulations that a network's constants are fitted to.
     let constantsSeed (settings: ImnnSettings) =
@@ -207,6 +215,22 @@ module internal Batch =
         match settings.Derivatives with
         | Precomputed(training, heldOut) -> stored settings network simulator training heldOut chunk
         | _ -> simulated settings network simulator theta chunk
+
+    /// Chunks of the fields that are looked at.
+    let looked settings (simulator: Simulator) (fiducial: float[]) : Tensor seq =
+        let chunks count (part: int -> int -> Tensor) =
+            Tensors.chunks (chunkOf settings simulator) count
+            |> Seq.map (fun struct (start, length) -> part start length)
+
+        match settings.Derivatives with
+        | Precomputed(_, heldOut) ->
+            let places = Stored.halves heldOut |> snd |> Array.truncate PlainStatistics.fewest
+            chunks places.Length (fun start length -> heldOut.Fields |> Slices.rows places[start .. start + length - 1])
+        | _ ->
+            let theta, seed = Tensors.ofVector fiducial, seedOf settings Looking
+
+            chunks (countOf settings Looking) (fun start length ->
+                Simulator.fields simulator theta (NoiseKey.Range(seed, uint64 start, length)))
 
     /// Fits the constants of a network, if it has any, to fields of its own; returns how many were simulated.
     let fit (network: SummaryNetwork) settings (simulator: Simulator) (fiducial: float[]) =

@@ -22,6 +22,8 @@ type Compressor =
         Beside: Beside option
         /// What features look like at the fiducial; a regression over a prior knows no such place.
         Typical: TypicalFeatures option
+        /// What the fields themselves look like where it was trained.
+        Plain: PlainStatistics option
         /// The closed-form last layer (features, summaries), if there is one.
         Linear: Matrix<float> option
         /// μ, C and μ, of the summaries, from simulations of their own (of stored ones, those that chose the weights): what the estimate
@@ -148,6 +150,44 @@ module Compressor =
                 (fun estimate beyond -> Array.append estimate [| beyond |])
                 (estimateOfSummaries compressor (made.narrow (1L, 0L, s)))
                 (made.select (1L, s) |> Tensors.toArray))
+
+    /// Distances of estimates (rows) from the fiducial in standard errors, by direction: Lᵀ(θ̂ − θ_fid), F = L Lᵀ.
+    let private byDirection compressor (estimates: float[][]) =
+        let factor = (compressor.Fisher.Cholesky().Factor).Transpose()
+
+        estimates
+        |> Array.map (fun estimate ->
+            (factor
+             * Vector<float>.Build.DenseOfArray(Array.map2 (-) estimate compressor.Fiducial))
+                .ToArray())
+
+    let private plainOf compressor (fields: Tensor) =
+        let names, rows =
+            PlainStatistics.ofFields (int compressor.Network.Description.Channels) fields
+
+        names, rows, estimates compressor fields |> byDirection compressor
+
+    /// The compressor that knows what fields look like where it was trained, of chunks (n, shape…) of them; as it is where they are too few.
+    let internal looking (chunks: Tensor seq) compressor =
+        let rows, errors =
+            [| for fields in chunks do
+                   let _, rows, errors = plainOf compressor fields
+                   yield! Array.zip rows errors |]
+            |> Array.unzip
+
+        { compressor with
+            Plain = PlainStatistics.tryFit rows errors }
+
+    /// How many times as unusual as one in a thousand of those where the compressor was trained, and as is allowed, a field (shape…) looks, given its
+    /// estimates; and what of it is the most so. None where that is not known.
+    let internal looks compressor (field: Tensor) : struct (float * float * string) option =
+        compressor.Plain
+        |> Option.map (fun plain ->
+            let names, rows, errors =
+                Tensors.using (fun () -> plainOf compressor (field.unsqueeze 0L))
+
+            let struct (times, allowed, most) = PlainStatistics.unusual plain errors[0] rows[0]
+            struct (times, allowed, names[most]))
 
     /// The score estimate θ̂ of one field (shape…).
     let estimate compressor (field: Tensor) : float[] =

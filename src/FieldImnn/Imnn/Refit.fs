@@ -140,7 +140,7 @@ module Refit =
 
     /// Tells those who watch what a round came to: where it was trained, what it estimates (the mean of the fields), and where the next would be.
     let private tell progress number (compressor: Compressor) mean place moved =
-        let at = Simulator.named "G4" compressor.Parameters
+        let at = Simulator.named compressor.Parameters
         let errors = (moved: float).ToString("F2", CultureInfo.InvariantCulture)
 
         let withPrior = if place = mean then "" else $", with the prior {at place}"

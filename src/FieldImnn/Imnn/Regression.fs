@@ -179,6 +179,7 @@ module Regression =
           Fiducial = Array.init p (fun k -> theta |> Array.averageBy (Array.item k))
           Beside = None
           Typical = None
+          Plain = None
           Linear = Some weights
           Statistics =
             { Mean = (mean * weights).Row 0
@@ -193,6 +194,11 @@ module Regression =
           Interrupted = false
           Seconds = clock.Elapsed.TotalSeconds
           Notes = Map [ note ] }
+        |> Compressor.looking (
+            Slices.spread PlainStatistics.fewest fields
+            |> Array.chunkBySize settings.Chunk
+            |> Seq.map (fun places -> fields |> Slices.rows places |> single settings.Device)
+        )
 
     /// The part of the simulations that a second regression learns from, and the least number of them.
     let private nearest, private least = 0.3, 300

@@ -127,6 +127,7 @@ module Imnn =
             ImnnSettings.validate (network.Parameters.Count > 0) (int network.Features) settings
 
         earlier |> Option.iter (fun c -> startFrom c network)
+        Progress.report settings.Progress "trying the simulator at the fiducial" 0 1 [] ""
         Door.training simulator settings.Derivatives fiducial settings.Seed
         network, settings
 
@@ -184,6 +185,7 @@ module Imnn =
               Fiducial = fiducial
               Beside = None
               Typical = Some(TypicalFeatures.fit fitX)
+              Plain = None
               Linear = linear
               Statistics = Compressor.statistics linear fitX fitDx
               Fisher = quoted.Fisher
@@ -193,6 +195,20 @@ module Imnn =
               Interrupted = measured < source.Count Fitting + source.Count Quoting
               Seconds = 0.0
               Notes = Map.empty })
+
+    /// The compressor that knows what fields look like, and the runs of the simulator for that; as it is where it was interrupted.
+    let private looking (settings: ImnnSettings) simulator fiducial (made: Compressor) =
+        if made.Interrupted || settings.Progress.Cancellation.IsCancellationRequested then
+            0, made
+        else
+            let chunks =
+                Batch.looked settings simulator fiducial
+                |> Seq.map (fun fields -> fields.``to`` settings.Device)
+
+            (match settings.Derivatives with
+             | Precomputed _ -> 0
+             | _ -> Batch.countOf settings Looking),
+            Compressor.looking chunks made
 
     /// Trains a network at the fiducial parameters and fits the score estimate, from the weights of an earlier compressor of the same
     /// network where there is one (at another fiducial point nearby, say). The best weights are those of the highest held-out det F;
@@ -223,10 +239,11 @@ module Imnn =
             settings.Progress.Cancellation.ThrowIfCancellationRequested()
 
         let made = compressorOf settings simulator fiducial network source draw file
+        let seen, made = looking settings simulator fiducial made
 
         { made with
             History = history
-            Simulations = fitted + spent settings source network history.Length made.Simulations
+            Simulations = fitted + seen + spent settings source network history.Length made.Simulations
             Interrupted = interrupted || made.Interrupted
             Seconds = clock.Elapsed.TotalSeconds }
 

@@ -42,5 +42,6 @@ module TrainingPlan =
                   for i in 0 .. settings.MinIterations - 1 do
                       yield! step i
               yield! measured "statistics" Fitting
-              yield! measured "quote" Quoting ]
+              yield! measured "quote" Quoting
+              plan "looks" (Batch.seedOf settings Looking) 0 (Batch.countOf settings Looking) None ]
             |> List.filter (fun planned -> planned.Count > 0)

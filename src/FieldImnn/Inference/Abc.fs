@@ -10,9 +10,9 @@ open MathNet.Numerics.LinearAlgebra
 type AbcProposal =
     /// From the prior, as the paper does.
     | FromPrior
-    /// From a Gaussian that two pilot rounds (an eighth of the simulations each: from the prior, then from what that accepts) place
-    /// over the posterior, its sd `widen` times theirs, cut to the prior; samples are weighted by prior over proposal. Needs a
-    /// hundredth of the simulations where the prior is wide.
+    /// From a Gaussian that pilot rounds (an eighth of the simulations each: from the prior, then from what the one before accepts, two or more, until
+    /// they narrow no longer) place over the posterior, its sd `widen` times theirs, cut to the prior; samples are weighted by prior over
+    /// proposal. Needs a hundredth of the simulations where the prior is wide.
     | Focused of widen: float
 
 /// Which simulations ABC accepts.
@@ -38,7 +38,7 @@ type AbcSettings =
         Seed: uint64
     }
 
-    /// 10,000 simulations after two pilot rounds, the nearest fifth of them, with regression.
+    /// 10,000 simulations after pilot rounds, the nearest fifth of them, with regression.
     static member Default =
         { Budget = 10000
           Proposal = Focused 1.5
@@ -231,15 +231,69 @@ module Abc =
 
         posterior, epsilon, accepted, simulated
 
-    let private over widen posterior =
+    /// A covariance that is nowhere less than a least one: few draws may leave a direction out.
+    let private atLeast (least: Matrix<float>) (covariance: Matrix<float>) =
+        let root = least.Cholesky().Factor
+        let inverse = root.Inverse()
+        let own = inverse * covariance * inverse.Transpose()
+        let split = (0.5 * (own + own.Transpose())).Evd(Symmetricity.Symmetric)
+        let back = root * split.EigenVectors
+
+        let scales =
+            Matrix<float>.Build.DenseOfDiagonalVector(split.EigenValues.Map(fun v -> max 1.0 v.Real))
+
+        let wider = back * scales * back.Transpose()
+        0.5 * (wider + wider.Transpose())
+
+    /// A covariance of a posterior, nowhere less than what the information F of the estimates and the prior together leave open.
+    let internal leftOpen (prior: Prior) (information: Matrix<float>) covariance =
+        let known =
+            Prior.width prior
+            |> Array.map (fun w -> 1.0 / (w * w))
+            |> Matrix<float>.Build.DenseOfDiagonalArray
+
+        let least =
+            Matrices.inverse "information of the compression and the prior" (information + known)
+
+        atLeast least covariance
+
+    /// A proposal over a posterior, `widen` times as wide.
+    let private over (prior: Prior) (fisher: Matrix<float>) widen posterior =
+        let covariance = Posterior.covariance posterior
+
         Some(
             Vector<float>.Build.DenseOfArray(Posterior.mean posterior),
-            Posterior.covariance posterior * (widen * widen)
+            // F is that of the parameters where nothing is compared beside the estimates: an edge beside them may tell far more
+            (if fisher.RowCount = covariance.RowCount then
+                 leftOpen prior fisher covariance
+             else
+                 covariance)
+            * (widen * widen)
         )
 
-    /// Where the posterior is, roughly, and the simulations of both rounds of this: a round from the prior, of which the nearest count, and one
-    /// about them, an eighth of the settings' simulations each. Other arguments as for `run`.
-    let pilot settings simulator (compress: Tensor -> float[][]) (fisher: Matrix<float>) (prior: Prior) observed =
+    /// How much narrower a posterior is than the one before, in sd: along the direction in which it is the most.
+    let private narrowing before after =
+        let root = (Posterior.covariance before).Cholesky().Factor.Inverse()
+        let own = root * Posterior.covariance after * root.Transpose()
+
+        (0.5 * (own + own.Transpose())).Evd(Symmetricity.Symmetric).EigenValues
+        |> Seq.map (fun v -> sqrt (max 0.0 v.Real))
+        |> Seq.min
+
+    /// A pilot that narrows to less than this part of the one before is followed by another; pilots, at the most.
+    let private narrows, private mostPilots = 0.4, 6
+
+    /// Pilots: from the prior, of which the nearest count, then about what the one before found, up to so many, an eighth of the settings' simulations
+    /// each; the last's posterior and the simulations of all. Other arguments as for `run`.
+    let private pilots
+        most
+        settings
+        simulator
+        (compress: Tensor -> float[][])
+        (fisher: Matrix<float>)
+        (prior: Prior)
+        observed
+        =
         validate settings
         let n = pilotSize settings
         let round = round settings simulator compress fisher prior observed
@@ -247,13 +301,27 @@ module Abc =
         let nearest part =
             Nearest(min 1.0 (max part ((float (leastAccepted observed) + 0.5) / float n)))
 
-        let first, _, _, one = round firstPilot n None (nearest 0.15) false
-        let second, _, _, two = round "pilot 2" n (over 1.5 first) (nearest 0.3) true
-        second, [ one; two ]
+        let rec next number before made =
+            let after, _, _, simulated =
+                round $"pilot {number}" n (over prior fisher 1.5 before) (nearest 0.3) true
 
-    /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and
-    /// accepted by their distance under F.
-    let run
+            let made = simulated :: made
+
+            if number < most && narrowing before after < narrows then
+                next (number + 1) after made
+            else
+                after, List.rev made
+
+        let first, _, _, simulated = round firstPilot n None (nearest 0.15) false
+        next 2 first [ simulated ]
+
+    /// Where the posterior is, roughly, by two pilots, and the simulations of both.
+    let pilot settings simulator compress fisher prior observed =
+        pilots 2 settings simulator compress fisher prior observed
+
+    /// As `run`, after so many pilots at the most.
+    let internal runAfter
+        most
         (settings: AbcSettings)
         simulator
         (compress: Tensor -> float[][])
@@ -269,8 +337,9 @@ module Abc =
             match settings.Proposal with
             | FromPrior -> None, []
             | Focused widen ->
-                let found, pilots = pilot settings simulator compress fisher prior observed
-                over widen found, pilots
+                let found, pilots = pilots most settings simulator compress fisher prior observed
+
+                over prior fisher widen found, pilots
 
         let posterior, epsilon, accepted, simulated =
             round
@@ -292,6 +361,11 @@ module Abc =
           Simulations = simulated :: pilots |> List.sumBy _.Made
           Failed = simulated :: pilots |> List.sumBy _.Failed
           Warnings = Misfit.warnings simulated.Theta simulated.Summaries observed posterior }
+
+    /// Runs ABC for an observed estimate: θ's are simulated, compressed by `compress` (fields (n, shape…) → rows of θ̂), and
+    /// accepted by their distance under F.
+    let run settings simulator compress fisher prior observed =
+        runAfter mostPilots settings simulator compress fisher prior observed
 
     /// ABC with simulations (θ, summaries) that are draws of the prior, wherever they come from: those that the settings accept.
     let ofSimulated (settings: AbcSettings) (fisher: Matrix<float>) (prior: Prior) observed (made: Simulated) =

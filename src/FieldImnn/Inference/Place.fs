@@ -15,30 +15,8 @@ module internal Place =
     /// How many times as wide as a place parameters are drawn about it.
     let private widen = 2.0
 
-    /// A covariance that is nowhere less than a least one: few draws may leave a direction out.
-    let private atLeast (least: Matrix<float>) (covariance: Matrix<float>) =
-        let root = least.Cholesky().Factor
-        let inverse = root.Inverse()
-        let own = inverse * covariance * inverse.Transpose()
-        let split = (0.5 * (own + own.Transpose())).Evd(Symmetricity.Symmetric)
-        let back = root * split.EigenVectors
-
-        let scales =
-            Matrix<float>.Build.DenseOfDiagonalVector(split.EigenValues.Map(fun v -> max 1.0 v.Real))
-
-        let wider = back * scales * back.Transpose()
-        0.5 * (wider + wider.Transpose())
-
     /// The place of a pilot's posterior, no narrower than what the compression and the prior together leave open where it was trained.
     let ofPilot (prior: Prior) compression pilot : Place =
-        let known =
-            Prior.width prior
-            |> Array.map (fun w -> 1.0 / (w * w))
-            |> Matrix<float>.Build.DenseOfDiagonalArray
-
-        let least =
-            Matrices.inverse "information of the compression and the prior" (compression.Information + known)
-
         let covariance = Posterior.covariance pilot
 
         { Mean = Posterior.mean pilot
@@ -47,7 +25,7 @@ module internal Place =
             (if compression.Further.IsSome then
                  covariance
              else
-                 atLeast least covariance) }
+                 Abc.leftOpen prior compression.Information covariance) }
 
     /// n parameters of the prior about a place, by a seed.
     let draws prior place seed n =

@@ -23,9 +23,9 @@ type Warning =
     | Unseen of parameters: string list
     /// The posterior's mean lies this many standard errors of one field from where the compressor was trained.
     | FarFromFiducial of errors: float
-    /// The field's features are, over all, this many times as unusual as those of one in a thousand simulations where the compressor was
-    /// trained, though the posterior lies there.
-    | UnlikeFiducial of times: float
+    /// What is named of the field is this many times as unusual as that of one in a thousand simulations where the compressor was trained,
+    /// though the posterior lies there.
+    | UnlikeFiducial of what: string * times: float
     /// Parameters whose posterior is this many times as wide as the compressor's error where it was trained.
     | WiderThanErrors of widths: (string * float) list
 
@@ -48,41 +48,38 @@ type Warning =
         | Outsider sds when Double.IsPositiveInfinity sds ->
             "The observation has another value in a summary that is the same in all simulations: the model cannot have made it, and the posterior means nothing."
         | Outsider sds ->
-            let number = Warning.number sds
+            let number = Numerals.rounded 3 sds
 
             $"The observation lies {number} sds from what the posterior's parameters simulate: the model is unlikely to have made it, and the posterior must not be trusted."
         | NotConverged(steps, _, stuck) when stuck > 0 ->
             $"{stuck} walkers never moved in {steps} steps: the posterior's sample is not to be trusted."
         | NotConverged(steps, tau, _) ->
-            $"The walkers took {steps} steps of autocorrelation time {Warning.number tau}: too few to forget their start; take more steps."
+            $"The walkers took {steps} steps of autocorrelation time {Numerals.rounded 3 tau}: too few to forget their start; take more steps."
         | SummariesDropped summaries ->
             let list = summaries |> List.map string |> String.concat ", "
 
             $"Summaries that are constant or follow from the others were not used: number {list}."
         | SimulationsLeftOut(count, all, farthest) ->
-            $"{count} of {all} simulations lie up to {Warning.number farthest} sds from their like and were left out of the learning."
+            $"{count} of {all} simulations lie up to {Numerals.rounded 3 farthest} sds from their like and were left out of the learning."
 
         | Contradiction(effective, draws) ->
-            $"The learned posterior and the learned likelihood disagree: only {Warning.number effective} of {draws} draws count. More simulations are needed."
+            $"The learned posterior and the learned likelihood disagree: only {Numerals.rounded 3 effective} of {draws} draws count. More simulations are needed."
         | Unseen parameters ->
             let list = parameters |> String.concat ", "
 
             $"The compressor knows far less of {list} than the prior, where it was trained: its features do not see it, or the field does not hold it."
 
         | FarFromFiducial errors ->
-            $"The posterior lies {Warning.number errors} standard errors from where the compressor was trained: it may be wider than need be; train again there (more rounds)."
-        | UnlikeFiducial times ->
-            $"The field as a whole is unlike simulations where the posterior lies: its features are {Warning.number times} times as unusual as those of one in a thousand. The model is unlikely to have made it."
+            $"The posterior lies {Numerals.rounded 3 errors} standard errors from where the compressor was trained: it may be wider than need be; train again there (more rounds)."
+        | UnlikeFiducial(what, times) ->
+            $"The field is unlike simulations where the posterior lies: its {what} is {Numerals.rounded 3 times} times as unusual as that of one in a thousand. The model is unlikely to have made it, and the posterior must not be trusted."
         | WiderThanErrors widths ->
             let list =
                 widths
-                |> List.map (fun (name, times) -> $"{Warning.number times} in {name}")
+                |> List.map (fun (name, times) -> $"{Numerals.rounded 3 times} in {name}")
                 |> String.concat ", "
 
             $"The posterior is wider than the compressor's error where it was trained, by factors of {list}: the field tells less elsewhere, or other parameters make the same summaries, which other features may tell apart."
-
-    static member private number(value: float) =
-        value.ToString("G3", Globalization.CultureInfo.InvariantCulture)
 
 /// What is observed, at the door of every method.
 module internal Observed =

@@ -105,7 +105,7 @@ module ExternalProgram =
         }
 
     let private at running (theta: float[]) (seed: int) =
-        let theta = Simulator.named "R" running.Parameters theta
+        let theta = Simulator.exactly running.Parameters theta
         $"of {theta}, seed {seed}"
 
     /// The field, or why there is none. Another shape than the simulator's is nobody's bad luck, and stops everything.

@@ -112,16 +112,18 @@ module Simulator =
 
         Guard.Finite("parameters θ", theta) |> ignore
 
-    /// Every parameter with its value, "A = 0.9, B = 0.6", in a numeric format of .NET's.
-    let named (format: string) (names: string[]) (theta: float[]) =
-        Array.map2
-            (fun name (value: float) -> name + " = " + value.ToString(format, CultureInfo.InvariantCulture))
-            names
-            theta
+    let private each (text: float -> string) (names: string[]) (theta: float[]) =
+        Array.map2 (fun name value -> $"{name} = {text value}") names theta
         |> String.concat ", "
 
-    /// Every parameter with its value, for errors.
-    let internal describe simulator theta = named "R" simulator.Parameters theta
+    /// Every parameter with its value to four digits, "A = 0.9, B = 0.6".
+    let named names theta = each (Numerals.rounded 4) names theta
+
+    /// Every parameter with its value to the last bit, for errors: it comes back as it is.
+    let internal exactly names theta = each Text.number names theta
+
+    /// The same of a simulator's parameters.
+    let internal describe simulator theta = exactly simulator.Parameters theta
 
     /// Parameter a as errors call it: by place and name.
     let internal parameter simulator a =

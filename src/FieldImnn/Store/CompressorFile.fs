@@ -13,7 +13,7 @@ open TorchSharp
 /// Compressors on disk: a zip of .npy arrays (weights in single, statistics in double precision) and a manifest in JSON.
 module CompressorFile =
     /// The format's version. A file of another one is refused, not guessed at.
-    let version = 3
+    let version = 4
 
     let private manifestName = "manifest.json"
 
@@ -95,6 +95,13 @@ module CompressorFile =
                   "typicalMean", Npy.vector typical.Mean
                   "typicalSd", Npy.vector typical.Sd
                   "typicalRare", Npy.vector [| typical.Rare |]
+              | None -> ()
+              match compressor.Plain with
+              | Some plain ->
+                  "plainKnots", ofMatrix (Matrix<float>.Build.DenseOfRowArrays plain.Knots)
+                  "plainTrend", ofMatrix plain.Trend
+                  "plainSpread", Npy.vector plain.Spread
+                  "plainRare", Npy.vector [| plain.Largest; plain.Sum |]
               | None -> ()
               match Features.owned (Features.ofDescription compressor.Network.Description) with
               | [] -> ()
@@ -264,6 +271,23 @@ module CompressorFile =
             network.Dispose()
             reraise ()
 
+    /// What fields look like, of this many statistics; none where the file does not say it.
+    let private plainOf path file (statistics: int) (p: int) =
+        if file.Arrays.ContainsKey "plainKnots" then
+            let matrix name rows columns =
+                finite path file name [| rows; columns |] |> toMatrix
+
+            let rare = (finite path file "plainRare" [| 2 |]).Data
+
+            Some
+                { Knots = (matrix "plainKnots" statistics PlainStatistics.knots).ToRowArrays()
+                  Trend = matrix "plainTrend" (PlainStatistics.terms p) statistics
+                  Spread = (finite path file "plainSpread" [| statistics |]).Data
+                  Largest = rare[0]
+                  Sum = rare[1] }
+        else
+            None
+
     /// Everything but the network, whose features it must fit.
     let private assemble path manifest file (network: SummaryNetwork) : Compressor =
         let parameters: string[] = list path manifest "parameters"
@@ -285,6 +309,7 @@ module CompressorFile =
                 None
 
         let s = if linear.IsSome then p else features
+        let fieldShape: int64[] = list path manifest "fieldShape"
 
         let typical =
             if file.Arrays.ContainsKey "typicalMean" then
@@ -301,10 +326,11 @@ module CompressorFile =
         { Network = network
           Device = Device.cpu
           Parameters = parameters
-          FieldShape = list path manifest "fieldShape"
+          FieldShape = fieldShape
           Fiducial = (finite path file "fiducial" [| p |]).Data
           Beside = besideOf path manifest
           Typical = typical
+          Plain = plainOf path file (PlainStatistics.count fieldShape (count path manifest "channels")) p
           Linear = linear
           Statistics =
             { Mean = Vector<float>.Build.DenseOfArray (finite path file "mean" [| s |]).Data
