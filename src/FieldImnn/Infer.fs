@@ -167,13 +167,28 @@ module Infer =
         | [||] -> []
         | widths -> [ WiderThanErrors(List.ofArray widths) ]
 
+    /// How many errors a step may be to either side: as far as that the mean of a summary is taken to be a line.
+    let private longest = 1.5
+
+    /// Parameters whose finite differences were wide.
+    let private wideSteps (compressor: Compressor) =
+        let errors = Matrices.errors compressor.Fisher
+
+        match
+            [ for k, step in Array.indexed compressor.Steps do
+                  if step > longest * errors[k] then
+                      compressor.Parameters[k], step / errors[k] ]
+        with
+        | [] -> []
+        | wide -> [ WideSteps wide ]
+
     /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
     /// Simulations are made and compressed on the compressor's device.
     let all name (method: Method) (model: Model) (compressor: Compressor) (fields: Tensor list) : InferenceResult list =
         require model compressor
         FeatureDoor.observed compressor fields
         let exacts = exacts model compressor fields
-        let unseen = unseen model compressor
+        let unseen = unseen model compressor @ wideSteps compressor
         let compression = compressionOf model fields compressor
 
         List.map3
@@ -236,7 +251,9 @@ module Infer =
 
         compress fields
         |> Array.map (fun x ->
-            let found, _ = Abc.pilot settings simulator compress metric model.Prior x
+            let found, _ =
+                Abc.pilot Abc.mostPilots settings simulator compress metric model.Prior x
+
             Posterior.mean found)
 
     /// Where a compressor places fields (n, shape…): rows of θ. The estimates; where these do not hold enough, or lie farther from the fiducial

@@ -179,6 +179,31 @@ let private trained =
         let quoted = compressor.Fisher[0, 0] / exact
         Expect.isTrue (quoted > 0.9 && quoted < 1.1) $"quoted {quoted:F3} of N/m")
 
+let private wide =
+    tensorTest "steps far wider than the error are warned of" (fun () ->
+        let model = Model.create poisson (Prior.uniform [ "m", 1.0, 6.0 ])
+
+        let warned step =
+            let compressor =
+                Imnn.train
+                    { settings with
+                        Derivatives = FiniteDifference [| step |]
+                        MeasureDerivatives = 500 }
+                    poisson
+                    [| at |]
+
+            (Infer.gaussian model compressor (Simulator.field poisson [| at |] 4UL)).Warnings
+
+        let error = 1.0 / sqrt exact
+
+        match warned (3.0 * error) with
+        | [ WideSteps [ "m", errors ] ] ->
+            // F of chords claims more than there is, so that its errors are smaller
+            Expect.isGreaterThan errors 3.0 "steps in errors"
+        | other -> failtest $"{other}"
+
+        Expect.isEmpty (warned step) "a step of an error")
+
 let tests =
     testSequenced
-    <| testList "counts" [ information; distributions; layer; trained; sets ]
+    <| testList "counts" [ information; distributions; layer; trained; wide; sets ]

@@ -195,4 +195,22 @@ let private others =
               Expect.isGreaterThan (times still[0]) 2.0 "all pixels equal"
               Expect.isNone (PlainStatistics.tryFit rows[..8] none[..8]) "too few to know") ]
 
-let tests = testList "looks" [ yield! caught; inferred; yield! fine; yield! others ]
+let private regressed =
+    tensorTest "a regression over the prior knows what fields look like all over it" (fun () ->
+        let theta = Prior.sample 11 0L 4000 model.Prior
+
+        let slices =
+            Simulator.fields product (Tensors.ofRows theta) (NoiseKey.Range(21UL, 0UL, 4000))
+            |> Slices.ofTensor
+
+        let toldOf field =
+            let compressor = Regression.trainFor ImnnSettings.Default product theta slices field
+
+            told compressor field
+
+        let name, _, hole = List.head faults
+        Expect.isSome (toldOf (changed hole)) name
+        Expect.isNone (toldOf (changed id)) "planted: the model's own")
+
+let tests =
+    testList "looks" [ yield! caught; inferred; regressed; yield! fine; yield! others ]

@@ -332,7 +332,7 @@ let private walkers =
 
               let fisher = Matrix<float>.Build.DenseIdentity 6 * 100.0
               let observed = Array.create 6 0.5
-              let posterior, _ = Abc.pilot few simulator Tensors.toRows fisher prior observed
+              let posterior, _ = Abc.pilot 2 few simulator Tensors.toRows fisher prior observed
               // 2 (d + 1) of 50 simulations, where a part of 0.15 has seven
               Expect.isGreaterThanOrEqual posterior.Samples.Length 14 "accepted")
 

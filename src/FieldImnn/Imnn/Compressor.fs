@@ -32,6 +32,8 @@ type Compressor =
         /// F of the summaries on simulations that neither training, nor the choice of weights, nor Statistics have seen: fresh ones, or
         /// half of those stored that were held out.
         Fisher: Matrix<float>
+        /// Half-widths of the finite differences that its derivatives are, one for each parameter; empty where they are no differences.
+        Steps: float[]
         /// Simulations on which Fisher was measured.
         QuotedOn: int
         History: TrainingRecord[]

@@ -12,7 +12,9 @@ type PlainStatistics =
     {
         /// Of every statistic, its values at eleven normal scores, −2.75 to 2.75, (statistics, 11).
         Knots: float[][]
-        /// The mean of the scores given the estimates, (terms, statistics): of 1, of θ̂ − θ_fid in standard errors, and of their products.
+        /// The rms distance of the fields' estimates from the fiducial, in standard errors: about 1, and more of fields from all over a prior.
+        Reach: float
+        /// The mean of the scores given the estimates, (terms, statistics): of 1, of θ̂ − θ_fid in `Reach`, and of their products.
         Trend: Matrix<float>
         /// The rms of the scores about that, (statistics).
         Spread: float[]
@@ -202,15 +204,16 @@ module internal PlainStatistics =
 
     let private sum (row: float[]) = row |> Array.sumBy (fun z -> z * z)
 
-    /// Standard errors, rms over the directions, beyond which the trend is not followed.
+    /// How far in `Reach`, rms over the directions, the trend is followed.
     let private followed = 3.0
 
     let private rms (errors: float[]) =
         sqrt (errors |> Array.averageBy (fun e -> e * e))
 
-    /// 1, the estimates in standard errors and their products.
-    let private design (errors: float[]) =
-        let errors = errors |> Array.map (fun e -> e * min 1.0 (followed / rms errors))
+    /// 1, the estimates in `Reach` and their products.
+    let private design (distances: float[]) =
+        let errors =
+            distances |> Array.map (fun e -> e * min 1.0 (followed / rms distances))
 
         [| 1.0
            yield! errors
@@ -219,20 +222,26 @@ module internal PlainStatistics =
                    for b in a .. errors.Length - 1 do
                        errors[a] * errors[b] |]
 
-    /// Scores less what estimates in standard errors let expect of them, in units of what that leaves.
-    let private left (trend: Matrix<float>) (spread: float[]) (errors: float[]) (scored: float[]) =
-        let expected = Vector<float>.Build.DenseOfArray(design errors) * trend
+    /// Scores less what estimates in `Reach` let expect of them, in units of what that leaves.
+    let private left (trend: Matrix<float>) (spread: float[]) (distances: float[]) (scored: float[]) =
+        let expected = Vector<float>.Build.DenseOfArray(design distances) * trend
         Array.init scored.Length (fun k -> (scored[k] - expected[k]) / spread[k])
 
     /// The least part of a statistic's spread that the estimates leave.
     let private leastLeft = 0.3
 
+    let private inReach reach (errors: float[]) =
+        errors |> Array.map (fun e -> e / reach)
+
     let private fit (rows: float[][]) (errors: float[][]) : PlainStatistics =
+        let reach = sqrt (errors |> Array.averageBy (fun e -> rms e ** 2.0)) |> max 1e-3
+        let distances = errors |> Array.map (inReach reach)
+
         let knots =
             Array.init rows[0].Length (fun k -> rows |> Array.map (Array.item k) |> knotsOf)
 
         let scored = rows |> Array.map (Array.map2 score knots)
-        let terms = errors |> Array.map design |> Matrix<float>.Build.DenseOfRowArrays
+        let terms = distances |> Array.map design |> Matrix<float>.Build.DenseOfRowArrays
         let z = Matrix<float>.Build.DenseOfRowArrays scored
         let trend = terms.QR().Solve z
         let residual = z - terms * trend
@@ -240,13 +249,14 @@ module internal PlainStatistics =
         let spread =
             Array.init z.ColumnCount (fun k -> max leastLeft (residual.Column(k).L2Norm() / sqrt (float z.RowCount)))
 
-        let remaining = Array.map2 (left trend spread) errors scored
+        let remaining = Array.map2 (left trend spread) distances scored
 
         let rare measure =
             let found = remaining |> Array.map measure |> Array.sort
             found[min (found.Length - 1) (int (0.999 * float found.Length))]
 
         { Knots = knots
+          Reach = reach
           Trend = trend
           Spread = spread
           Largest = rare largest
@@ -260,16 +270,19 @@ module internal PlainStatistics =
     let tryFit (rows: float[][]) (errors: float[][]) : PlainStatistics option =
         if rows.Length < fewest then None else Some(fit rows errors)
 
-    /// How many times as unusual a field may be, its estimates so far from the fiducial: of well-specified fields one in a thousand or so is more.
-    let private allowed (errors: float[]) =
-        1.1 + 0.2 * (min followed (rms errors)) ** 2.0
+    /// How many times as unusual a field may be, its estimates so far from the fiducial in `Reach`: of well-specified fields one in a thousand or so
+    /// is more.
+    let private allowed (distances: float[]) =
+        1.1 + 0.2 * (min followed (rms distances)) ** 2.0
 
     /// How many times as unusual as one in a thousand fields, and as is allowed, a row of statistics is, given the estimates; and the number of
     /// the statistic that is the most so.
     let unusual known (errors: float[]) (row: float[]) : struct (float * float * int) =
+        let distances = inReach known.Reach errors
+
         let scored =
-            Array.map2 score known.Knots row |> left known.Trend known.Spread errors
+            Array.map2 score known.Knots row |> left known.Trend known.Spread distances
 
         let most = [| 0 .. row.Length - 1 |] |> Array.maxBy (fun k -> abs scored[k])
         let times = max (largest scored / known.Largest) (sqrt (sum scored / known.Sum))
-        struct (times, times / allowed errors, most)
+        struct (times, times / allowed distances, most)

@@ -188,6 +188,7 @@ module Regression =
               Fisher = fisher
               Simulations = theta.Length }
           Fisher = fisher
+          Steps = [||]
           QuotedOn = theta.Length
           History = [||]
           Simulations = theta.Length

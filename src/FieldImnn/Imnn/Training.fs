@@ -189,6 +189,10 @@ module Imnn =
               Linear = linear
               Statistics = Compressor.statistics linear fitX fitDx
               Fisher = quoted.Fisher
+              Steps =
+                match settings.Derivatives with
+                | FiniteDifference step -> step
+                | _ -> [||]
               QuotedOn = quoted.Simulations
               History = [||]
               Simulations = source.Runs measured differentiated

@@ -38,11 +38,11 @@ type AbcSettings =
         Seed: uint64
     }
 
-    /// 10,000 simulations after pilot rounds, the nearest fifth of them, with regression.
+    /// 10,000 simulations after pilot rounds, the nearest two fifths of them, with regression.
     static member Default =
         { Budget = 10000
           Proposal = Focused 1.5
-          Acceptance = Nearest 0.2
+          Acceptance = Nearest 0.4
           Regression = true
           Simulations = SimulationSettings.Default
           Seed = 1UL }
@@ -280,20 +280,16 @@ module Abc =
         |> Seq.map (fun v -> sqrt (max 0.0 v.Real))
         |> Seq.min
 
-    /// A pilot that narrows to less than this part of the one before is followed by another; pilots, at the most.
-    let private narrows, private mostPilots = 0.4, 6
+    /// A pilot that narrows to less than this part of the one before is followed by another.
+    let private narrows = 0.4
 
-    /// Pilots: from the prior, of which the nearest count, then about what the one before found, up to so many, an eighth of the settings' simulations
-    /// each; the last's posterior and the simulations of all. Other arguments as for `run`.
-    let private pilots
-        most
-        settings
-        simulator
-        (compress: Tensor -> float[][])
-        (fisher: Matrix<float>)
-        (prior: Prior)
-        observed
-        =
+    /// Pilots, at the most, where a posterior is wanted.
+    let internal mostPilots = 6
+
+    /// Where the posterior is, roughly, and the simulations that say it: by pilots, one from the prior, of which the nearest count, then others about what
+    /// the one before found, two or more, as long as they narrow much and up to so many, an eighth of the settings' simulations each. Other arguments
+    /// as for `run`.
+    let pilot most settings simulator (compress: Tensor -> float[][]) (fisher: Matrix<float>) (prior: Prior) observed =
         validate settings
         let n = pilotSize settings
         let round = round settings simulator compress fisher prior observed
@@ -315,10 +311,6 @@ module Abc =
         let first, _, _, simulated = round firstPilot n None (nearest 0.15) false
         next 2 first [ simulated ]
 
-    /// Where the posterior is, roughly, by two pilots, and the simulations of both.
-    let pilot settings simulator compress fisher prior observed =
-        pilots 2 settings simulator compress fisher prior observed
-
     /// As `run`, after so many pilots at the most.
     let internal runAfter
         most
@@ -337,7 +329,7 @@ module Abc =
             match settings.Proposal with
             | FromPrior -> None, []
             | Focused widen ->
-                let found, pilots = pilots most settings simulator compress fisher prior observed
+                let found, pilots = pilot most settings simulator compress fisher prior observed
 
                 over prior fisher widen found, pilots
 

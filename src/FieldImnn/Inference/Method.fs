@@ -99,7 +99,13 @@ module Method =
         let metric = Compression.metric settings.Seed model.Simulator compression
 
         let pilot i =
-            Abc.pilot (pilotSettings settings i) model.Simulator (Compression.summaries compression) metric model.Prior
+            Abc.pilot
+                2
+                (pilotSettings settings i)
+                model.Simulator
+                (Compression.summaries compression)
+                metric
+                model.Prior
 
         observed |> List.mapi pilot
 

@@ -26,6 +26,8 @@ type Warning =
     /// What is named of the field is this many times as unusual as that of one in a thousand simulations where the compressor was trained,
     /// though the posterior lies there.
     | UnlikeFiducial of what: string * times: float
+    /// Parameters by which derivatives were differences over this many of their errors to either side.
+    | WideSteps of errors: (string * float) list
     /// Parameters whose posterior is this many times as wide as the compressor's error where it was trained.
     | WiderThanErrors of widths: (string * float) list
 
@@ -40,6 +42,7 @@ type Warning =
         | Unseen _ -> "parameters-not-seen"
         | FarFromFiducial _ -> "far-from-fiducial"
         | UnlikeFiducial _ -> "unlike-fiducial"
+        | WideSteps _ -> "wide-steps"
         | WiderThanErrors _ -> "wider-than-errors"
 
     /// The warning as a sentence.
@@ -73,13 +76,17 @@ type Warning =
             $"The posterior lies {Numerals.rounded 3 errors} standard errors from where the compressor was trained: it may be wider than need be; train again there (more rounds)."
         | UnlikeFiducial(what, times) ->
             $"The field is unlike simulations where the posterior lies: its {what} is {Numerals.rounded 3 times} times as unusual as that of one in a thousand. The model is unlikely to have made it, and the posterior must not be trusted."
+        | WideSteps errors ->
+            $"Derivatives are differences over wide steps, in errors of the compressor to either side: {Warning.each errors}. They are those of chords, and estimates move by another amount than the parameters; take steps of a tenth of an error to one."
         | WiderThanErrors widths ->
-            let list =
-                widths
-                |> List.map (fun (name, times) -> $"{Numerals.rounded 3 times} in {name}")
-                |> String.concat ", "
+            let list = Warning.each widths
 
             $"The posterior is wider than the compressor's error where it was trained, by factors of {list}: the field tells less elsewhere, or other parameters make the same summaries, which other features may tell apart."
+
+    static member private each(values: (string * float) list) =
+        values
+        |> List.map (fun (name, times) -> $"{Numerals.rounded 3 times} in {name}")
+        |> String.concat ", "
 
 /// What is observed, at the door of every method.
 module internal Observed =

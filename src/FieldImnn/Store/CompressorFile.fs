@@ -86,6 +86,7 @@ module CompressorFile =
               "meanDerivative", ofMatrix statistics.MeanDerivative
               "statisticsFisher", ofMatrix statistics.Fisher
               "fisher", ofMatrix compressor.Fisher
+              "steps", Npy.vector compressor.Steps
               "history", TrainingHistory.toNpy compressor.History
               match compressor.Linear with
               | Some layer -> "linear", ofMatrix layer
@@ -101,7 +102,7 @@ module CompressorFile =
                   "plainKnots", ofMatrix (Matrix<float>.Build.DenseOfRowArrays plain.Knots)
                   "plainTrend", ofMatrix plain.Trend
                   "plainSpread", Npy.vector plain.Spread
-                  "plainRare", Npy.vector [| plain.Largest; plain.Sum |]
+                  "plainRare", Npy.vector [| plain.Reach; plain.Largest; plain.Sum |]
               | None -> ()
               match Features.owned (Features.ofDescription compressor.Network.Description) with
               | [] -> ()
@@ -277,14 +278,15 @@ module CompressorFile =
             let matrix name rows columns =
                 finite path file name [| rows; columns |] |> toMatrix
 
-            let rare = (finite path file "plainRare" [| 2 |]).Data
+            let rare = (finite path file "plainRare" [| 3 |]).Data
 
             Some
                 { Knots = (matrix "plainKnots" statistics PlainStatistics.knots).ToRowArrays()
                   Trend = matrix "plainTrend" (PlainStatistics.terms p) statistics
                   Spread = (finite path file "plainSpread" [| statistics |]).Data
-                  Largest = rare[0]
-                  Sum = rare[1] }
+                  Reach = rare[0]
+                  Largest = rare[1]
+                  Sum = rare[2] }
         else
             None
 
@@ -339,6 +341,13 @@ module CompressorFile =
               Fisher = symmetric path file "statisticsFisher" p
               Simulations = count path manifest "statisticsSimulations" }
           Fisher = symmetric path file "fisher" p
+          Steps =
+            (let steps = (Npz.array path "steps" file).Data
+
+             if steps.Length = 0 then
+                 steps
+             else
+                 (finite path file "steps" [| p |]).Data)
           QuotedOn = count path manifest "quotedOn"
           History =
             Npz.array path "history" file
