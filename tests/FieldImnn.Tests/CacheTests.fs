@@ -199,8 +199,9 @@ let private cancelAfter reports =
     let mutable seen = 0
 
     { Report =
-        fun _ ->
-            seen <- seen + 1
+        fun report ->
+            if report.Stage = "training" || seen > 0 then
+                seen <- seen + 1
 
             if seen >= reports then
                 source.Cancel()

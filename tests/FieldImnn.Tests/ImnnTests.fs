@@ -257,7 +257,8 @@ let tests =
               let progress =
                   { Report =
                       fun r ->
-                          seen.Add r
+                          if r.Stage = "training" then
+                              seen.Add r
 
                           if seen.Count = 5 then
                               cancel.Cancel()

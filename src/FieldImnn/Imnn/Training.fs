@@ -202,7 +202,7 @@ module Imnn =
 
     /// The compressor that knows what fields look like, and the runs of the simulator for that; as it is where it was interrupted.
     let private looking (settings: ImnnSettings) simulator fiducial (made: Compressor) =
-        if made.Interrupted || settings.Progress.Cancellation.IsCancellationRequested then
+        if made.Interrupted then
             0, made
         else
             let chunks =
