@@ -171,9 +171,9 @@ let private stores =
           [ "structured" ]
           (npy (header "{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,), }"))
       row<StoreException>
-          "integers"
-          [ "dtype '<i8' (integer)" ]
-          (npy (header "{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }"))
+          "complex numbers"
+          [ "dtype '<c8' (complex)" ]
+          (npy (header "{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }"))
       row<StoreException>
           "a negative length"
           [ "shape" ]
