@@ -195,14 +195,10 @@ let private twice =
         + noise * (1.0.ToScalar() + beyond.square ()))
 
 /// The mass of a posterior above θ = 3, of a field at θ = 1 with stripes of a height, and what is warned of.
-let private above (stripes: float) (change: Compressor -> Compressor) method =
-    // of every row
-    let moments (x: Tensor) =
-        torch.cat ([| x.mean [| 2L |]; x.square().mean [| 2L |] |], 1L)
-
+let private aboveBy features (stripes: float) (change: Compressor -> Compressor) method =
     let settings =
         { ImnnSettings.Default with
-            Features = Features.own "test moments" 20 moments
+            Features = features
             Fit = 2000
             Quote = 1000 }
 
@@ -219,12 +215,22 @@ let private above (stripes: float) (change: Compressor -> Compressor) method =
     |> Array.sum,
     found.Warnings |> List.map _.Kind
 
-let private keptApart =
+/// Means of every row, which cannot tell fields of θ = 5 from those of 1, and mean squares, which can.
+let private means, private moments =
+    Features.own "test means" 10 (fun x -> x.mean [| 2L |]),
+    Features.own "test moments" 20 (fun x -> torch.cat ([| x.mean [| 2L |]; x.square().mean [| 2L |] |], 1L))
+
+let private above stripes change method = aboveBy moments stripes change method
+
+let private both =
     [ "abc",
       Method.abc
           { AbcSettings.Default with
               Budget = 2000 }
       "pmc", Method.pmc PmcSettings.Default ]
+
+let private keptApart =
+    both
     |> List.map (fun (name, method) ->
         tensorTest $"{name} finds no second peak where the estimate is the same and the field is not" (fun () ->
             let mass, warnings = above 0.0 id method
@@ -232,6 +238,14 @@ let private keptApart =
             Expect.isFalse (List.contains "unlike-fiducial" warnings) "it is like the fiducial's"
             let mass, _ = above 0.0 (fun c -> { c with Typical = None }) method
             Expect.isGreaterThan mass 0.2 "planted: estimates alone"))
+
+let private byLooks =
+    tensorTest "abc finds no second peak where features cannot tell the fields, and anybody would" (fun () ->
+        let method = snd both.Head
+        let mass, _ = aboveBy means 0.0 id method
+        Expect.isLessThan mass 0.05 "kept apart"
+        let mass, _ = aboveBy means 0.0 (fun c -> { c with Plain = None }) method
+        Expect.isGreaterThan mass 0.2 "planted: features alone")
 
 let private unlike =
     tensorTest "a field that is nothing like the fiducial's, though its estimate is there, is warned of" (fun () ->
@@ -252,6 +266,7 @@ let tests =
         [ yield! dependentPriors
           yield! ambiguous
           yield! keptApart
+          byLooks
           unlike
 
           test "a prior whose draws and density disagree is refused, as is a density that is NaN" {

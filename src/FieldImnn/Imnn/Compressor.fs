@@ -134,8 +134,34 @@ module Compressor =
     let estimates compressor (fields: Tensor) : float[][] =
         Tensors.using (fun () -> estimateOfSummaries compressor (summaries compressor fields))
 
-    /// Score estimates of fields (n, shape…), and behind each how far the field lies beyond what looks like the fiducial's:
-    /// > 0 for one that is nothing like those.
+    /// Distances of estimates (rows) from the fiducial in standard errors, by direction: Lᵀ(θ̂ − θ_fid), F = L Lᵀ.
+    let private byDirection compressor (estimates: float[][]) =
+        let factor = (compressor.Fisher.Cholesky().Factor).Transpose()
+
+        estimates
+        |> Array.map (fun estimate ->
+            (factor
+             * Vector<float>.Build.DenseOfArray(Array.map2 (-) estimate compressor.Fiducial))
+                .ToArray())
+
+    let private plainOf compressor fields =
+        PlainStatistics.ofFields (int compressor.Network.Description.Channels) fields
+
+    /// How far fields with their estimates (rows) look beyond what is usual where the compressor was trained, if that is known: > 0 for those that
+    /// are nothing like the fields there.
+    let private looksBeyond compressor (estimates: float[][]) fields =
+        match compressor.Plain with
+        | None -> estimates |> Array.map (fun _ -> -infinity)
+        | Some plain ->
+            Array.map2
+                (fun errors row ->
+                    let struct (_, allowed, _) = PlainStatistics.unusual plain errors row
+                    log allowed)
+                (byDirection compressor estimates)
+                (snd (plainOf compressor fields))
+
+    /// Score estimates of fields (n, shape…), and behind each how far the field lies beyond what is like the fiducial's, by its features or by its
+    /// looks: > 0 for one that is nothing like those.
     let internal measured compressor (typical: TypicalFeatures) (fields: Tensor) : float[][] =
         Tensors.using (fun () ->
             let both (x: Tensor) =
@@ -147,34 +173,22 @@ module Compressor =
 
             let made = ofFeatures both compressor fields
             let s = made.shape[1] - 1L
+            let estimates = estimateOfSummaries compressor (made.narrow (1L, 0L, s))
 
-            Array.map2
-                (fun estimate beyond -> Array.append estimate [| beyond |])
-                (estimateOfSummaries compressor (made.narrow (1L, 0L, s)))
-                (made.select (1L, s) |> Tensors.toArray))
-
-    /// Distances of estimates (rows) from the fiducial in standard errors, by direction: Lᵀ(θ̂ − θ_fid), F = L Lᵀ.
-    let private byDirection compressor (estimates: float[][]) =
-        let factor = (compressor.Fisher.Cholesky().Factor).Transpose()
-
-        estimates
-        |> Array.map (fun estimate ->
-            (factor
-             * Vector<float>.Build.DenseOfArray(Array.map2 (-) estimate compressor.Fiducial))
-                .ToArray())
-
-    let private plainOf compressor (fields: Tensor) =
-        let names, rows =
-            PlainStatistics.ofFields (int compressor.Network.Description.Channels) fields
-
-        names, rows, estimates compressor fields |> byDirection compressor
+            Array.map3
+                (fun estimate features looks -> Array.append estimate [| max features looks |])
+                estimates
+                (made.select (1L, s) |> Tensors.toArray)
+                (looksBeyond compressor estimates fields))
 
     /// The compressor that knows what fields look like where it was trained, of chunks (n, shape…) of them; as it is where they are too few.
     let internal looking (chunks: Tensor seq) compressor =
         let rows, errors =
             [| for fields in chunks do
-                   let _, rows, errors = plainOf compressor fields
-                   yield! Array.zip rows errors |]
+                   yield!
+                       Array.zip
+                           (snd (plainOf compressor fields))
+                           (estimates compressor fields |> byDirection compressor) |]
             |> Array.unzip
 
         { compressor with
@@ -185,11 +199,12 @@ module Compressor =
     let internal looks compressor (field: Tensor) : struct (float * float * string) option =
         compressor.Plain
         |> Option.map (fun plain ->
-            let names, rows, errors =
-                Tensors.using (fun () -> plainOf compressor (field.unsqueeze 0L))
-
-            let struct (times, allowed, most) = PlainStatistics.unusual plain errors[0] rows[0]
-            struct (times, allowed, names[most]))
+            Tensors.using (fun () ->
+                let fields = field.unsqueeze 0L
+                let names, rows = plainOf compressor fields
+                let errors = estimates compressor fields |> byDirection compressor
+                let struct (times, allowed, most) = PlainStatistics.unusual plain errors[0] rows[0]
+                struct (times, allowed, names[most])))
 
     /// The score estimate θ̂ of one field (shape…).
     let estimate compressor (field: Tensor) : float[] =

@@ -134,11 +134,24 @@ module internal PlainStatistics =
 
     /// The statistics of fields (n, shape…), their names and rows.
     let ofFields (channels: int) (fields: Tensor) : string[] * float[][] =
-        TorchRuntime.OnOneThread(fun () ->
+        let part struct (start, length) =
             Tensors.using (fun () ->
                 use _ = torch.no_grad ()
-                let names, values = ofChunk channels fields |> List.toArray |> Array.unzip
-                names, torch.stack (values, 1L) |> Tensors.toRows))
+
+                let names, values =
+                    fields.narrow (0L, int64 (start: int), int64 (length: int))
+                    |> ofChunk channels
+                    |> List.toArray
+                    |> Array.unzip
+
+                names, torch.stack (values, 1L) |> Tensors.toRows)
+
+        TorchRuntime.OnOneThread(fun () ->
+            let parts =
+                Tensors.chunks (Tensors.fieldsAtOnce fields.shape[1..]) (int fields.shape[0])
+                |> Array.map part
+
+            fst parts[0], Array.collect snd parts)
 
     /// How many statistics fields of a shape with channels have.
     let count (fieldShape: int64[]) channels =
