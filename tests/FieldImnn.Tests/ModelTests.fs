@@ -243,7 +243,7 @@ let private byLooks =
     tensorTest "abc finds no second peak where features cannot tell the fields, and anybody would" (fun () ->
         let method = snd both.Head
         let mass, _ = aboveBy means 0.0 id method
-        Expect.isLessThan mass 0.05 "kept apart"
+        Expect.isLessThan mass 0.1 "kept apart"
         let mass, _ = aboveBy means 0.0 (fun c -> { c with Plain = None }) method
         Expect.isGreaterThan mass 0.2 "planted: features alone")
 

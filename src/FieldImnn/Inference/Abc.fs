@@ -38,11 +38,11 @@ type AbcSettings =
         Seed: uint64
     }
 
-    /// 10,000 simulations after pilot rounds, the nearest two fifths of them, with regression.
+    /// 10,000 simulations after pilot rounds, the nearest fifth of them, with regression.
     static member Default =
         { Budget = 10000
           Proposal = Focused 1.5
-          Acceptance = Nearest 0.4
+          Acceptance = Nearest 0.2
           Regression = true
           Simulations = SimulationSettings.Default
           Seed = 1UL }

@@ -24,7 +24,7 @@ type PmcSettings =
         Budget: int
         /// A population that accepts less than this part is the last.
         LeastAcceptance: float
-        /// Local regression of every population that is returned, as in rejection ABC, over the nearest two fifths of all its simulations where
+        /// Local regression of every population that is returned, as in rejection ABC, over the nearest fifth of all its simulations where
         /// that is more than the population; ε and the next population come from the particles as they are.
         Regression: bool
         Simulations: SimulationSettings
@@ -203,14 +203,14 @@ module PopulationMonteCarlo =
         run.Rounds.Add made
         made
 
-    /// The posterior by regression of the nearest two fifths of simulations, or of a population of them.
+    /// The posterior by regression of the nearest fifth of simulations, or of a population of them.
     let private regressed run weigh (made: Simulated) =
         let distance = distance run
 
         let theta, estimates =
             [| 0 .. made.Summaries.Length - 1 |]
             |> Array.sortBy (fun i -> distance made.Summaries[i])
-            |> Array.truncate (max run.Settings.Population (2 * made.Summaries.Length / 5))
+            |> Array.truncate (max run.Settings.Population (made.Summaries.Length / 5))
             |> Array.map (fun i -> made.Theta[i], made.Summaries[i])
             |> Array.unzip
 
