@@ -217,8 +217,8 @@ let private aboveBy features (stripes: float) (change: Compressor -> Compressor)
 
 /// Means of every row, which cannot tell fields of θ = 5 from those of 1, and mean squares, which can.
 let private means, private moments =
-    Features.own "test means" 10 (fun x -> x.mean [| 2L |]),
-    Features.own "test moments" 20 (fun x -> torch.cat ([| x.mean [| 2L |]; x.square().mean [| 2L |] |], 1L))
+    Features.own "rows: means" 10 (fun x -> x.mean [| 2L |]),
+    Features.own "rows: means and squares" 20 (fun x -> torch.cat ([| x.mean [| 2L |]; x.square().mean [| 2L |] |], 1L))
 
 let private above stripes change method = aboveBy moments stripes change method
 
