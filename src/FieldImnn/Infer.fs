@@ -109,17 +109,20 @@ module Infer =
                 )
             )
 
+    /// A warning of what was found, if anything was.
+    let private ofAny (warning: 'found list -> Warning) =
+        function
+        | [] -> []
+        | found -> [ warning found ]
+
     /// Parameters whose error at the fiducial, √(F⁻¹)ₖₖ, is three times as wide as the prior.
     let private unseen (model: Model) (compressor: Compressor) =
         let errors = Matrices.errors compressor.Fisher
 
-        match
-            [ for k, width in Array.indexed (Prior.width model.Prior) do
-                  if not (errors[k] <= 3.0 * width) then
-                      compressor.Parameters[k] ]
-        with
-        | [] -> []
-        | names -> [ Unseen names ]
+        [ for k, width in Array.indexed (Prior.width model.Prior) do
+              if not (errors[k] <= 3.0 * width) then
+                  compressor.Parameters[k] ]
+        |> ofAny Unseen
 
     /// A field whose posterior's mean lies far from where the compressor was trained.
     let private far (compressor: Compressor) posterior =
@@ -160,12 +163,10 @@ module Infer =
         let times =
             Array.map2 (/) (Posterior.sd posterior) (Matrices.errors compressor.Fisher)
 
-        match
-            Array.zip compressor.Parameters times
-            |> Array.filter (fun (_, times) -> times > widest)
-        with
-        | [||] -> []
-        | widths -> [ WiderThanErrors(List.ofArray widths) ]
+        Array.zip compressor.Parameters times
+        |> Array.filter (fun (_, times) -> times > widest)
+        |> List.ofArray
+        |> ofAny WiderThanErrors
 
     /// How many errors a step may be to either side: as far as that the mean of a summary is taken to be a line.
     let private longest = 1.5
@@ -174,13 +175,10 @@ module Infer =
     let private wideSteps (compressor: Compressor) =
         let errors = Matrices.errors compressor.Fisher
 
-        match
-            [ for k, step in Array.indexed compressor.Steps do
-                  if step > longest * errors[k] then
-                      compressor.Parameters[k], step / errors[k] ]
-        with
-        | [] -> []
-        | wide -> [ WideSteps wide ]
+        [ for k, step in Array.indexed compressor.Steps do
+              if step > longest * errors[k] then
+                  compressor.Parameters[k], step / errors[k] ]
+        |> ofAny WideSteps
 
     /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
     /// Simulations are made and compressed on the compressor's device.
@@ -188,7 +186,7 @@ module Infer =
         require model compressor
         FeatureDoor.observed compressor fields
         let exacts = exacts model compressor fields
-        let unseen = unseen model compressor @ wideSteps compressor
+        let ofCompressor = unseen model compressor @ wideSteps compressor
         let compression = compressionOf model fields compressor
 
         List.map3
@@ -201,7 +199,7 @@ module Infer =
                   Exact = exact |> Option.map (beside model found.Posterior)
                   Simulations = compressor.Simulations + found.Simulations
                   Warnings =
-                    unseen
+                    ofCompressor
                     @ far compressor found.Posterior
                     @ unlike compressor compression field found.Posterior
                     @ wide compressor found.Posterior
@@ -236,7 +234,7 @@ module Infer =
         by "npe" (Method.npe settings) model compressor field
 
     /// The most fields for each of which a posterior from a few simulations is made.
-    let private mostPilots = 8
+    let private mostPiloted = 8
 
     /// The means of posteriors from a few simulations of each field.
     let private pilots seed (model: Model) (compressor: Compressor) (compression: Compression) (fields: Tensor) =
@@ -275,7 +273,7 @@ module Infer =
             let mean =
                 Array.init compressor.Parameters.Length (fun k -> estimates |> Array.averageBy (Array.item k))
 
-            if estimates.Length <= mostPilots && Compressor.away compressor mean > Refit.near then
+            if estimates.Length <= mostPiloted && Compressor.away compressor mean > Refit.near then
                 pilots ()
             else
                 estimates

@@ -102,7 +102,9 @@ let private caught =
 
             match told compressor (changed change) with
             | Some found -> Expect.stringContains found what "what is unlike"
-            | None -> failtest "not told of"))
+            | None -> failtest "not told of"
+
+            Expect.isNone (told compressor (changed id)) "planted: no fault"))
 
 /// The warnings of an inference of a field that a compressor is trained for.
 let private warned change field =
@@ -195,6 +197,22 @@ let private others =
               Expect.isGreaterThan (times still[0]) 2.0 "all pixels equal"
               Expect.isNone (PlainStatistics.tryFit rows[..8] none[..8]) "too few to know") ]
 
+let private freed =
+    tensorTest "fields that were looked at are freed before the next are made" (fun () ->
+        let mutable before: Tensor option = None
+
+        let make () =
+            before
+            |> Option.iter (fun fields -> Expect.isTrue fields.IsInvalid "those before")
+
+            let made = fields (Tensors.ofVector fiducial) 7UL 500
+            before <- Some made
+            made
+
+        let found = trained.Force() |> Compressor.looking [| make; make |]
+        Expect.isSome found.Plain "of 1,000"
+        Expect.isNone (trained.Force() |> Compressor.looking [| make |]).Plain "planted: too few")
+
 let private regressed =
     tensorTest "a regression over the prior knows what fields look like all over it" (fun () ->
         let theta = Prior.sample 11 0L 4000 model.Prior
@@ -213,4 +231,4 @@ let private regressed =
         Expect.isNone (toldOf (changed id)) "planted: the model's own")
 
 let tests =
-    testList "looks" [ yield! caught; inferred; regressed; yield! fine; yield! others ]
+    testList "looks" [ yield! caught; inferred; freed; regressed; yield! fine; yield! others ]

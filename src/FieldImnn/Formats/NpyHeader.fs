@@ -135,7 +135,7 @@ module internal NpyHeader =
         let descr =
             match value "descr" with
             | Text text -> text
-            | _ -> refuse name "one element type, float32 or float64" "a structured dtype"
+            | _ -> refuse name "one element type, of numbers" "a structured dtype"
 
         let fortranOrder =
             match value "fortran_order" with

@@ -216,16 +216,23 @@ module internal Batch =
         | Precomputed(training, heldOut) -> stored settings network simulator training heldOut chunk
         | _ -> simulated settings network simulator theta chunk
 
-    /// Chunks of the fields that are looked at.
-    let looked settings (simulator: Simulator) (fiducial: float[]) : Tensor seq =
+    /// Chunks of the fields that are looked at, each made when it is asked for: none of a stored set that is too small.
+    let looked settings (simulator: Simulator) (fiducial: float[]) : (unit -> Tensor)[] =
         let chunks count (part: int -> int -> Tensor) =
             Tensors.chunks (chunkOf settings simulator) count
-            |> Seq.map (fun struct (start, length) -> part start length)
+            |> Array.map (fun struct (start, length) -> fun () -> part start length)
 
         match settings.Derivatives with
         | Precomputed(_, heldOut) ->
-            let places = Stored.halves heldOut |> snd |> Array.truncate PlainStatistics.fewest
-            chunks places.Length (fun start length -> heldOut.Fields |> Slices.rows places[start .. start + length - 1])
+            let places = Stored.halves heldOut |> snd
+
+            let count =
+                if places.Length < PlainStatistics.fewest then
+                    0
+                else
+                    PlainStatistics.fewest
+
+            chunks count (fun start length -> heldOut.Fields |> Slices.rows places[start .. start + length - 1])
         | _ ->
             let theta, seed = Tensors.ofVector fiducial, seedOf settings Looking
 

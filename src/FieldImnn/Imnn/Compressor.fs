@@ -181,14 +181,18 @@ module Compressor =
                 (made.select (1L, s) |> Tensors.toArray)
                 (looksBeyond compressor estimates fields))
 
-    /// The compressor that knows what fields look like where it was trained, of chunks (n, shape…) of them; as it is where they are too few.
-    let internal looking (chunks: Tensor seq) compressor =
+    /// The compressor that knows what fields look like where it was trained, of chunks (n, shape…) of them, each of which is made when it is looked
+    /// at and freed before the next; as it is where they are too few.
+    let internal looking (chunks: (unit -> Tensor)[]) compressor =
         let rows, errors =
-            [| for fields in chunks do
-                   yield!
-                       Array.zip
-                           (snd (plainOf compressor fields))
-                           (estimates compressor fields |> byDirection compressor) |]
+            chunks
+            |> Array.collect (fun make ->
+                Tensors.using (fun () ->
+                    let fields = make ()
+
+                    Array.zip
+                        (snd (plainOf compressor fields))
+                        (estimates compressor fields |> byDirection compressor)))
             |> Array.unzip
 
         { compressor with

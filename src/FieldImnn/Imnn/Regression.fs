@@ -145,9 +145,8 @@ module Regression =
                     )
                 )
 
-    /// A compressor whose estimates are the regression of θ (rows) on the features of their fields. Its fiducial is the mean of θ, its Fisher matrix the
-    /// inverse of the residuals' covariance, out of fold.
-    let train (settings: ImnnSettings) (simulator: Simulator) (theta: float[][]) (fields: Slices) : Compressor =
+    /// The compressor of `train`, which does not know yet what fields look like.
+    let private fitTo (settings: ImnnSettings) (simulator: Simulator) (theta: float[][]) (fields: Slices) : Compressor =
         Guard.AtLeast("simulations to regress on", 50L, int64 theta.Length) |> ignore
 
         let network =
@@ -195,11 +194,22 @@ module Regression =
           Interrupted = false
           Seconds = clock.Elapsed.TotalSeconds
           Notes = Map [ note ] }
+
+    /// The compressor that knows what its fields look like.
+    let private looking (fields: Slices) compressor =
+        let some = fields |> Slices.pick (Slices.spread PlainStatistics.fewest fields)
+
+        compressor
         |> Compressor.looking (
-            Slices.spread PlainStatistics.fewest fields
-            |> Array.chunkBySize settings.Chunk
-            |> Seq.map (fun places -> fields |> Slices.rows places |> single settings.Device)
+            some
+            |> Slices.pieces some.Count
+            |> Array.map (fun struct (start, length) -> fun () -> some |> Slices.range start length)
         )
+
+    /// A compressor whose estimates are the regression of θ (rows) on the features of their fields. Its fiducial is the mean of θ, its Fisher matrix the
+    /// inverse of the residuals' covariance, out of fold.
+    let train settings simulator theta fields : Compressor =
+        fitTo settings simulator theta fields |> looking fields
 
     /// The part of the simulations that a second regression learns from, and the least number of them.
     let private nearest, private least = 0.3, 300
@@ -214,11 +224,11 @@ module Regression =
         (fields: Slices)
         (observed: Tensor)
         : Compressor =
-        let first = train settings simulator theta fields
+        let first = fitTo settings simulator theta fields
         let count = int (nearest * float theta.Length)
 
         if count < least then
-            first
+            first |> looking fields
         else
             let at = Compressor.estimate first observed
 

@@ -127,7 +127,11 @@ module Imnn =
             ImnnSettings.validate (network.Parameters.Count > 0) (int network.Features) settings
 
         earlier |> Option.iter (fun c -> startFrom c network)
-        Progress.report settings.Progress "trying the simulator at the fiducial" 0 1 [] ""
+
+        match settings.Derivatives with
+        | Precomputed _ -> () // nothing is simulated
+        | _ -> Progress.report settings.Progress "trying the simulator at the fiducial" 0 1 [] ""
+
         Door.training simulator settings.Derivatives fiducial settings.Seed
         network, settings
 
@@ -205,14 +209,10 @@ module Imnn =
         if made.Interrupted then
             0, made
         else
-            let chunks =
-                Batch.looked settings simulator fiducial
-                |> Seq.map (fun fields -> fields.``to`` settings.Device)
-
             (match settings.Derivatives with
              | Precomputed _ -> 0
              | _ -> Batch.countOf settings Looking),
-            Compressor.looking chunks made
+            Compressor.looking (Batch.looked settings simulator fiducial) made
 
     /// Trains a network at the fiducial parameters and fits the score estimate, from the weights of an earlier compressor of the same
     /// network where there is one (at another fiducial point nearby, say). The best weights are those of the highest held-out det F;

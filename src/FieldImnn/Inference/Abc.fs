@@ -231,12 +231,16 @@ module Abc =
 
         posterior, epsilon, accepted, simulated
 
-    /// A covariance that is nowhere less than a least one: few draws may leave a direction out.
-    let private atLeast (least: Matrix<float>) (covariance: Matrix<float>) =
-        let root = least.Cholesky().Factor
+    /// A covariance in units of another one L Lᵀ, L⁻¹ C L⁻ᵀ, by its eigenvalues and vectors; and L.
+    let private inUnits (unit: Matrix<float>) (covariance: Matrix<float>) =
+        let root = unit.Cholesky().Factor
         let inverse = root.Inverse()
         let own = inverse * covariance * inverse.Transpose()
-        let split = (0.5 * (own + own.Transpose())).Evd(Symmetricity.Symmetric)
+        (0.5 * (own + own.Transpose())).Evd(Symmetricity.Symmetric), root
+
+    /// A covariance that is nowhere less than a least one: few draws may leave a direction out.
+    let private atLeast (least: Matrix<float>) (covariance: Matrix<float>) =
+        let split, root = inUnits least covariance
         let back = root * split.EigenVectors
 
         let scales =
@@ -273,12 +277,9 @@ module Abc =
 
     /// How much narrower a posterior is than the one before, in sd: along the direction in which it is the most.
     let private narrowing before after =
-        let root = (Posterior.covariance before).Cholesky().Factor.Inverse()
-        let own = root * Posterior.covariance after * root.Transpose()
+        let split, _ = inUnits (Posterior.covariance before) (Posterior.covariance after)
 
-        (0.5 * (own + own.Transpose())).Evd(Symmetricity.Symmetric).EigenValues
-        |> Seq.map (fun v -> sqrt (max 0.0 v.Real))
-        |> Seq.min
+        split.EigenValues |> Seq.map (fun v -> sqrt (max 0.0 v.Real)) |> Seq.min
 
     /// A pilot that narrows to less than this part of the one before is followed by another.
     let private narrows = 0.4

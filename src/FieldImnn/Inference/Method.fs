@@ -90,6 +90,9 @@ module Method =
                 else
                     NoiseKey.SeedFor(settings.Seed, $"pilot {i}") }
 
+    /// Pilots of a field: what they simulate is part of DELFI's budget.
+    let private fewestPilots = 2
+
     /// The simulations from the prior that DELFI begins with for one field: those of its pilot's first round.
     let plannedDelfi settings prior =
         Abc.planned (pilotSettings settings 0) prior
@@ -100,7 +103,7 @@ module Method =
 
         let pilot i =
             Abc.pilot
-                2
+                fewestPilots
                 (pilotSettings settings i)
                 model.Simulator
                 (Compression.summaries compression)

@@ -1,7 +1,6 @@
 namespace FieldImnn
 
 open System
-open System.Globalization
 open System.Runtime.InteropServices
 open FieldImnn.Core
 open FieldImnn.Core.Random
@@ -71,8 +70,9 @@ module Simulator =
     let internal checkPolicy =
         function
         | SkipFailures most when not (most > 0.0 && most < 1.0) ->
-            let came = most.ToString("R", CultureInfo.InvariantCulture)
-            raise (SettingException("part of the simulations that may fail", "a number between 0 and 1", came))
+            raise (
+                SettingException("part of the simulations that may fail", "a number between 0 and 1", Text.number most)
+            )
         | policy -> policy
 
     /// The same simulator, whose failed simulations an inference leaves out and counts, up to this part of all, 0 < most < 1.
@@ -272,10 +272,7 @@ module Simulator =
             step.Length <> p
             || step |> Array.exists (fun h -> not (Double.IsFinite h) || h <= 0.0)
         then
-            let came =
-                step
-                |> Array.map (fun h -> h.ToString("R", CultureInfo.InvariantCulture))
-                |> String.concat ", "
+            let came = step |> Array.map Text.number |> String.concat ", "
 
             raise (SettingException("finite-difference steps", $"{p} numbers > 0, one for each parameter", came))
 
@@ -302,14 +299,11 @@ module Simulator =
             let leaves why =
                 let value = Tensors.toNumber moved[int64 a]
 
-                let text (v: float) =
-                    v.ToString("R", CultureInfo.InvariantCulture)
-
                 raise (
                     SettingException(
-                        $"finite-difference step {text h} of {parameter simulator a}",
+                        $"finite-difference step {Text.number h} of {parameter simulator a}",
                         "one with which θ ± step stays where the simulator works",
-                        $"at {simulator.Parameters[a]} = {text value}: {why}"
+                        $"at {simulator.Parameters[a]} = {Text.number value}: {why}"
                     )
                 )
 

@@ -272,9 +272,14 @@ module CompressorFile =
             network.Dispose()
             reraise ()
 
-    /// What fields look like, of this many statistics; none where the file does not say it.
-    let private plainOf path file (statistics: int) (p: int) =
+    /// What fields look like, of a network's shape and channels; none where the file does not say it.
+    let private plainOf path file (network: SummaryNetwork) (p: int) =
         if file.Arrays.ContainsKey "plainKnots" then
+            let description = network.Description
+
+            let statistics =
+                PlainStatistics.count (Array.ofSeq description.FieldShape) (int description.Channels)
+
             let matrix name rows columns =
                 finite path file name [| rows; columns |] |> toMatrix
 
@@ -311,7 +316,6 @@ module CompressorFile =
                 None
 
         let s = if linear.IsSome then p else features
-        let fieldShape: int64[] = list path manifest "fieldShape"
 
         let typical =
             if file.Arrays.ContainsKey "typicalMean" then
@@ -328,11 +332,11 @@ module CompressorFile =
         { Network = network
           Device = Device.cpu
           Parameters = parameters
-          FieldShape = fieldShape
+          FieldShape = list path manifest "fieldShape"
           Fiducial = (finite path file "fiducial" [| p |]).Data
           Beside = besideOf path manifest
           Typical = typical
-          Plain = plainOf path file (PlainStatistics.count fieldShape (count path manifest "channels")) p
+          Plain = plainOf path file network p
           Linear = linear
           Statistics =
             { Mean = Vector<float>.Build.DenseOfArray (finite path file "mean" [| s |]).Data
@@ -342,12 +346,9 @@ module CompressorFile =
               Simulations = count path manifest "statisticsSimulations" }
           Fisher = symmetric path file "fisher" p
           Steps =
-            (let steps = (Npz.array path "steps" file).Data
-
-             if steps.Length = 0 then
-                 steps
-             else
-                 (finite path file "steps" [| p |]).Data)
+            (match (Npz.array path "steps" file).Shape with
+             | [| 0 |] -> [||]
+             | _ -> (finite path file "steps" [| p |]).Data)
           QuotedOn = count path manifest "quotedOn"
           History =
             Npz.array path "history" file
