@@ -5,6 +5,7 @@ open System
 open System.IO
 open System.Text
 open Expecto
+open FieldImnn
 open FieldImnn.Core
 open FieldImnn.Core.Runtime
 open TestSupport
@@ -26,6 +27,68 @@ let private onLinux body =
             inFolder body
         else
             skiptest "the native library for Linux is not here"
+
+/// Correlation of images x (n, c, h, w) with a kernel w (o, c, k, k), k odd, zeros outside, by sums over shifted images in double precision.
+let private correlated (x: Tensor) (w: Tensor) (stride: int64) : Tensor =
+    let k, side = w.shape[2], x.shape[2]
+    let padded = torch.nn.functional.pad (x, [| k / 2L; k / 2L; k / 2L; k / 2L |])
+
+    [ for i in 0L .. k - 1L do
+          for j in 0L .. k - 1L do
+              torch.einsum (
+                  "nchw,oc->nohw",
+                  padded.narrow(2L, i, side).narrow(3L, j, side),
+                  w.select(3L, j).select(2L, i)
+              ) ]
+    |> List.reduce (+)
+    |> fun y ->
+        y[torch.TensorIndex.Ellipsis, torch.TensorIndex.Slice(step = stride), torch.TensorIndex.Slice(step = stride)]
+
+/// Largest relative error of a convolution in single precision, and of its gradients by image and kernel.
+let private convolutionError convolve n channels outputs side k stride =
+    use _ = torch.NewDisposeScope()
+
+    let normal (seed: uint64) (shape: int64[]) =
+        use generator = new torch.Generator(seed)
+        torch.randn (shape, dtype = Nullable torch.float64, generator = generator)
+
+    let x = normal 1UL [| n; channels; side; side |]
+    let w = normal 2UL [| outputs; channels; k; k |]
+
+    let all (f: Tensor -> Tensor -> Tensor) (scalar: torch.ScalarType) =
+        let x, w = x.``to``(scalar).requires_grad_(), w.``to``(scalar).requires_grad_()
+        let y = f x w
+        let slopes = torch.autograd.grad ([| y.sin().sum() |], [| x; w |])
+        [ y.detach (); slopes[0]; slopes[1] ]
+
+    List.map2
+        (fun (right: Tensor) (made: Tensor) ->
+            (right - made.``to`` torch.ScalarType.Float64).abs().max().ToDouble()
+            / right.abs().max().ToDouble())
+        (all (fun x w -> correlated x w stride) torch.ScalarType.Float64)
+        (all (fun x w -> convolve x w stride k) torch.ScalarType.Float32)
+    |> List.max
+
+let private convolutions =
+    tensorTest "convolutions and their gradients are right for any number of channels" (fun () ->
+        let convolve (x: Tensor) (w: Tensor) stride k =
+            torch.nn.functional.conv2d (x, w, strides = [| stride; stride |], padding = [| k / 2L; k / 2L |])
+
+        let without (x: Tensor) (w: Tensor) stride (k: int64) =
+            let kept = torch.ones (k, k)
+            kept[0L, 1L] <- torch.tensor 0.0f
+            convolve x (w * kept) stride k
+
+        for n, channels, outputs, k, stride in
+            [ for n in [ 1L; 3L ] do
+                  for channels, outputs in [ 1L, 1L; 2L, 3L; 16L, 4L; 55L, 2L; 20L, 55L ] do
+                      for k, stride in [ 3L, 1L; 5L, 2L; 7L, 4L ] do
+                          n, channels, outputs, k, stride ] do
+            let what =
+                $"{n} images, {channels} to {outputs} channels, {k} × {k}, every {stride}"
+
+            Expect.isLessThan (convolutionError convolve n channels outputs 16L k stride) 1e-4 what
+            Expect.isGreaterThan (convolutionError without n channels outputs 16L k stride) 1e-3 $"planted: {what}")
 
 let private native =
     testList
@@ -135,6 +198,8 @@ let private native =
                   |> Array.filter (fun file -> isNull (FileInfo file).LinkTarget)
 
               Expect.isEmpty copies "native libraries beside TorchSharp.dll"
+
+          convolutions
 
           testCase "threads below one are refused"
           <| fun () ->

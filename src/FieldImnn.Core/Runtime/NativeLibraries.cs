@@ -47,6 +47,21 @@ internal static class NativeLibraries
     /// <exception cref="NativeLibraryException">libtorch cannot be found or loaded; the message says what is missing.</exception>
     internal static void Load() => _ = Loaded.Value;
 
+    /// <summary>
+    /// Has convolutions made of matrix products instead of by oneDNN and NNPACK, on Linux. The oneDNN 3.7 of libtorch 2.10 leaves elements of
+    /// a kernel out where channels do not fill its blocks of 8 or 16 on some CPUs (an AMD of family 26 for one, with one thread as with two):
+    /// outputs and gradients in single precision were wrong by some 10 %, or NaN, and not the same twice. Products are right, and no slower.
+    /// </summary>
+    internal static unsafe void ConvolveByProducts()
+    {
+        if (!Loaded.Value.TryGetValue("libtorch_cpu.so", out var library)
+            || !NativeLibrary.TryGetExport(library, "_ZN2at13globalContextEv", out var context))
+            return;
+        foreach (var setter in (string[])["_ZN2at7Context20setUserEnabledMkldnnEb", "_ZN2at7Context20setUserEnabledNNPACKEb"])
+            if (NativeLibrary.TryGetExport(library, setter, out var set))
+                ((delegate* unmanaged<nint, byte, void>)set)(((delegate* unmanaged<nint>)context)(), 0);
+    }
+
     [ModuleInitializer]
     [SuppressMessage("Usage", "CA2255", Justification = "TorchSharp must be answered, whichever of our types is used first; nothing is loaded here.")]
     internal static void AnswerTorchSharp()

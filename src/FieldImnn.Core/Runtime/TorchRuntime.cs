@@ -10,9 +10,9 @@ namespace FieldImnn.Core.Runtime;
 
 /// <summary>The tensor library in this process: its native libraries, and settings that hold for the whole process.</summary>
 /// <remarks>
-/// Native libraries are loaded when the first tensor is made, and garbage is no longer collected in the background from then on. Nothing
-/// else of the process is changed but by <see cref="Configure"/>, which programs and scripts call (<c>scripts/load.fsx</c> does) and
-/// libraries do not.
+/// Native libraries are loaded when the first tensor is made; garbage is no longer collected in the background from then on, and convolutions
+/// are made of matrix products, since oneDNN's are wrong on some CPUs. Nothing else of the process is changed but by <see cref="Configure"/>,
+/// which programs and scripts call (<c>scripts/load.fsx</c> does) and libraries do not.
 /// </remarks>
 public static partial class TorchRuntime
 {
@@ -161,6 +161,7 @@ public static partial class TorchRuntime
         NativeLibraries.Load();
         CollectInTheForeground();
         torch.InitializeDeviceType(DeviceType.CPU); // touches TorchSharp, so that a fault shows here and not later
+        NativeLibraries.ConvolveByProducts();
         return true;
     }
 
