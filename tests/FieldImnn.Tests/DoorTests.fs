@@ -185,6 +185,40 @@ let private mistakes =
           refuses<SimulatorException> [ "rms of"; "unit" ] (train short good [| 1e-25; 1e-25 |]))
 
       testCase
+          "a constant that single precision cannot hold beside the pixels' scatter is told, of stored fields, too"
+          (fun () ->
+              let above offset =
+                  simulatorOf [ "s"; "m" ] (fun t z ->
+                      (column 0L t * z + column 1L t).``to`` torch.ScalarType.Float64 + offset)
+
+              let words = [ "single precision"; "subtract" ]
+              refuses<SimulatorException> words (train short (above 1e5) fiducial)
+              train short (above 1e3) fiducial () // planted: one that it can
+
+              let two =
+                  Simulator.create "white" [ "s"; "m" ] [ 2; n; n ] [ 2; n; n ] (fun t z ->
+                      let d = column 0L t * z.flatten (1L, 2L) + column 1L t
+
+                      d.reshape(-1L, 2L, int64 n, int64 n).``to`` torch.ScalarType.Float64
+                      + torch.tensor([| 0.0; 1e5 |]).reshape(1L, 2L, 1L, 1L))
+                  |> Simulator.withChannels
+
+              refuses<SimulatorException> ("channel 1" :: words) (train short two fiducial)
+
+              let pairs offset () =
+                  let theta = Prior.sample 3 0L 60 prior
+                  let keys = NoiseKey.Range(5UL, 0UL, 60)
+                  use _ = torch.NewDisposeScope()
+
+                  Simulator.fields (above offset) (Tensors.ofRows theta) keys
+                  |> Slices.ofTensor
+                  |> Regression.train ImnnSettings.Default good theta
+                  |> ignore
+
+              refuses<SimulatorException> words (pairs 1e6)
+              pairs 1e3 ())
+
+      testCase
           "NaN is named with θ, seed and index; a batch of training too; derivatives with their parameter"
           (fun () ->
               let holed =

@@ -149,6 +149,11 @@ module Regression =
     let private fitTo (settings: ImnnSettings) (simulator: Simulator) (theta: float[][]) (fields: Slices) : Compressor =
         Guard.AtLeast("simulations to regress on", 50L, int64 theta.Length) |> ignore
 
+        Tensors.using (fun () ->
+            fields
+            |> Slices.rows (Slices.spread 50 fields)
+            |> Door.resolved fields.Name simulator.Channels)
+
         let network =
             TrainingIdentity.network settings.Device settings.Features simulator settings.Seed
 

@@ -369,6 +369,31 @@ module Door =
         use _ = torch.NewDisposeScope()
         fields simulator prior seed |> ignore
 
+    /// By what part of their size pixels have to vary: a thousand times what single precision resolves.
+    let private leastContrast = 1e-4
+
+    /// Refuses fields (n, shape…) of which a channel varies by so little of its size that single precision, in which networks read them, loses it:
+    /// features of those are not what their derivatives say.
+    let resolved name channels (fields: Tensor) =
+        use _ = torch.NewDisposeScope()
+        let fields = fields.``to`` torch.ScalarType.Float64
+
+        for c in 0 .. channels - 1 do
+            let one = if channels > 1 then fields.select (1L, int64 c) else fields
+
+            let size, scatter = rms one, rms (one - one.mean ([| 0L |], keepdim = true))
+
+            if scatter > 0.0 && scatter < leastContrast * size then
+                let which = if channels > 1 then $" of channel {c}" else ""
+
+                raise (
+                    SimulatorException(
+                        name,
+                        $"pixels{which} that vary from one field to the next by {text leastContrast} of their size or more, since networks read them in single precision",
+                        $"{text (scatter / size)}; subtract what is the same in every field, of the observed one, too"
+                    )
+                )
+
     /// What training at the fiducial parameters (p) asks of a simulator: finite fields that differ, the same in a batch and alone,
     /// with derivatives that are right, of which none is zero and no two the same. Stored simulations are checked where they are read.
     let training (simulator: Simulator) derivatives (fiducial: float[]) seed =
@@ -394,6 +419,8 @@ module Door =
                     simulator
                     "pixels whose rms is between 1e-15 and 1e15, since networks square them in single precision"
                     $"an rms of {text size}; another unit will do"
+
+            resolved simulator.Name simulator.Channels fields
 
             nearby simulator fiducial seed
             |> Option.iter (fun rows -> batch simulator rows seed)
