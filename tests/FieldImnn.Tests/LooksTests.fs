@@ -213,6 +213,32 @@ let private freed =
         Expect.isSome found.Plain "of 1,000"
         Expect.isNone (trained.Force() |> Compressor.looking [| make |]).Plain "planted: too few")
 
+/// Simulations unlike the fiducial's are moved away from it, as long as no observed field is like them: for a neural posterior they are not, which
+/// would learn the ring that they make.
+let private beside =
+    tensorTest "a neural posterior is the same with and without an unlike field beside" (fun () ->
+        let settings =
+            { NpeSettings.Default with
+                Budget = 300
+                Draws = 200 }
+
+        let field = changed id
+        let compressor = trained.Force()
+
+        let first method fields =
+            (method model (Infer.compression compressor |> Compression.about fields) fields
+             |> List.head
+            : Inferred)
+                .Posterior.Samples
+
+        let both = [ field; field * 20.0 ]
+        Expect.equal (first (Method.npe settings) [ field ]) (first (Method.npe settings) both) "the same draws"
+
+        let summaries fields =
+            Compression.ofField (Infer.compression compressor |> Compression.about fields) (field * 20.0)
+
+        Expect.notEqual (summaries [ field ]) (summaries both) "planted: what is compared does depend on it")
+
 let private regressed =
     tensorTest "a regression over the prior knows what fields look like all over it" (fun () ->
         let theta = Prior.sample 11 0L 4000 model.Prior
@@ -231,4 +257,12 @@ let private regressed =
         Expect.isNone (toldOf (changed id)) "planted: the model's own")
 
 let tests =
-    testList "looks" [ yield! caught; inferred; freed; regressed; yield! fine; yield! others ]
+    testList
+        "looks"
+        [ yield! caught
+          inferred
+          freed
+          beside
+          regressed
+          yield! fine
+          yield! others ]

@@ -84,8 +84,7 @@ module Compression =
     let about (fields: Tensor list) compression =
         keepingApart (fields |> List.forall (fun field -> beyond compression field <= 0.0)) compression
 
-    /// The compression by estimates alone: for likelihoods that are learned, which a ring of moved estimates costs simulations, from parameters among
-    /// which nothing is unlike the observed field.
+    /// The compression by estimates alone: for densities that are learned, which a ring of moved estimates costs simulations and sharpness.
     let internal alone compression = keepingApart false compression
 
     /// What is compared, fields (n, shape…) → rows: the estimates, then the further summaries.
