@@ -282,6 +282,7 @@ module CommandLine =
     let private run command (arguments: ParseResults<InferArguments>) =
         let clock = Stopwatch.StartNew()
         let out = arguments.GetResult Out
+        use _ = Files.hold out
         let progress = Watched.progress (arguments.Contains Watch) out
         let campaign = campaign arguments
         let command = skipping arguments command
@@ -295,7 +296,6 @@ module CommandLine =
 
         let field, truth = observed command arguments
         let given = given command arguments
-        Files.ensureWritableFolder out
         Outcome.writeField out field
         tellMaps command.Model.Simulator
 

@@ -293,12 +293,12 @@ module StoredInference =
     let private run (arguments: ParseResults<StoredArguments>) =
         let clock = Stopwatch.StartNew()
         let out, path = arguments.GetResult Out, arguments.GetResult Simulations
+        use _ = Files.hold out
         let progress = Watched.progress (arguments.Contains Watch) out
         let files = Outcome.files (arguments.TryGetResult Formats)
         let field, set, pairs, model = load arguments progress
         requireDerivatives (fst (methodOf arguments path progress out pairs)) set
         let settings = settings arguments progress set
-        Files.ensureWritableFolder out
         Outcome.writeField out field
         let compressor, left = compressor out settings model set pairs field
         progress.Cancellation.ThrowIfCancellationRequested()

@@ -54,6 +54,35 @@ let private files =
                   Expect.equal (File.ReadAllText path) "older" "the older figure"
                   Expect.hasLength (Directory.GetFiles folder) 1 "no draft is left"))
 
+          testCase "a folder that a run holds is no other's, until the run has ended" (fun () ->
+              inFolder (fun folder ->
+                  let out = Path.Combine(folder, "out")
+
+                  let command =
+                      CommandLine.command (Catalogue.problem "power-law" ModeConvention.Ideal).Model Recipe.Default
+
+                  let infer method =
+                      listening (fun () ->
+                          CommandLine.guarded (fun () ->
+                              CommandLine.runCommand
+                                  command
+                                  [| "--theta"; "1,1"; "--out"; out; "--method"; method |]))
+
+                  let held = Files.hold out
+                  let code, _, said = infer "abc"
+                  Expect.equal code 2 said
+                  Expect.stringContains said "no other run" "why not"
+
+                  Expect.equal
+                      (Directory.GetFiles out |> Array.map Path.GetFileName)
+                      [| ".running" |]
+                      "nothing is written"
+
+                  held.Dispose()
+                  let _, _, said = infer "magic"
+                  Expect.stringContains said "magic" "planted: nobody holds it, so that the next fault is told"
+                  Expect.isEmpty (Directory.GetFiles out) "nothing is left"))
+
           testCase "a stream that fails half way leaves the older file and no draft" (fun () ->
               inFolder (fun folder ->
                   let path = Path.Combine(folder, "numbers.npy")

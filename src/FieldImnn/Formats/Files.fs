@@ -51,6 +51,27 @@ module Files =
         with Refusal why as fault ->
             raise (StoreException(folder, "a folder that can be written to", why, fault))
 
+    /// What of a folder that is held lies in it.
+    let private holder = ".running"
+
+    /// Whoever holds a folder is the only process that writes its results there, until what is returned is disposed of, or the process ends: files of
+    /// two runs would be mixed. The folder is made if there is none.
+    let hold (path: string) : IDisposable =
+        let folder = fullPath path
+        ensureWritableFolder folder
+
+        try
+            new FileStream(
+                Path.Combine(folder, holder),
+                FileMode.OpenOrCreate,
+                FileAccess.ReadWrite,
+                FileShare.None,
+                1,
+                FileOptions.DeleteOnClose
+            )
+        with Refusal why as fault ->
+            raise (StoreException(folder, "a folder to which no other run is writing", why, fault))
+
     /// What opens a file, with the file named in its errors.
     let internal opening (path: string) (work: string -> 'a) : 'a =
         let file = fullPath path

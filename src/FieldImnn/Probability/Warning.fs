@@ -24,7 +24,7 @@ type Warning =
     /// The posterior's mean lies this many standard errors of one field from where the compressor was trained.
     | FarFromFiducial of errors: float
     /// What is named of the field is this many times as unusual as that of one in a thousand simulations where the compressor was trained,
-    /// though the posterior lies there.
+    /// though the posterior's mean lies there.
     | UnlikeFiducial of what: string * times: float
     /// Parameters by which derivatives were differences over this many of their errors to either side.
     | WideSteps of errors: (string * float) list
@@ -75,7 +75,7 @@ type Warning =
         | FarFromFiducial errors ->
             $"The posterior lies {Numerals.rounded 3 errors} standard errors from where the compressor was trained: it may be wider than need be; train again there (more rounds)."
         | UnlikeFiducial(what, times) ->
-            $"The field is unlike simulations where the posterior lies: its {what} is {Numerals.rounded 3 times} times as unusual as that of one in a thousand. The model is unlikely to have made it, and the posterior must not be trusted."
+            $"The field is unlike simulations where the posterior lies: its {what} is {Numerals.rounded 3 times} times as unusual as that of one in a thousand. Unless the posterior has several peaks about that place, the model is unlikely to have made it, and the posterior must not be trusted."
         | WideSteps errors ->
             $"Derivatives are differences over wide steps, in errors of the compressor to either side: {Warning.each errors}. They are those of chords, and estimates move by another amount than the parameters; take steps of a tenth of an error to one."
         | WiderThanErrors widths ->
