@@ -78,10 +78,83 @@ let private narrowing =
             let planted = spread (bentPosterior 2 1UL)
             Expect.isGreaterThan planted 0.1 $"planted: two pilots, sd {planted:F4}")
 
+/// x = θ² + N(0, 0.18), θ in [−1, 2], of which .95 is observed: a peak to each side, of other slopes.
+let private twoPeaks =
+    let bounds = Prior.uniform [ "θ", -1.0, 2.0 ]
+
+    let simulator =
+        Simulator.create "square" [ "θ" ] [ 1 ] [ 1 ] (fun theta noise -> theta.square () + 0.18 * noise)
+
+    /// sd of the peak above 0.
+    let above (samples: (float * float) seq) =
+        let values, weights =
+            samples |> Seq.filter (fun (t, _) -> t > 0.0) |> Array.ofSeq |> Array.unzip
+
+        let sum = Array.sum weights
+
+        let moment power =
+            Array.map2 (fun t w -> t ** power * w) values weights
+            |> Array.sum
+            |> fun m -> m / sum
+
+        sqrt (moment 2.0 - moment 1.0 ** 2.0)
+
+    let exact =
+        seq { for i in -999 .. 1999 -> float i / 1000.0 }
+        |> Seq.map (fun t -> t, exp (-0.5 * ((0.95 - t * t) / 0.18) ** 2.0))
+        |> above
+
+    // F at .4, where an estimate with a slope of θ² has been fitted
+    let fisher = one * ((0.8 / 0.18) ** 2.0)
+
+    let wide acceptance =
+        [| for seed in 1UL .. 4UL do
+               let found =
+                   Abc.run
+                       { AbcSettings.Default with
+                           Acceptance = acceptance
+                           Seed = seed }
+                       simulator
+                       (fun fields ->
+                           fields.flatten 1L
+                           |> Tensors.toRows
+                           |> Array.map (Array.map (fun x -> (x - 0.16) / 0.8 + 0.4)))
+                       fisher
+                       bounds
+                       [| (0.95 - 0.16) / 0.8 + 0.4 |]
+
+               above (Seq.zip (found.Posterior.Samples |> Seq.map Array.head) found.Posterior.Weights)
+               / exact,
+               found.Epsilon |]
+
+    tensorTest
+        "where the posterior has two peaks fewer of the nearest are accepted, so that a regression of both does not blur them"
+        (fun () ->
+            let found = wide (Nearest 0.2)
+            Expect.isLessThan (found |> Array.averageBy fst) 1.5 "sd of a peak"
+            let fixed' = wide (Within 2.0)
+            Expect.isGreaterThan (fixed' |> Array.averageBy fst) 2.0 "planted: as many as a fifth")
+
+let private differences =
+    testCase "the distance of two distributions is the largest difference of theirs" (fun () ->
+        // by hand: F jumps at 1, 2, 3 to 1/3, 2/3, 1, and by weights 1/2, 0, 1/2; G at 2 and 4 to 1/2 and 1
+        let values = [| 3.0; 1.0; 2.0 |]
+        let other = [| 2.0; 4.0 |], [| 5.0; 5.0 |]
+
+        let close a b =
+            Expect.floatClose Accuracy.high a b "largest difference"
+
+        close (Weighted.distance (values, [| 1.0; 1.0; 1.0 |]) other) 0.5
+        close (Weighted.distance (values, [| 2.0; 2.0; 0.0 |]) other) 0.5
+        close (Weighted.distance other other) 0.0
+        close (Weighted.distance ([| 0.0 |], [| 1.0 |]) ([| 1.0 |], [| 3.0 |])) 1.0)
+
 let tests =
     testList
         "regression of ABC"
         [ narrowing
+          twoPeaks
+          differences
           tensorTest
               "at a prior's edge it keeps every sample; one that drops those which left the prior is biased"
               (fun () ->

@@ -19,7 +19,8 @@ type AbcProposal =
 type AbcAcceptance =
     /// Those with distance ρ below ε.
     | Within of epsilon: float
-    /// This part of all simulations, the nearest ones.
+    /// This part of all simulations, the nearest ones; with regression half of them, and half again, as long as that changes the posterior: one
+    /// regression does not follow several peaks.
     | Nearest of quantile: float
     /// The first so many with distance ρ below ε: simulating ends with the last of them, and `Budget` is then a limit.
     | Until of accepted: int * epsilon: float
@@ -189,8 +190,40 @@ module Abc =
         epsilon,
         accepted.Length
 
-    /// One round: its posterior, the largest accepted distance, how many were accepted, and the simulations.
-    let private round settings simulator compress fisher prior observed purpose n about acceptance regression =
+    /// The fewest accepted simulations after halving, and the difference of marginal distributions that counts as a change: chance makes .03 to .09 of
+    /// half of 2,000.
+    let private fewestNear, private change = 200, 0.1
+
+    /// How much the marginals of two posteriors differ.
+    let private apart (a: Posterior) (b: Posterior) =
+        let marginal k (p: Posterior) =
+            p.Samples |> Array.map (Array.item k), p.Weights
+
+        Seq.init a.Names.Length (fun k -> Weighted.distance (marginal k a) (marginal k b))
+        |> Seq.max
+
+    /// What is accepted where a posterior is wanted: with regression so few of the nearest that fewer don't change it.
+    let private settled acceptance regression prior fisher observed theta estimates logWeights =
+        let accept part =
+            accept part regression prior fisher observed theta estimates logWeights
+
+        let rec nearer part (posterior, _, accepted as found) =
+            if accepted / 2 < max fewestNear (leastAccepted observed) then
+                found
+            else
+                let closer, _, _ as half = accept (Nearest(part / 2.0))
+
+                if apart posterior closer > change then
+                    nearer (part / 2.0) half
+                else
+                    found
+
+        match acceptance with
+        | Nearest part when regression -> nearer part (accept acceptance)
+        | _ -> accept acceptance
+
+    /// One round, of which some are accepted by a rule: its posterior, the largest accepted distance, how many were accepted, and the simulations.
+    let private round accept settings simulator compress fisher prior observed purpose n about acceptance regression =
         let theta, logWeights = proposals settings prior purpose n about
 
         let accepts, wanted =
@@ -293,7 +326,7 @@ module Abc =
     let pilot most settings simulator (compress: Tensor -> float[][]) (fisher: Matrix<float>) (prior: Prior) observed =
         validate settings
         let n = pilotSize settings
-        let round = round settings simulator compress fisher prior observed
+        let round = round accept settings simulator compress fisher prior observed
 
         let nearest part =
             Nearest(min 1.0 (max part ((float (leastAccepted observed) + 0.5) / float n)))
@@ -336,6 +369,7 @@ module Abc =
 
         let posterior, epsilon, accepted, simulated =
             round
+                settled
                 settings
                 simulator
                 compress
@@ -366,7 +400,7 @@ module Abc =
         let observed = Observed.require None observed
 
         let posterior, epsilon, accepted =
-            accept
+            settled
                 settings.Acceptance
                 settings.Regression
                 prior

@@ -27,6 +27,19 @@ module internal Weighted =
 
         mean, sqrt variance
 
+    /// The largest difference of the distribution functions of two sets of values under weights (Kolmogorov and Smirnov's).
+    let distance (a: float[], weightsOfA: float[]) (b: float[], weightsOfB: float[]) =
+        let part sign (weights: float[]) =
+            let sum = Array.sum weights
+            weights |> Array.map (fun w -> sign * w / sum)
+
+        Array.zip (Array.append a b) (Array.append (part 1.0 weightsOfA) (part -1.0 weightsOfB))
+        |> Array.groupBy fst // equal values are one jump
+        |> Array.sortBy fst
+        |> Array.scan (fun sum (_, equal) -> sum + Array.sumBy snd equal) 0.0
+        |> Seq.map abs
+        |> Seq.max
+
     /// The interquartile range of values under weights.
     let quartiles (values: float[]) (weights: float[]) =
         let order = Array.init values.Length id
