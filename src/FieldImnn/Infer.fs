@@ -1,5 +1,6 @@
 namespace FieldImnn
 
+open FieldImnn.Core
 open MathNet.Numerics.LinearAlgebra
 open TorchSharp
 
@@ -173,7 +174,11 @@ module Infer =
 
     /// Parameters whose finite differences were wide.
     let private wideSteps (compressor: Compressor) =
-        let errors = Matrices.errors compressor.Fisher
+        // where steps are too wide the F that is quoted may collapse, and that of the fit not
+        let errors =
+            [| compressor.Fisher; compressor.Statistics.Fisher |]
+            |> Array.map Matrices.errors
+            |> Array.reduce (Array.map2 min)
 
         [ for k, step in Array.indexed compressor.Steps do
               if step > longest * errors[k] then
@@ -184,6 +189,7 @@ module Infer =
     /// Simulations are made and compressed on the compressor's device.
     let all name (method: Method) (model: Model) (compressor: Compressor) (fields: Tensor list) : InferenceResult list =
         require model compressor
+        Guard.AtLeast("observed fields", 1L, int64 fields.Length) |> ignore
         FeatureDoor.observed compressor fields
         let exacts = exacts model compressor fields
         let ofCompressor = unseen model compressor @ wideSteps compressor
@@ -334,6 +340,12 @@ module Infer =
     /// Rounds of training for observed fields (n, shape…) by a recipe: first where it begins, then where the fields are, until that
     /// stands. Features without weights search for the place with fewer simulations. `make` trains, or remembers, a compressor: settings → the one to start from → fiducial. Progress is told of each round's end.
     let refitBy make (model: Model) (recipe: Recipe) (fields: Tensor) : RefitRound list =
+        let what = "observed fields"
+
+        Guard.AtLeast(what, 1L, Guard.Batched(what, fields, model.Simulator.FieldShape).shape[0])
+        |> ignore
+
+        Guard.Finite(what, fields) |> ignore
         let first = recipe.Training(Recipe.fiducial model recipe)
         door model recipe first fields
 

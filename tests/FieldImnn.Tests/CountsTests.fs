@@ -183,16 +183,18 @@ let private wide =
     tensorTest "steps far wider than the error are warned of" (fun () ->
         let model = Model.create poisson (Prior.uniform [ "m", 1.0, 6.0 ])
 
-        let warned step =
-            let compressor =
-                Imnn.train
-                    { settings with
-                        Derivatives = FiniteDifference [| step |]
-                        MeasureDerivatives = 500 }
-                    poisson
-                    [| at |]
+        let train step =
+            Imnn.train
+                { settings with
+                    Derivatives = FiniteDifference [| step |]
+                    MeasureDerivatives = 500 }
+                poisson
+                [| at |]
 
+        let told compressor =
             (Infer.gaussian model compressor (Simulator.field poisson [| at |] 4UL)).Warnings
+
+        let warned step = told (train step)
 
         let error = 1.0 / sqrt exact
 
@@ -202,7 +204,17 @@ let private wide =
             Expect.isGreaterThan errors 3.0 "steps in errors"
         | other -> failtest $"{other}"
 
-        Expect.isEmpty (warned step) "a step of an error")
+        let fine = train step
+        Expect.isEmpty (told fine) "a step of an error"
+
+        let collapsed =
+            { train (3.0 * error) with
+                Fisher = 0.1 * fine.Fisher }
+
+        Expect.contains
+            (told collapsed |> List.map _.Kind)
+            "wide-steps"
+            "an F that is quoted and has collapsed hides nothing")
 
 let tests =
     testSequenced

@@ -269,7 +269,13 @@ let private steps =
               Door.training rounded (FiniteDifference [| 1e-2; 1e-9 |]) fiducial 1UL)
 
           refuses<SettingException> [ "double precision" ] (fun () ->
-              Door.training good (FiniteDifference [| 1e-15; 1e-2 |]) fiducial 1UL))
+              Door.training good (FiniteDifference [| 1e-15; 1e-2 |]) fiducial 1UL)
+
+          let counts =
+              simulatorOf [ "s"; "m" ] (fun t z -> (4.0 * (column 0L t * z + column 1L t)).round())
+
+          refuses<SettingException> [ "parameter 1 (s)"; "jump"; "1e-06" ] (fun () ->
+              Door.training counts (FiniteDifference [| 1e-6; 1e-6 |]) fiducial 1UL))
 
       testCase "a step out of the simulator's domain is refused with the parameter and where it led" (fun () ->
           let rooted =

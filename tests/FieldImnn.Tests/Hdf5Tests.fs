@@ -164,7 +164,17 @@ let private files =
               Expect.equal read.Samples [| [| 0.3; 0.8 |]; [| 0.25; 0.75 |] |] "samples"
               close 1e-15 read.Weights [| 2.0 / 3.0; 1.0 / 3.0 |] "weights"
               File.WriteAllText(path, "1 2 0.3\n")
-              refuses<StoreException> [ "4 columns in line 1"; "3" ] (fun () -> PosteriorFile.read path |> ignore))) ]
+              refuses<StoreException> [ "4 columns in line 1"; "3" ] (fun () -> PosteriorFile.read path |> ignore)
+
+              // a name that begins as a comment does
+              let bounds = Array.create 2 (0.0, 1.0)
+
+              let own =
+                  Posterior.ofSamples [| "#h"; "b" |] bounds [| [| 0.5; 0.25 |]; [| 0.75; 0.5 |] |] [| 1.0; 3.0 |]
+
+              PosteriorFile.write path own
+              Expect.equal (PosteriorFile.read path).Names own.Names "names of ours"
+              Expect.equal (PosteriorFile.read path).Samples own.Samples "samples of ours")) ]
 
 /// What a line of Python prints; the test is skipped where Python or its modules are not there.
 let private python (modules: string) (code: string) =

@@ -16,7 +16,7 @@ let private cases =
 /// A posterior of one to four parameters with awkward names, samples of every size and weights some of which are 0.
 let private posteriorOf (seed: int) =
     let random = Random seed
-    let names = [| "Ω_c"; "a, \"b\""; "c\r\nd"; "weight"; "\"" |]
+    let names = [| "Ω_c"; "a, \"b\""; "c\r\nd"; "weight"; "\""; "#h" |]
     let parameters = 1 + random.Next 4
 
     let number _ =

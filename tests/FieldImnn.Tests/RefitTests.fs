@@ -169,6 +169,36 @@ let tests =
 
               refuses<RangeException> [ "fiducial" ] (fun () -> refit Progress.silent [| 5.0; 0.5 |] 2 |> ignore))
 
+          testCase
+              "observed fields that are none, without a batch, or NaN are refused before anything is trained"
+              (fun () ->
+                  let problem = PowerLaw.create 16 ModeConvention.Ideal
+
+                  let refit fields () =
+                      Infer.refit problem.Model problem.Recipe fields |> ignore
+
+                  refuses<SettingException> [ "observed fields" ] (refit (torch.zeros (0L, 16L, 16L)))
+                  refuses<ShapeException> [ "(batch, 16, 16)"; "(16, 16)" ] (refit (torch.zeros (16L, 16L)))
+                  let holed = torch.zeros (2L, 16L, 16L)
+                  holed[1L, 3L, 4L] <- torch.tensor nan
+                  refuses<NonFiniteException> [ "observed fields" ] (refit holed)
+
+                  let settings =
+                      { quick with
+                          Features = Features.bandPower 4 }
+
+                  let compressor = Imnn.train settings problem.Simulator problem.Fiducial
+
+                  for name in [ "abc"; "gaussian"; "delfi" ] do
+                      refuses<SettingException> [ "observed fields" ] (fun () ->
+                          Infer.all
+                              name
+                              (NamedMethod.create name true 1UL Progress.silent None)
+                              problem.Model
+                              compressor
+                              []
+                          |> ignore))
+
           tensorTest
               "a field too far for an estimate is placed by what simulates like it; one that is near by its estimate"
               (fun () ->

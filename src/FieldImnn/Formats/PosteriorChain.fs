@@ -14,7 +14,7 @@ module internal PosteriorChain =
         let kept =
             name
             |> String.map (fun c ->
-                if Char.IsWhiteSpace c || Char.IsControl c || c = '*' || c = '?' then
+                if Char.IsWhiteSpace c || Char.IsControl c || Seq.contains c "*?#" then
                     '_'
                 else
                     c)

@@ -19,8 +19,8 @@ type AbcProposal =
 type AbcAcceptance =
     /// Those with distance ρ below ε.
     | Within of epsilon: float
-    /// This part of all simulations, the nearest ones; with regression half of them, and half again, as long as that changes the posterior: one
-    /// regression does not follow several peaks.
+    /// This part of all simulations, the nearest ones; with regression a quarter of them, and again, as long as that changes the posterior: one
+    /// regression does not follow several peaks, nor what bends.
     | Nearest of quantile: float
     /// The first so many with distance ρ below ε: simulating ends with the last of them, and `Budget` is then a limit.
     | Until of accepted: int * epsilon: float
@@ -190,9 +190,9 @@ module Abc =
         epsilon,
         accepted.Length
 
-    /// The fewest accepted simulations after halving, and the difference of marginal distributions that counts as a change: chance makes .03 to .09 of
-    /// half of 2,000.
-    let private fewestNear, private change = 200, 0.1
+    /// The fewest simulations that a quarter of the accepted may be, since a regression of fewer wanders, and the difference of marginal
+    /// distributions that counts as a change: chance makes up to .08 of a quarter of 2,000.
+    let private fewestNear, private change = 400, 0.1
 
     /// How much the marginals of two posteriors differ.
     let private apart (a: Posterior) (b: Posterior) =
@@ -208,13 +208,13 @@ module Abc =
             accept part regression prior fisher observed theta estimates logWeights
 
         let rec nearer part (posterior, _, accepted as found) =
-            if accepted / 2 < max fewestNear (leastAccepted observed) then
+            if accepted / 4 < max fewestNear (leastAccepted observed) then
                 found
             else
-                let closer, _, _ as half = accept (Nearest(part / 2.0))
+                let closer, _, _ as quarter = accept (Nearest(part / 4.0))
 
                 if apart posterior closer > change then
-                    nearer (part / 2.0) half
+                    nearer (part / 4.0) quarter
                 else
                     found
 

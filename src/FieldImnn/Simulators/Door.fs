@@ -203,20 +203,27 @@ module Door =
                     [ 1e-2; 1e-3; 1e-4 ]
                     |> List.tryPick (fun part ->
                         tryDifference simulator fiducial noise a (part * scaleOf fiducial a)
-                        |> Option.map rms
-                        |> Option.filter (fun s -> s * 2.0 * part * scaleOf fiducial a >= needed))
+                        |> Option.filter (fun d -> rms d * 2.0 * part * scaleOf fiducial a >= needed))
 
                 match slope with
                 | None when rms (above - below) = 0.0 && not (moves simulator fiducial noise a) ->
                     noEffect simulator a false
                 | None -> ()
+                | Some slope when 2.0 * float (slope.count_nonzero().ToInt64()) < float (slope.numel ()) ->
+                    raise (
+                        SettingException(
+                            $"finite-difference step of {name}",
+                            "one that changes the field: of pixels that jump, as counts do, a tenth of an error or more",
+                            $"{text step[a]}, at which no pixel jumps, or hardly any"
+                        )
+                    )
                 | Some slope ->
                     let precision = if coarse then "single" else "double"
 
                     raise (
                         SettingException(
                             $"finite-difference step of {name}",
-                            $"at least {text (needed / (2.0 * slope))}, which changes the field by 300 times what {precision} precision rounds",
+                            $"at least {text (needed / (2.0 * rms slope))}, which changes the field by 300 times what {precision} precision rounds",
                             text step[a]
                         )
                     )

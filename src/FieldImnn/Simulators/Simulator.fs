@@ -22,8 +22,8 @@ type Derivatives =
 type FailurePolicy =
     /// Everything stops, with an error that names its θ, seed and index.
     | StopAtFailure
-    /// It is left out and counted, as long as no larger part of the simulations fails than this, 0 < most < 1. What is inferred then has for
-    /// its prior the prior without the parameters at which the simulator fails.
+    /// It is left out and counted, as long as no larger part of the simulations fails than this, 0 < most < 1. What ABC infers then has for its
+    /// prior the one without the parameters at which the simulator fails; a density that is learned goes on smoothly to where it always fails.
     | SkipFailures of most: float
 
 /// A universe as a function: parameters and noise to a field. Everything downstream knows a simulator by this alone.
