@@ -174,16 +174,17 @@ module Infer =
 
     /// Parameters whose finite differences were wide.
     let private wideSteps (compressor: Compressor) =
-        // where steps are too wide the F that is quoted may collapse, and that of the fit not
-        let errors =
-            [| compressor.Fisher; compressor.Statistics.Fisher |]
-            |> Array.map Matrices.errors
-            |> Array.reduce (Array.map2 min)
+        if compressor.Steps.Length = 0 then
+            []
+        else
+            // where steps are too wide the F that is quoted may collapse, and that of the fit not
+            let errors =
+                Array.map2 min (Matrices.errors compressor.Fisher) (Matrices.errors compressor.Statistics.Fisher)
 
-        [ for k, step in Array.indexed compressor.Steps do
-              if step > longest * errors[k] then
-                  compressor.Parameters[k], step / errors[k] ]
-        |> ofAny WideSteps
+            [ for k, step in Array.indexed compressor.Steps do
+                  if step > longest * errors[k] then
+                      compressor.Parameters[k], step / errors[k] ]
+            |> ofAny WideSteps
 
     /// The posteriors of fields (shape…) by a method of a name, in one go (DELFI and neural posteriors learn once for all fields).
     /// Simulations are made and compressed on the compressor's device.
@@ -342,10 +343,10 @@ module Infer =
     let refitBy make (model: Model) (recipe: Recipe) (fields: Tensor) : RefitRound list =
         let what = "observed fields"
 
-        Guard.AtLeast(what, 1L, Guard.Batched(what, fields, model.Simulator.FieldShape).shape[0])
+        Guard.Finite(what, Guard.Batched(what, fields, model.Simulator.FieldShape))
         |> ignore
 
-        Guard.Finite(what, fields) |> ignore
+        Guard.AtLeast(what, 1L, fields.shape[0]) |> ignore
         let first = recipe.Training(Recipe.fiducial model recipe)
         door model recipe first fields
 

@@ -194,11 +194,11 @@ let private wide =
         let told compressor =
             (Infer.gaussian model compressor (Simulator.field poisson [| at |] 4UL)).Warnings
 
-        let warned step = told (train step)
-
         let error = 1.0 / sqrt exact
 
-        match warned (3.0 * error) with
+        let coarse = train (3.0 * error)
+
+        match told coarse with
         | [ WideSteps [ "m", errors ] ] ->
             // F of chords claims more than there is, so that its errors are smaller
             Expect.isGreaterThan errors 3.0 "steps in errors"
@@ -208,7 +208,7 @@ let private wide =
         Expect.isEmpty (told fine) "a step of an error"
 
         let collapsed =
-            { train (3.0 * error) with
+            { coarse with
                 Fisher = 0.1 * fine.Fisher }
 
         Expect.contains

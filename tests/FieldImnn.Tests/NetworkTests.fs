@@ -6,16 +6,12 @@ open System
 open Expecto
 open FieldImnn.Core
 open FieldImnn.Core.Networks
+open TestSupport
 open TorchSharp
 
 type Tensor = torch.Tensor
 
 let private float64 = torch.ScalarType.Float64
-
-/// Standard normal numbers of a private generator.
-let normal (seed: uint64) (shape: int64[]) : Tensor =
-    use generator = new torch.Generator(seed)
-    torch.randn (shape, dtype = Nullable float64, generator = generator)
 
 /// n rows with p tangents each.
 let sample (shape: int64[]) p =

@@ -48,10 +48,6 @@ let private correlated (x: Tensor) (w: Tensor) (stride: int64) : Tensor =
 let private convolutionError convolve n channels outputs side k stride =
     use _ = torch.NewDisposeScope()
 
-    let normal (seed: uint64) (shape: int64[]) =
-        use generator = new torch.Generator(seed)
-        torch.randn (shape, dtype = Nullable torch.float64, generator = generator)
-
     let x = normal 1UL [| n; channels; side; side |]
     let w = normal 2UL [| outputs; channels; k; k |]
 

@@ -12,6 +12,11 @@ open TorchSharp
 // before the first tensor, which may be a value of a module
 TorchRuntime.Configure()
 
+/// Standard normal numbers of a private generator, float64.
+let normal (seed: uint64) (shape: int64[]) : Tensor =
+    use generator = new torch.Generator(seed)
+    torch.randn (shape, dtype = Nullable torch.float64, generator = generator)
+
 /// What this program writes in a process of its own, called with these arguments, which has to end well.
 let ownProcess (arguments: string list) =
     let program = Reflection.Assembly.GetExecutingAssembly().Location

@@ -381,7 +381,7 @@ module Door =
 
     /// Refuses fields (n, shape…) of which a channel varies by so little of its size that single precision, in which networks read them, loses it:
     /// features of those are not what their derivatives say.
-    let resolved name channels (fields: Tensor) =
+    let internal resolved name channels (fields: Tensor) =
         use _ = torch.NewDisposeScope()
         let fields = fields.``to`` torch.ScalarType.Float64
 

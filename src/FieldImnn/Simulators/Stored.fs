@@ -254,15 +254,9 @@ module internal Stored =
     /// Values of pixels that vary, at the most, and the part of these that are different ones where fields do not jump.
     let private looked, private different = 1 <<< 16, 0.01
 
-    /// Some fields of a set.
-    let private some (set: StoredSimulations) =
-        Slices.rows (Slices.spread probed set.Fields) set.Fields
-
     /// Refuses derivatives of fields of few different values, as counts are: a pixel jumps where θ changes, and its derivative, pushed through a
     /// histogram or any other function, is not that of the statistic.
-    let private smooth name (set: StoredSimulations) =
-        use _ = torch.NewDisposeScope()
-        let some = some set
+    let private smooth name (some: Tensor) =
         let varying = (some.amax [| 0L |]).ne(some.amin [| 0L |])
         let values = some.masked_select varying |> Tensors.toArray |> Array.truncate looked
         let distinct = (Array.distinct values).Length
@@ -283,7 +277,11 @@ module internal Stored =
         let heldOut = called "stored simulations held out" heldOut
         shapes simulator "stored simulations" 1 training
         shapes simulator "stored simulations held out" 4 heldOut
-        smooth "stored simulations" training
-        Tensors.using (fun () -> Door.resolved "stored simulations" simulator.Channels (some training))
+
+        Tensors.using (fun () ->
+            let some = Slices.rows (Slices.spread probed training.Fields) training.Fields
+            smooth "stored simulations" some
+            Door.resolved "stored simulations" simulator.Channels some)
+
         pairing simulator training heldOut
         training, heldOut
